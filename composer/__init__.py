@@ -1,0 +1,1 @@
+"""Composition methods: which forward passes each one asks for. Pure: no files, no devices."""

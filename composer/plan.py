@@ -1,0 +1,113 @@
+"""Passes as data: a method says which evaluations of the UNet it wants at each step, and the engine performs them.
+
+Nothing here holds or knows a model. Because `Plan.passes` is a question and not an act, the same plan can be run,
+priced (`--dry-run`) or batched with the plans of other requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from composer.request import TextPolicy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Adapter name -> weight. Ordered: sums over adapters are always taken in this order.
+AdapterWeights = Mapping[str, float]
+
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where in the denoising loop we are. A pure input: methods never count calls."""
+
+    index: int
+    count: int
+    timestep: float
+    sigma: float
+
+    @property
+    def progress(self) -> float:
+        return self.index / self.count
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One evaluation of the UNet for one image, both guidance branches."""
+
+    adapters: AdapterWeights
+    prompt: str = MAIN  # a key of Plan.prompts
+    share: float = 1.0  # its part in the blend of predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one pass returned. `uncond` is None when guidance is off."""
+
+    cond: Tensor  # [1, channels, h, w]
+    uncond: Tensor | None = None  # [1, channels, h, w]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to encode, with the LoRAs active in the text encoder while it is read."""
+
+    text: str
+    negative: str = ""
+    adapters: AdapterWeights = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class JobAdapter:
+    """One LoRA of a request, its weights decided."""
+
+    name: str
+    weight: float
+    text_encoder_weight: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a method may see of a request. It holds no model and no tensors."""
+
+    adapters: tuple[JobAdapter, ...]
+    prompt: str
+    negative_prompt: str
+    text_policy: TextPolicy
+    count: int  # steps
+    height: int  # of the latents
+    width: int
+
+
+Combine = Callable[[Step, Sequence[Pass], Sequence[Prediction]], Prediction]
+
+
+def weighted_mean(_step: Step, passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
+    """Blend predictions by share, each guidance branch on its own (guidance is linear, so the order is free)."""
+    if len(predictions) == 1:
+        return predictions[0]
+    total = sum(one.share for one in passes)
+    shares = [one.share / total for one in passes]
+    unconds = [p.uncond for p in predictions if p.uncond is not None]
+    cond = _blend(shares, [p.cond for p in predictions])
+    return Prediction(cond, _blend(shares, unconds) if unconds else None)
+
+
+def _blend(shares: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
+    mixed = tensors[0] * shares[0]
+    for share, tensor in zip(shares[1:], tensors[1:], strict=True):
+        mixed = mixed + tensor * share
+    return mixed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request's answer to "what next?": a record of functions. Per-request state lives in their closures."""
+
+    passes: Callable[[Step], Sequence[Pass]]
+    prompts: Mapping[str, Prompt]
+    combine: Combine = weighted_mean

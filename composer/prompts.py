@@ -1,0 +1,37 @@
+"""Which LoRAs are active in the text encoder while a prompt is read.
+
+Prompts are encoded once, before the loop. In the reference code of LoRA Switch and Composite (arXiv:2402.16843) the
+text-encoder LoRAs active at that moment differ by method, unsaid: merge and composite read with all of them summed,
+switch with the first one only. Here it is a policy of the request, and these are only the defaults:
+
+none      the base text encoder
+first     the first LoRA's part
+all       every LoRA's part, summed
+per_lora  each pass reads the prompt with the parts of the LoRAs active in that pass
+"""
+
+from __future__ import annotations
+
+from composer.plan import MAIN, Job, JobAdapter, Prompt
+
+
+def prompt_table(job: Job) -> dict[str, Prompt]:
+    """Return the prompts of a method whose passes hold one adapter each; see `prompt_name` for their keys."""
+    if job.text_policy == "per_lora":
+        return {use.name: _read_with(job, (use,), 1.0) for use in job.adapters}
+    return main_prompt(job)
+
+
+def prompt_name(job: Job, use: JobAdapter) -> str:
+    """Return the key in `prompt_table` of the prompt for a pass with this adapter alone."""
+    return use.name if job.text_policy == "per_lora" else MAIN
+
+
+def main_prompt(job: Job, factor: float = 1.0) -> dict[str, Prompt]:
+    """Return the one prompt of a method whose passes hold all adapters, their text weights times `factor`."""
+    chosen = {"none": (), "first": job.adapters[:1]}.get(job.text_policy, job.adapters)
+    return {MAIN: _read_with(job, chosen, factor)}
+
+
+def _read_with(job: Job, uses: tuple[JobAdapter, ...], factor: float) -> Prompt:
+    return Prompt(job.prompt, job.negative_prompt, {use.name: use.text_encoder_weight * factor for use in uses})

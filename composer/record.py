@@ -1,0 +1,26 @@
+"""What was done: the request with every default replaced, and the facts that explain or repeat the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from composer.request import RenderRequest
+
+
+class RenderRecord(RenderRequest):
+    """A superset of the request as resolved. Adapters carry their sha256, so repeating refuses changed files."""
+
+    versions: Mapping[str, str]  # package -> version
+    dtype: str
+    device: str
+    rows_per_call: int  # the largest UNet call that this picture shared; bits depend on it, the picture does not
+    unet_passes: int  # evaluations asked for by the method, both guidance branches in one
+    unet_calls: int  # calls of the UNet that held rows of this picture
+    seconds: float  # of the whole batch, loading excluded
+    pixels_sha256: str  # of the picture's RGB bytes
+    notices: tuple[str, ...] = ()  # what the user should know, e.g. that a prompt was cut
+
+    def request(self) -> RenderRequest:
+        """Return the request that repeats this picture."""
+        fields = set(RenderRequest.model_fields)
+        return RenderRequest.model_validate(self.model_dump(include=fields))

@@ -1,0 +1,122 @@
+"""Methods by name. A method registers itself with `@method(...)`; front ends are generated from what is found here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar, TypeVar
+
+from pydantic import JsonValue, ValidationError
+
+from composer.errors import BadParameter, UnknownChoice
+from composer.plan import Job, Plan
+from composer.request import Frozen, TextPolicy, explain
+
+
+class MethodModel(Frozen):
+    """What every method extends: its fields are its parameters, with ranges and help."""
+
+    min_adapters: ClassVar[int] = 1
+    text_policy: ClassVar[TextPolicy] = "all"
+
+    @abstractmethod
+    def start(self, job: Job) -> Plan:
+        """Return the plan of one request. Pure: the same job gives an equal plan."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method, as a front end needs it."""
+
+    name: str
+    kind: str  # "integer", "number", "boolean", "string"
+    default: JsonValue
+    description: str
+    choices: tuple[JsonValue, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """A registered method, described."""
+
+    name: str
+    title: str
+    summary: str
+    min_adapters: int
+    text_policy: TextPolicy
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    title: str
+    model: type[MethodModel]
+
+
+_entries: dict[str, _Entry] = {}
+_M = TypeVar("_M", bound=MethodModel)
+
+
+def method(name: str, title: str) -> Callable[[type[_M]], type[_M]]:
+    """Register a method under a name that no other has."""
+
+    def register(model: type[_M]) -> type[_M]:
+        if name in _entries:
+            raise ValueError(f"two methods are called '{name}': {_entries[name].model.__name__} and {model.__name__}")
+        _entries[name] = _Entry(title, model)
+        return model
+
+    return register
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all methods, sorted."""
+    return tuple(sorted(_all()))
+
+
+def get(name: str) -> type[MethodModel]:
+    """Return a method's class; an unknown name is an error that tells the nearest one."""
+    entries = _all()
+    if name not in entries:
+        raise UnknownChoice("method", name, sorted(entries))
+    return entries[name].model
+
+
+def create(name: str, parameters: Mapping[str, JsonValue]) -> MethodModel:
+    """Return a method with its parameters checked."""
+    model = get(name)
+    try:
+        return model.model_validate(dict(parameters))
+    except ValidationError as error:
+        raise BadParameter(f"method '{name}': {explain(error, tuple(model.model_fields))}") from error
+
+
+def describe(name: str) -> MethodInfo:
+    """Return what a front end shows of a method, its parameters read from its fields."""
+    model = get(name)
+    schema = model.model_json_schema()
+    parameters = tuple(_parameter(key, field) for key, field in schema.get("properties", {}).items())
+    summary = (model.__doc__ or "").strip().splitlines()[0]
+    return MethodInfo(name, _all()[name].title, summary, model.min_adapters, model.text_policy, parameters)
+
+
+def _parameter(name: str, field: dict[str, JsonValue]) -> Parameter:
+    choices, low, high = field.get("enum"), field.get("minimum"), field.get("maximum")
+    return Parameter(
+        name=name,
+        kind=str(field.get("type", "string")),
+        default=field.get("default"),
+        description=str(field.get("description", "")),
+        choices=tuple(choices) if isinstance(choices, list) else (),
+        minimum=float(low) if isinstance(low, int | float) else None,
+        maximum=float(high) if isinstance(high, int | float) else None,
+    )
+
+
+def _all() -> dict[str, _Entry]:
+    import_module("composer.methods")  # registers the built-in ones, once; here, so that no caller can forget it
+    return _entries

@@ -1,0 +1,89 @@
+"""What a user asks for: one frozen, JSON-friendly request, the same for the command line, the UI and the evaluation.
+
+`None` means "the default that belongs to somebody else": a size, step count, guidance or scheduler of None is the
+model's own default, a weight of None is the one the catalogue prefers. The engine replaces every None before it works,
+and the record of a picture holds the replaced values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from composer.errors import BadRequest
+from lora_zoo.errors import nearest
+
+TextPolicy = Literal["none", "first", "all", "per_lora"]
+TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
+
+
+class Frozen(BaseModel):
+    """A value: never changed after it is made, refusing unknown keys and non-finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AdapterUse(Frozen):
+    """One LoRA in a request: which, and how strongly (1.0 = as trained)."""
+
+    name: str = Field(min_length=1, description="Name in the catalogue, or path of a .safetensors file.")
+    weight: float | None = Field(
+        None, ge=-100, le=100, description="Strength; None takes the catalogue's preferred weight."
+    )
+    text_encoder_weight: float | None = Field(
+        None, ge=-100, le=100, description="Strength in the text encoder; None: as `weight`."
+    )
+    sha256: str | None = Field(None, description="Refuse any other file content; records fill it in.")
+
+
+class RenderRequest(Frozen):
+    """Everything that decides a picture."""
+
+    model: str = Field("tiny", min_length=1, description="Name of a model, or a folder in diffusers' layout.")
+    method: str = Field("merge", description="How the LoRAs are combined.")
+    parameters: Mapping[str, JsonValue] = Field(default_factory=dict, description="The method's own parameters.")
+    adapters: tuple[AdapterUse, ...] = Field((), description="The LoRAs, in order.")
+    prompt: str = ""
+    negative_prompt: str = ""
+    width: int | None = Field(None, gt=0, le=8192)
+    height: int | None = Field(None, gt=0, le=8192)
+    num_inference_steps: int | None = Field(None, ge=1, le=1000)
+    guidance_scale: float | None = Field(None, ge=1.0, le=100.0, description="1 switches guidance off.")
+    guidance_rescale: float = Field(0.0, ge=0.0, le=1.0)
+    scheduler: str | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
+    text_encoder_adapters: TextPolicy | None = Field(
+        None, description="Whose text-encoder LoRA reads the prompt; None takes the method's default."
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [use.name for use in self.adapters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"each LoRA may be named once; named more often: {', '.join(twice)}")
+        return self
+
+
+def parse_request(data: Mapping[str, object]) -> RenderRequest:
+    """Build a request from plain data; what is wrong with it is told in one typed error."""
+    try:
+        return RenderRequest.model_validate(data)
+    except ValidationError as error:
+        raise BadRequest(explain(error, tuple(RenderRequest.model_fields))) from error
+
+
+def explain(error: ValidationError, known: tuple[str, ...]) -> str:
+    """Return pydantic's findings as one line each, with the nearest known key for an unknown one."""
+    lines: list[str] = []
+    for finding in error.errors():
+        place = ".".join(str(part) for part in finding["loc"])
+        if finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1:
+            lines.append(f"unknown key '{place}'{nearest(place, known)}")
+            continue
+        message = finding["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(finding["input"], dict | list | BaseModel) else f" (got {finding['input']!r})"
+        lines.append(f"{place}: {message}{value}" if place else message)
+    return "; ".join(lines)

@@ -1,0 +1,52 @@
+"""What can go wrong with the user's own input in the zoo: a name nobody knows, a file that cannot be trusted.
+
+All are `ValueError`s with a message fit for the user; the front ends show it unchanged.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_SHOWN_KEYS = 5
+_SHOWN_NAMES = 40
+
+
+class ZooError(ValueError):
+    """Base of every error that the zoo raises for input it does not accept."""
+
+
+class UnknownName(ZooError):
+    """A name that is not in the list it was looked up in."""
+
+    def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
+        super().__init__(f"unknown {what} {name!r}{nearest(name, choices)}")
+
+
+class BadFile(ZooError):
+    """A file that is not what it should be, or does not fit. Nothing of it is used."""
+
+
+class UnsupportedKind(BadFile):
+    """A sound file of a kind of adapter that is not read yet."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return the end of an "unknown name" message: the nearest choice, if any is near, and what there is."""
+    known = list(dict.fromkeys(choices))
+    if not known:
+        return "; none is known"
+    by_lower = {choice.lower(): choice for choice in reversed(known)}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+    listed = ", ".join(known[:_SHOWN_NAMES])
+    more = f" and {len(known) - _SHOWN_NAMES} more" if len(known) > _SHOWN_NAMES else ""
+    hint = f"; did you mean {by_lower[close[0]]!r}?" if close else "."
+    return f"{hint} Known: {listed}{more}."
+
+
+def first_few(items: Iterable[str]) -> str:
+    """Return the first few of many offending keys, and how many there are in all."""
+    found = list(items)
+    if len(found) <= _SHOWN_KEYS:
+        return ", ".join(found)
+    return f"{', '.join(found[:_SHOWN_KEYS])}, ... ({len(found)} in all)"

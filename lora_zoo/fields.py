@@ -1,0 +1,60 @@
+"""Typed reading of JSON: every field is checked where it enters, so that nothing past here holds an `object`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import cast
+
+from lora_zoo.errors import BadFile
+
+Object = Mapping[str, object]
+
+
+def parse_object(text: str | bytes, where: str) -> Object:
+    """Parse a JSON object. `where` names its origin in error messages."""
+    try:
+        return as_object(json.loads(text), where)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{where}: not a JSON object ({error})") from error
+
+
+def as_object(value: object, where: str) -> Object:
+    if not isinstance(value, dict):
+        raise BadFile(f"{where}: expected a JSON object, got {_brief(value)}")
+    return cast(Object, value)
+
+
+def as_list(value: object, where: str) -> list[object]:
+    if not isinstance(value, list):
+        raise BadFile(f"{where}: expected a list, got {_brief(value)}")
+    return cast(list[object], value)
+
+
+def text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise BadFile(f"{where}: expected text, got {_brief(value)}")
+    return value
+
+
+def number(value: object, where: str) -> float:
+    """Check a finite number; JSON's true and false are not numbers, though Python's are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadFile(f"{where}: expected a finite number, got {_brief(value)}")
+    return float(value)
+
+
+def count(value: object, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadFile(f"{where}: expected a whole number of 0 or more, got {_brief(value)}")
+    return value
+
+
+def texts(value: object, where: str) -> tuple[str, ...]:
+    return tuple(text(item, where) for item in as_list(value, where))
+
+
+def _brief(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

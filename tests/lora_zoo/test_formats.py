@@ -1,0 +1,259 @@
+"""Every dialect gives the same deltas; every doubt about a file is an error that names the keys."""
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lora_zoo import formats
+from lora_zoo.adapter import Adapter, LowRank
+from lora_zoo.errors import BadFile, UnsupportedKind, ZooError, nearest
+from tests.lora_zoo.files import DIALECTS, LAYOUT, Made, make, write
+
+KOHYA = DIALECTS["kohya"]
+Q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+
+
+def flat(adapter: Adapter) -> dict[tuple[str, str], Tensor]:
+    return {(c, path): delta.dense() for c, deltas in adapter.layers.items() for path, delta in deltas.items()}
+
+
+def assert_same(adapter: Adapter, made: Made, tolerance: float = 1e-6) -> None:
+    found = flat(adapter)
+    assert found.keys() == made.deltas.keys()
+    for target, wanted in made.deltas.items():
+        assert found[target].shape == LAYOUT[target[0]][target[1]]
+        torch.testing.assert_close(found[target], wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_dialect_gives_alpha_over_rank_times_up_down(name: str, tmp_path: Path) -> None:
+    made = make(DIALECTS[name])
+    path = write(tmp_path / "a.safetensors", made.tensors)
+    adapter = formats.read(path, LAYOUT)
+    assert_same(adapter, made)
+    assert adapter.name == "a"
+    assert adapter.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    info = formats.describe(path)
+    assert (info.dialect, info.kind, info.sha256) == (DIALECTS[name].name, "lora", adapter.digest)
+    assert info.modules == len(made.deltas)
+    assert info.ranks == (1, 3)
+    assert info.components == tuple(adapter.layers)
+
+
+@pytest.mark.parametrize("name", ["kohya", "diffusers", "diffusers-text-model", "diffusers-linear-layer"])
+def test_text_model_prefix_is_optional_on_both_sides(name: str, tmp_path: Path) -> None:
+    made = make(DIALECTS[name])
+    path = write(tmp_path / "a.safetensors", made.tensors)
+    before_transformers_5 = {f"text_model.{layer}": shape for layer, shape in LAYOUT["text_encoder"].items()}
+    old = formats.read(path, {**LAYOUT, "text_encoder": before_transformers_5})
+    new = formats.read(path, LAYOUT)
+    for layer, delta in new.component("text_encoder").items():
+        torch.testing.assert_close(old.component("text_encoder")[f"text_model.{layer}"].dense(), delta.dense())
+
+
+def test_factors_are_float32_with_kernel_in_down(tmp_path: Path) -> None:
+    made = make(KOHYA, dtype=torch.float16)
+    adapter = formats.read(write(tmp_path / "a.safetensors", made.tensors), LAYOUT, "mine")
+    assert_same(adapter, made)
+    conv = adapter.component("unet")["down_blocks.0.resnets.0.conv1"]
+    assert isinstance(conv, LowRank)
+    assert adapter.name == "mine"
+    assert (conv.down.shape, conv.up.shape) == ((conv.rank, 8, 3, 3), (8, conv.rank))
+    assert conv.down.dtype == conv.up.dtype == torch.float32
+
+
+def test_linear_layers_and_1x1_convolutions_may_swap_shapes(tmp_path: Path) -> None:
+    made = make(KOHYA)
+    stem = "lora_unet_down_blocks_0_attentions_0_proj_in"
+    for key, change in ((stem, lambda t: t.flatten(1)), (Q, lambda t: t[:, :, None, None])):
+        for part in ("down", "up"):
+            made.tensors[f"{key}.lora_{part}.weight"] = change(made.tensors[f"{key}.lora_{part}.weight"])
+    assert_same(formats.read(write(tmp_path / "a.safetensors", made.tensors), LAYOUT), made)
+
+
+def test_no_alpha_and_alpha_zero_mean_alpha_is_rank(tmp_path: Path) -> None:
+    made = make(KOHYA)
+    deltas = {}
+    for with_zero in (True, False):
+        kept = {k: v * 0 if k.endswith(".alpha") else v for k, v in made.tensors.items()}
+        tensors = {k: v for k, v in kept.items() if with_zero or not k.endswith(".alpha")}
+        deltas[with_zero] = flat(formats.read(write(tmp_path / f"{with_zero}.safetensors", tensors), LAYOUT))
+    wanted = made.tensors[f"{Q}.lora_up.weight"] @ made.tensors[f"{Q}.lora_down.weight"]
+    for found in deltas.values():
+        torch.testing.assert_close(found["unet", next(p for _, p in found if p.endswith("attn1.to_q"))], wanted)
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_peft_folder_takes_alphas_from_its_config(rslora: bool, tmp_path: Path) -> None:
+    made = make(DIALECTS["peft"])
+    folder = tmp_path / "striped_vest"
+    folder.mkdir()
+    write(folder / "adapter_model.safetensors", made.tensors)
+    config = {"peft_type": "LORA", "r": 3, "lora_alpha": 6, "alpha_pattern": {"attn1.to_q": 9}, "use_rslora": rslora}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    adapter = formats.read(folder, LAYOUT)
+    assert adapter.name == "striped_vest"
+    assert formats.read(folder / "adapter_model.safetensors", LAYOUT).digest == adapter.digest
+    for (component, path), delta in flat(adapter).items():
+        rank = made.tensors[f"base_model.model.{path}.lora_A.weight"].shape[0]
+        scale = (9 if path.endswith("attn1.to_q") else 6) / (rank**0.5 if rslora else rank)
+        torch.testing.assert_close(delta, made.deltas[component, path] * scale)
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 7}))
+    assert formats.read(folder, LAYOUT).digest != adapter.digest
+    assert formats.describe(folder).alphas == (7, 9)
+
+
+def test_diffusers_metadata_holds_for_its_own_component(tmp_path: Path) -> None:
+    made = make(DIALECTS["diffusers-text-model"])
+    stated = {"unet.lora_alpha": 4, "text_encoder.lora_alpha": 10, "text_encoder.alpha_pattern": {"mlp.fc1": 5}}
+    path = write(tmp_path / "a.safetensors", made.tensors, {"lora_adapter_metadata": json.dumps(stated)})
+    for (component, layer), delta in flat(formats.read(path, LAYOUT)).items():
+        spelled = DIALECTS["diffusers-text-model"].spell(component, layer)
+        alpha = 4 if component == "unet" else 5 if layer.endswith("fc1") else 10
+        rank = made.tensors[f"{spelled}.lora_A.weight"].shape[0]
+        torch.testing.assert_close(delta, made.deltas[component, layer] * alpha / rank)
+
+
+Change = Callable[[dict[str, Tensor]], object]
+
+REFUSED: dict[str, tuple[Change, str]] = {
+    "unknown layer": (lambda t: t.update({"lora_unet_nowhere.lora_down.weight": torch.ones(1, 1)}), "nowhere"),
+    "unknown suffix": (lambda t: t.update({"bundle_emb.x.string_to_param": torch.ones(1)}), "bundle_emb"),
+    "other component": (lambda t: t.update({"lora_te2_text_projection.alpha": torch.ones(())}), "lora_te2"),
+    "down without up": (lambda t: t.pop(f"{Q}.lora_up.weight"), "has no up"),
+    "up without down": (lambda t: t.pop(f"{Q}.lora_down.weight"), "has no down"),
+    "alpha alone": (lambda t: [t.pop(f"{Q}.lora_{p}.weight") for p in ("up", "down")], "has no down and no up"),
+    "wrong width": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(1, 9)}), "do not fit"),
+    "wrong height": (lambda t: t.update({f"{Q}.lora_up.weight": torch.ones(9, 1)}), "do not fit"),
+    "unequal ranks": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(7, 8)}), "do not fit"),
+    "no rank": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(0, 8)}), "do not fit"),
+    "a scalar": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(())}), "do not fit"),
+    "not a number": (lambda t: t[f"{Q}.lora_up.weight"].fill_(torch.nan), "not finite"),
+    "infinite": (lambda t: t[f"{Q}.lora_down.weight"].fill_(torch.inf), "not finite"),
+    "alpha not finite": (lambda t: t[f"{Q}.alpha"].fill_(torch.nan), "alpha"),
+    "alpha not one": (lambda t: t.update({f"{Q}.alpha": torch.ones(2)}), "alpha"),
+    "integers": (lambda t: t.update({f"{Q}.lora_up.weight": torch.ones(8, 1, dtype=torch.int8)}), "floating"),
+    "same layer twice": (
+        lambda t: t.update({"unet.conv_in.lora_A.weight": torch.ones(1, 4, 3, 3)}),
+        "several keys for the same part of conv_in",
+    ),
+    "nothing": (lambda t: t.clear(), "no tensors"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_does_not_fit_entirely_is_refused(case: str, tmp_path: Path) -> None:
+    change, wanted = REFUSED[case]
+    tensors = make(KOHYA).tensors
+    change(tensors)
+    path = write(tmp_path / "a.safetensors", tensors)
+    with pytest.raises(BadFile, match=wanted) as error:
+        formats.read(path, LAYOUT)
+    assert str(path) in str(error.value)
+
+
+def test_many_offending_keys_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", make(KOHYA).tensors)
+    with pytest.raises(BadFile, match=r"\(21 in all\)"):
+        formats.read(path, {"text_encoder": LAYOUT["text_encoder"]})
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        ("dora_scale", "dora"),
+        ("lora_mid.weight", "tucker"),
+        ("hada_w1_a", "loha"),
+        ("lokr_w2", "lokr"),
+        ("diff", "full"),
+        ("oft_blocks", "oft"),
+        ("w_norm", "norm"),
+    ],
+)
+def test_other_kinds_are_refused_by_name(suffix: str, kind: str, tmp_path: Path) -> None:
+    tensors = make(KOHYA).tensors | {f"{Q}.{suffix}": torch.ones(1)}
+    path = write(tmp_path / "a.safetensors", tensors)
+    with pytest.raises(UnsupportedKind, match=rf"kind {kind} are not read.*{suffix}"):
+        formats.read(path, LAYOUT)
+    assert kind in formats.describe(path).kind
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ("{", "not a JSON object"),
+        ('{"peft_type": "LOHA"}', "kind loha"),
+        ('{"use_dora": true}', "kind dora"),
+        ('{"lora_alpha": "8"}', "finite number"),
+        ('{"alpha_pattern": {"(": 1}}', "regular expression"),
+    ],
+)
+def test_a_bad_peft_config_is_refused(config: str, wanted: str, tmp_path: Path) -> None:
+    write(tmp_path / "adapter_model.safetensors", make(DIALECTS["peft"]).tensors)
+    with pytest.raises(BadFile, match="adapter_config.json missing"):
+        formats.read(tmp_path, LAYOUT)
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(BadFile, match=wanted):
+        formats.read(tmp_path, LAYOUT)
+
+
+def _head(text: str, data: bytes = b"", length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text.encode() + data
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"", "empty"),
+        (b"PK\x03\x04 and the rest of a zip", "pickle"),
+        (pickle.dumps({"a": 1}), "pickle"),
+        (b"some text that is long enough", "not a safetensors"),
+        (_head("{}", length=1 << 40), "not a safetensors"),
+        (_head("{nonsense}"), "not a JSON object"),
+        (_head('{"a": 3}'), "expected a JSON object"),
+        (_head("{}", b"more"), "cut short"),
+        (_head('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', b"1234"), "outside the file"),
+        (_head('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', b"1234"), "does not match"),
+        (_head('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', b"1234"), "whole number"),
+        (_head('{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}', b"1234"), "a.safetensors"),
+        (_head('{"__metadata__": {"a": 1}}'), "expected text"),
+    ],
+)
+def test_what_is_not_safetensors_is_refused_by_content(content: bytes, wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    uses: list[Callable[[], object]] = [lambda: formats.read(path, LAYOUT), lambda: formats.describe(path)]
+    for use in uses:
+        with pytest.raises(BadFile, match=wanted):
+            use()
+
+
+def test_a_missing_file_and_a_truncated_one_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", make(KOHYA).tensors)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BadFile):
+        formats.read(path, LAYOUT)
+    for missing in (tmp_path / "no.safetensors", tmp_path / ("long" * 99)):
+        with pytest.raises(BadFile, match="no such file"):
+            formats.read(missing, LAYOUT)
+
+
+@pytest.mark.parametrize("module", ["catalog", "errors", "formats", "header", "describe"])
+def test_looking_at_files_does_not_import_torch(module: str) -> None:
+    code = f"import sys, lora_zoo.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_nearest_names_the_choice_meant() -> None:
+    assert nearest("Mergee", ["switch", "merge"]) == "; did you mean 'merge'? Known: switch, merge."
+    assert nearest("xyz", ["switch", "merge"]) == ". Known: switch, merge."
+    assert nearest("x", []) == "; none is known"
+    assert issubclass(BadFile, ZooError)

@@ -30,32 +30,32 @@ class AdapterUse(Frozen):
 
     name: str = Field(min_length=1, description="Name in the catalogue, or path of a .safetensors file.")
     weight: float | None = Field(
-        None, ge=-100, le=100, description="Strength; None takes the catalogue's preferred weight."
+        default=None, ge=-100, le=100, description="Strength; None takes the catalogue's preferred weight."
     )
     text_encoder_weight: float | None = Field(
-        None, ge=-100, le=100, description="Strength in the text encoder; None: as `weight`."
+        default=None, ge=-100, le=100, description="Strength in the text encoder; None: as `weight`."
     )
-    sha256: str | None = Field(None, description="Refuse any other file content; records fill it in.")
+    sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
 
 
 class RenderRequest(Frozen):
     """Everything that decides a picture."""
 
-    model: str = Field("tiny", min_length=1, description="Name of a model, or a folder in diffusers' layout.")
-    method: str = Field("merge", description="How the LoRAs are combined.")
+    model: str = Field(default="tiny", min_length=1, description="Name of a model, or a folder in diffusers' layout.")
+    method: str = Field(default="merge", description="How the LoRAs are combined.")
     parameters: Mapping[str, JsonValue] = Field(default_factory=dict, description="The method's own parameters.")
-    adapters: tuple[AdapterUse, ...] = Field((), description="The LoRAs, in order.")
+    adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
     prompt: str = ""
     negative_prompt: str = ""
-    width: int | None = Field(None, gt=0, le=8192)
-    height: int | None = Field(None, gt=0, le=8192)
-    num_inference_steps: int | None = Field(None, ge=1, le=1000)
-    guidance_scale: float | None = Field(None, ge=1.0, le=100.0, description="1 switches guidance off.")
-    guidance_rescale: float = Field(0.0, ge=0.0, le=1.0)
+    width: int | None = Field(default=None, gt=0, le=8192)
+    height: int | None = Field(default=None, gt=0, le=8192)
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000)
+    guidance_scale: float | None = Field(default=None, ge=1.0, le=100.0, description="1 switches guidance off.")
+    guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     text_encoder_adapters: TextPolicy | None = Field(
-        None, description="Whose text-encoder LoRA reads the prompt; None takes the method's default."
+        default=None, description="Whose text-encoder LoRA reads the prompt; None takes the method's default."
     )
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ class Merge(MethodModel):
 
     min_adapters: ClassVar[int] = 0
 
-    combine: Literal["sum", "mean"] = Field("sum", description="Add the weighted LoRAs, or average them.")
+    combine: Literal["sum", "mean"] = Field(default="sum", description="Add the weighted LoRAs, or average them.")
 
     def start(self, job: Job) -> Plan:
         factor = 1.0 / len(job.adapters) if self.combine == "mean" and job.adapters else 1.0

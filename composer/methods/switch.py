@@ -27,8 +27,8 @@ class Switch(MethodModel):
 
     text_policy: ClassVar[TextPolicy] = "first"
 
-    interval: int = Field(5, ge=1, le=1000, description="Steps before the next LoRA takes over.")
-    legacy_offset: bool = Field(False, description="Change over one step later, as the authors' code does.")
+    interval: int = Field(default=5, ge=1, le=1000, description="Steps before the next LoRA takes over.")
+    legacy_offset: bool = Field(default=False, description="Change over one step later, as the authors' code does.")
 
     def start(self, job: Job) -> Plan:
         turns = [[Pass({use.name: use.weight}, prompt_name(job, use))] for use in job.adapters]

@@ -1,0 +1,177 @@
+"""The loop: several requests, one model, one step at a time. It names no method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+
+import torch
+from torch import Tensor
+
+from composer.plan import Pass, Plan, Prompt, Step
+from composer.record import RenderRecord
+from pipelines.bank import Gate
+from pipelines.denoiser import Ask, Denoiser, Tally
+from pipelines.guidance import guide
+from pipelines.images import Rendering, pixels_sha256
+from pipelines.model import Encoded, LoadedModel
+from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
+from pipelines.resolve import Resolved
+from pipelines.schedulers import Solver
+from pipelines.sources import AdapterSource
+
+_VERSIONS_OF = ("torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What to render, from which LoRAs, in calls of how many rows, watched and stopped by whom."""
+
+    resolved: Sequence[Resolved]
+    source: AdapterSource
+    max_rows: int
+    on_step: OnStep | None
+    cancel: Cancel
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """A prompt as the UNet reads it."""
+
+    cond: Tensor  # [1, tokens, width]
+    uncond: Tensor | None  # None: no guidance
+
+
+@dataclass(eq=False)
+class Live:
+    """One request under way. Everything that changes during it is here, and dies with it."""
+
+    resolved: Resolved
+    plan: Plan
+    digests: dict[str, str]  # of its adapters, by name
+    prompts: dict[str, Conditioning]
+    solver: Solver
+    latents: Tensor  # [1, channels, h, w]
+    notices: tuple[str, ...]
+    tally: Tally = field(default_factory=Tally)
+
+    def asks(self, step: Step, passes: Sequence[Pass]) -> list[Ask]:
+        """Return a step's passes with all that the UNet needs."""
+        scaled = self.solver.scale_input(self.latents, step)
+        return [
+            Ask(
+                latents=scaled,
+                timestep=step.timestep,
+                cond=self.prompts[one.prompt].cond,
+                uncond=self.prompts[one.prompt].uncond,
+                gate=tuple((self.digests[name], weight) for name, weight in one.adapters.items()),
+                tally=self.tally,
+            )
+            for one in passes
+        ]
+
+
+@torch.no_grad()
+def render(model: LoadedModel, order: Order) -> list[Rendering]:
+    """Render an order while holding the model's lock."""
+    with model.lock:
+        started = time.perf_counter()
+        live = _start(model, order)
+        for now in denoise(live, Denoiser(model, order.max_rows, order.cancel)):
+            if order.on_step is not None:
+                order.on_step(_report(model, live, now))
+            order.cancel.check()
+        images = [model.decode(one.latents) for one in live]
+        seconds = (time.perf_counter() - started) / len(live)
+        return [
+            Rendering(image, _record(model, one, pixels_sha256(image), seconds))
+            for one, image in zip(live, images, strict=True)
+        ]
+
+
+def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
+    """Take all requests from noise to latents, one step per item; those with fewer steps are done earlier."""
+    for index in range(max(len(one.solver.steps) for one in live)):
+        now = [one for one in live if index < len(one.solver.steps)]
+        steps = [one.solver.steps[index] for one in now]
+        wanted = [tuple(one.plan.passes(step)) for one, step in zip(now, steps, strict=True)]
+        asks = [ask for one, step, passes in zip(now, steps, wanted, strict=True) for ask in one.asks(step, passes)]
+        answers = iter(denoiser.predict(asks))
+        for one, step, passes in zip(now, steps, wanted, strict=True):
+            mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
+            request = one.resolved.request
+            guided = guide(mixed, request.guidance_scale or 1.0, request.guidance_rescale)
+            one.latents = one.solver.advance(guided, step, one.latents)
+        yield index
+
+
+def _start(model: LoadedModel, order: Order) -> list[Live]:
+    """Load adapters, read prompts and draw noise; each request has a generator of its own."""
+    reader = _Reader(model)
+    held = [_hold(model, order.source, one) for one in order.resolved]
+    model.store.trim(frozenset(digest for digests in held for digest in digests.values()))
+    live: list[Live] = []
+    for one, digests in zip(order.resolved, held, strict=True):
+        plan, notices = one.plan(), dict[str, None]()
+        prompts = {key: reader.read(prompt, digests, one.guided, notices) for key, prompt in plan.prompts.items()}
+        generator = torch.Generator("cpu").manual_seed(one.request.seed)
+        noise = model.initial_noise(one.job.height, one.job.width, generator)
+        solver = model.new_solver(one.request.scheduler or "", one.job.count, generator)
+        live.append(Live(one, plan, digests, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
+    return live
+
+
+def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> dict[str, str]:
+    return {
+        use.name: model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
+        for use in one.request.adapters
+    }
+
+
+class _Reader:
+    """Reads prompts, each distinct text under each distinct gate once per order."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._encoded: dict[tuple[str, Gate], Encoded] = {}
+
+    def read(self, prompt: Prompt, digests: dict[str, str], guided: bool, notices: dict[str, None]) -> Conditioning:
+        gate = tuple((digests[name], weight) for name, weight in prompt.adapters.items())
+        cond = self._encode(prompt.text, gate, "prompt", notices)
+        return Conditioning(cond, self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None)
+
+    def _encode(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Tensor:
+        if (text, gate) not in self._encoded:
+            self._encoded[text, gate] = self._model.encode(text, gate)
+        found = self._encoded[text, gate]
+        if found.cut:
+            notices[f"the {what} is longer than the model reads; this end of it was not seen: {found.cut}"] = None
+        return found.embeds
+
+
+def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
+    pictures: list[PictureProgress] = []
+    for position, one in enumerate(live):
+        count = len(one.solver.steps)
+        if index < count:
+            latents = one.latents.clone()
+            pictures.append(PictureProgress(position, index, count, latents, partial(model.preview, latents)))
+    return StepReport(index, max(len(one.solver.steps) for one in live), tuple(pictures))
+
+
+def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> RenderRecord:
+    return RenderRecord(
+        **one.resolved.request.model_dump(),
+        versions={package: version(package) for package in _VERSIONS_OF},
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        rows_per_call=one.tally.rows_per_call,
+        unet_passes=one.tally.unet_passes,
+        unet_calls=one.tally.unet_calls,
+        seconds=seconds,
+        pixels_sha256=pixels,
+        notices=one.notices,
+    )

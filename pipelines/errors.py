@@ -1,0 +1,17 @@
+"""What can go wrong between a request and its picture, beyond the mistakes that `composer.errors` names."""
+
+from __future__ import annotations
+
+from lora_zoo.errors import ZooError
+
+
+class BadModel(ZooError):
+    """A model folder that cannot be read or is of another architecture."""
+
+
+class NoRecord(ZooError):
+    """A picture that does not hold a record of ours."""
+
+
+class Cancelled(Exception):
+    """The user stopped a rendering. Not a mistake: nothing is wrong with the request."""

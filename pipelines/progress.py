@@ -1,0 +1,52 @@
+"""What a caller sees of a rendering under way, and how it stops one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
+
+from pipelines.errors import Cancelled
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+class Cancel:
+    """A switch that any thread may throw; the rendering stops before its next UNet call."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def cancel(self) -> None:
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the switch was thrown."""
+        if self._event.is_set():
+            raise Cancelled("the rendering was cancelled")
+
+
+@dataclass(frozen=True, eq=False)
+class PictureProgress:
+    """One picture after a step. The latents are a copy: nothing done to them reaches the rendering."""
+
+    position: int  # in the list of requests
+    index: int  # of the step just done
+    count: int
+    latents: Tensor  # [1, channels, h, w]
+    preview: Callable[[], Image]  # a small, rough picture; costs next to nothing, and nothing unless called
+
+
+@dataclass(frozen=True, eq=False)
+class StepReport:
+    """All pictures that took part in a step of the loop; those with fewer steps leave earlier."""
+
+    index: int
+    count: int  # of the longest request
+    pictures: tuple[PictureProgress, ...]
+
+
+OnStep = Callable[[StepReport], None]

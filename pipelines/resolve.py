@@ -1,0 +1,138 @@
+"""From a request to one that leaves nothing open, or to the user's mistake, which is found here, before any work.
+
+Nothing heavy is imported, so that a dry run answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from composer import registry
+from composer.errors import BadRequest
+from composer.plan import Job, JobAdapter, Pass, Plan, Step
+from composer.registry import MethodModel
+from composer.request import AdapterUse, RenderRequest
+from pipelines import schedulers, specs
+from pipelines.batching import deal
+from pipelines.sources import AdapterInfo, AdapterSource
+from pipelines.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with every default replaced, and what was found on the way."""
+
+    request: RenderRequest  # no field is None any more
+    spec: ModelSpec
+    method: MethodModel
+    job: Job
+
+    @property
+    def guided(self) -> bool:
+        return self.request.guidance_scale is not None and self.request.guidance_scale > 1.0
+
+    @property
+    def rows_per_pass(self) -> int:
+        return 2 if self.guided else 1
+
+    def plan(self) -> Plan:
+        return self.method.start(self.job)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a rendering will take, counted without a model."""
+
+    unet_passes: int  # evaluations the methods ask for, both guidance branches in one
+    unet_rows: int  # samples that go through the UNet
+    unet_calls: int
+
+
+def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
+    """Replace every default; raise the first mistake found as a typed error."""
+    spec = specs.find(request.model)
+    method = registry.create(request.method, request.parameters)
+    infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
+    if len(infos) < method.min_adapters:
+        raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
+    filled = request.model_copy(
+        update={
+            "parameters": method.model_dump(),
+            "adapters": tuple(_filled(use, info) for use, info in zip(request.adapters, infos, strict=True)),
+            "width": request.width or spec.width,
+            "height": request.height or spec.height,
+            "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
+            "guidance_scale": request.guidance_scale or spec.defaults.guidance_scale,
+            "scheduler": request.scheduler or spec.defaults.scheduler,
+            "text_encoder_adapters": request.text_encoder_adapters or method.text_policy,
+        }
+    )
+    _check_size(filled, spec)
+    _check_steps(filled)
+    return Resolved(filled, spec, method, _job(filled, spec))
+
+
+def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
+    """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
+    plans = [one.plan() for one in resolved]
+    passes = rows = calls = 0
+    for index in range(max((one.job.count for one in resolved), default=0)):
+        wanted: dict[tuple[int, int], list[int]] = {}
+        for one, plan in zip(resolved, plans, strict=True):
+            if index < one.job.count:
+                sizes = [one.rows_per_pass for _ in _passes(plan, index, one.job.count)]
+                wanted.setdefault((one.job.height, one.job.width), []).extend(sizes)
+        for sizes in wanted.values():
+            passes += len(sizes)
+            rows += sum(sizes)
+            calls += len(deal(sizes, int, max_rows))
+    return Cost(passes, rows, calls)
+
+
+def _passes(plan: Plan, index: int, count: int) -> Sequence[Pass]:
+    noise = 1.0 - index / count  # no scheduler is built for a dry run; a straight line stands for its noise levels
+    return plan.passes(Step(index, count, 999.0 * noise, noise))
+
+
+def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:
+    if info.family is not None and spec.family is not None and info.family != spec.family:
+        raise BadRequest(f"LoRA '{use.name}' is made for {info.family}; model '{spec.name}' is {spec.family}")
+    if use.sha256 is not None and use.sha256 != info.sha256:
+        raise BadRequest(f"LoRA '{use.name}' is not the file asked for: its sha256 is {info.sha256}, not {use.sha256}")
+    return info
+
+
+def _filled(use: AdapterUse, info: AdapterInfo) -> AdapterUse:
+    weight = info.weight if use.weight is None else use.weight
+    text = weight if use.text_encoder_weight is None else use.text_encoder_weight
+    return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, sha256=info.sha256)
+
+
+def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
+    for side, value in (("width", request.width or 0), ("height", request.height or 0)):
+        step = spec.size_multiple
+        if value % step:
+            near = max(step, round(value / step) * step)
+            raise BadRequest(f"{side} {value} is not a multiple of {step}, as model '{spec.name}' needs; try {near}")
+
+
+def _check_steps(request: RenderRequest) -> None:
+    name, count = request.scheduler or "", request.num_inference_steps or 0
+    most = schedulers.get(name).max_steps
+    if count > most:
+        raise BadRequest(f"scheduler '{name}' takes at most {most} steps, not {count}")
+
+
+def _job(request: RenderRequest, spec: ModelSpec) -> Job:
+    return Job(
+        adapters=tuple(
+            JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0) for use in request.adapters
+        ),
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        text_policy=request.text_encoder_adapters or "none",
+        count=request.num_inference_steps or 0,
+        height=(request.height or 0) // spec.latent_factor,
+        width=(request.width or 0) // spec.latent_factor,
+    )

@@ -1,0 +1,112 @@
+"""Schedulers by name, built from diffusers' classes on the model's own configuration, one instance per request.
+
+Multistep solvers keep history, so an instance is never shared. The table is plain data: listing it imports nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from composer.errors import UnknownChoice
+from composer.plan import Step
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SchedulerSpec:
+    """Which of diffusers' classes, with which settings over the model's own."""
+
+    class_name: str
+    settings: Mapping[str, str | bool] = field(default_factory=dict)
+    max_steps: int = 1000
+
+
+#: `clip_sample` is for pictures in [-1, 1]; these are latents, and a model's file may leave it at its default of True.
+_TABLE: Mapping[str, SchedulerSpec] = {
+    "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
+    "euler": SchedulerSpec("EulerDiscreteScheduler"),
+    "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler"),
+    "dpmpp_2m": SchedulerSpec(
+        "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False}
+    ),
+    "dpmpp_2m_karras": SchedulerSpec(
+        "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}
+    ),
+    "dpmpp_sde": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": SchedulerSpec("UniPCMultistepScheduler"),
+    "lcm": SchedulerSpec("LCMScheduler", {"clip_sample": False}, max_steps=50),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all schedulers."""
+    return tuple(_TABLE)
+
+
+def get(name: str) -> SchedulerSpec:
+    """Return what a name stands for; an unknown one is an error that tells the nearest."""
+    if name not in _TABLE:
+        raise UnknownChoice("scheduler", name, names())
+    return _TABLE[name]
+
+
+class _Diffusers(Protocol):
+    """What the schedulers of diffusers have in common, as far as it is used here."""
+
+    timesteps: Tensor
+    alphas_cumprod: Tensor
+    init_noise_sigma: float
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device) -> None: ...
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **extra: Any) -> Any: ...
+
+
+class Solver:
+    """One request's scheduler: its steps, and the way from one step's latents to the next."""
+
+    def __init__(self, inner: _Diffusers, count: int, generator: torch.Generator, device: torch.device) -> None:
+        inner.set_timesteps(count, device=device)
+        self._inner = inner
+        takes = inspect.signature(inner.step).parameters
+        self._extra: dict[str, Any] = {"generator": generator} if "generator" in takes else {}
+        self._timesteps = list(inner.timesteps)
+        self.steps = _steps(inner)
+        self.init_noise_sigma = float(inner.init_noise_sigma)
+
+    def scale_input(self, latents: Tensor, step: Step) -> Tensor:
+        """Return the latents as the UNet reads them at this step."""
+        return self._inner.scale_model_input(latents, self._timesteps[step.index])
+
+    def advance(self, noise_pred: Tensor, step: Step, latents: Tensor) -> Tensor:
+        """Return the next step's latents."""
+        timestep = self._timesteps[step.index]
+        return self._inner.step(noise_pred, timestep, latents, return_dict=False, **self._extra)[0]
+
+
+def build(
+    name: str, config: Mapping[str, object], count: int, generator: torch.Generator, device: torch.device
+) -> Solver:
+    """Return a fresh solver. Its noise, if any, comes from the generator, in the order diffusers draws it."""
+    import diffusers
+
+    spec = get(name)
+    inner = getattr(diffusers, spec.class_name).from_config(dict(config), **spec.settings)
+    return Solver(cast(_Diffusers, inner), count, generator, device)
+
+
+def _steps(inner: _Diffusers) -> tuple[Step, ...]:
+    """Return the steps as plain numbers, read from the device once."""
+    timesteps = [float(t) for t in inner.timesteps.tolist()]
+    sigmas = getattr(inner, "sigmas", None)
+    if sigmas is None:
+        alphas = inner.alphas_cumprod[[int(t) for t in timesteps]]
+        sigmas = ((1 - alphas) / alphas) ** 0.5
+    count = len(timesteps)
+    return tuple(Step(i, count, t, float(s)) for i, (t, s) in enumerate(zip(timesteps, sigmas.tolist(), strict=False)))

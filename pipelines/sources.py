@@ -1,0 +1,46 @@
+"""Where LoRAs come from: facts about one before any work starts, and the adapter itself once a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lora_zoo.catalog import Catalog
+
+if TYPE_CHECKING:
+    from lora_zoo.adapter import Adapter, Layout
+
+_UNKNOWN = ("", "unknown")
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What a request must know of a LoRA before its file is read."""
+
+    name: str
+    sha256: str
+    family: str | None  # None: the file does not say
+    weight: float  # preferred
+
+
+class AdapterSource(Protocol):
+    """A provider of LoRAs. An unknown name or a bad file is a typed error."""
+
+    def describe(self, name: str) -> AdapterInfo: ...
+    def load(self, name: str, layout: Layout) -> Adapter: ...
+
+
+class ZooSource:
+    """The catalogue, and any file by its path."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._catalog = Catalog.load() if path is None else Catalog.load(path)
+
+    def describe(self, name: str) -> AdapterInfo:
+        entry = self._catalog.resolve(name)
+        family = None if entry.family in _UNKNOWN else entry.family
+        return AdapterInfo(name, entry.sha256, family, entry.weight)
+
+    def load(self, name: str, layout: Layout) -> Adapter:
+        return self._catalog.read(self._catalog.resolve(name), layout)

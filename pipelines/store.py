@@ -1,0 +1,76 @@
+"""The adapters that a loaded model holds in memory, by content; and a small cache that counts bytes."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from lora_zoo.adapter import Adapter
+from lora_zoo.errors import ZooError
+
+log = logging.getLogger(__name__)
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
+
+
+class ChangedAdapter(ZooError):
+    """A name that stood for one content now stands for another."""
+
+
+class AdapterStore:
+    """Adapters by digest. A name means one content for as long as the model is loaded."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._adapters: OrderedDict[str, Adapter] = OrderedDict()
+        self._digests: dict[str, str] = {}
+
+    def __getitem__(self, digest: str) -> Adapter:
+        return self._adapters[digest]
+
+    def hold(self, name: str, digest: str, load: Callable[[], Adapter]) -> str:
+        """Make sure that an adapter is here, and return its digest."""
+        known = self._digests.setdefault(name, digest)
+        if known != digest:
+            raise ChangedAdapter(f"LoRA '{name}' was {known} and is now {digest}; give the new file another name")
+        if digest not in self._adapters:
+            adapter = load()
+            if adapter.digest != digest:
+                raise ChangedAdapter(f"LoRA '{name}' has sha256 {adapter.digest}, not {digest} as it is listed")
+            self._adapters[digest] = adapter
+        self._adapters.move_to_end(digest)
+        return digest
+
+    def trim(self, keep: frozenset[str]) -> None:
+        """Drop the adapters that were not used for longest, until the rest fits."""
+        total = sum(adapter.nbytes() for adapter in self._adapters.values())
+        for digest in [d for d in self._adapters if d not in keep]:
+            if total <= self._max_bytes:
+                return
+            dropped = self._adapters.pop(digest)
+            total -= dropped.nbytes()
+            log.info("dropped LoRA %s from memory", dropped.name)
+
+
+class ByteCache(Generic[_K, _V]):
+    """The values made last, as many as fit. The one just made stays even if it alone is too large."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._values: OrderedDict[_K, tuple[_V, int]] = OrderedDict()
+        self._total = 0
+
+    def get(self, key: _K, make: Callable[[], tuple[_V, int]]) -> _V:
+        """Return the value of a key, made (with its size in bytes) if it is not here."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key][0]
+        value, size = make()
+        self._values[key] = (value, size)
+        self._total += size
+        while self._total > self._max_bytes and len(self._values) > 1:
+            _, (_, dropped) = self._values.popitem(last=False)
+            self._total -= dropped
+        return value

@@ -1,0 +1,139 @@
+"""The command line: what can be typed, and which code answers it. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lora_zoo.errors import ZooError
+
+app = typer.Typer(
+    help="Medley: several LoRAs in one picture.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Text = str | None
+From = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="IMAGE.png", help="Repeat from the record in a picture; other options change it."),
+]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="NAME[:WEIGHT[:TE_WEIGHT]]", help="A LoRA by name or file; repeat for more."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the method; repeat for more.")
+]
+Prompt = Annotated[Text, typer.Option(metavar="TEXT", help="What the picture shows.")]
+Negative = Annotated[Text, typer.Option(metavar="TEXT", help="What it should not show.")]
+Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are combined; see `list methods`.")]
+Policy = Annotated[
+    Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
+]
+Model = Annotated[Text, typer.Option(metavar="NAME|FOLDER", help="A model by name, or a diffusers folder.")]
+Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoising steps.")]
+Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scale; 1 switches guidance off.")]
+Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
+Size = Annotated[Text, typer.Option(metavar="WxH", help="Size in pixels, for example 64x64.")]
+Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="See `list schedulers`.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given.")]
+Count = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Pictures, with seeds S, S+1, …")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+What = Annotated[str, typer.Argument(metavar="methods|loras|models|schedulers", help="What to list.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture rendered here.")]
+
+
+@app.command()
+def render(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
+    source: From = None,
+    prompt: Prompt = None,
+    negative: Negative = None,
+    lora: Lora = None,
+    method: Method = None,
+    settings: Settings = None,
+    text_policy: Policy = None,
+    model: Model = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    guidance_rescale: Rescale = None,
+    size: Size = None,
+    scheduler: Scheduler = None,
+    seed: Seed = None,
+    count: Count = 1,
+    out: Out = Path("outputs"),
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Render pictures from a prompt and any number of LoRAs."""
+    from pipelines import cli_commands
+    from pipelines.cli_flags import RenderFlags
+
+    flags = RenderFlags(
+        source=source,
+        prompt=prompt,
+        negative=negative,
+        loras=tuple(lora or ()),
+        method=method,
+        settings=tuple(settings or ()),
+        text_policy=text_policy,
+        model=model,
+        steps=steps,
+        guidance=guidance,
+        guidance_rescale=guidance_rescale,
+        size=size,
+        scheduler=scheduler,
+        seed=seed,
+        count=count,
+    )
+    if dry_run:
+        cli_commands.price(flags, as_json)
+    else:
+        cli_commands.render(flags, out, as_json)
+
+
+@app.command("list")
+def list_(what: What, as_json: Json = False) -> None:
+    """List methods, LoRAs, models or schedulers."""
+    from pipelines import cli_commands
+
+    cli_commands.listing(what, as_json)
+
+
+@app.command()
+def inspect(file: File, as_json: Json = False) -> None:
+    """Tell what a LoRA file is, or how a picture was made."""
+    from pipelines import cli_commands
+
+    cli_commands.inspect(file, as_json)
+
+
+@app.command()
+def demo(out: Out = Path("outputs/demo"), seed: Seed = None) -> None:
+    """Compose three LoRAs in three ways and lay the pictures side by side."""
+    from pipelines import demo
+
+    demo.run(out, demo.Scene(seed=seed or 0))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; return 0 when done, 2 for the user's mistake, 1 for anything else."""
+    from pipelines import cli_output
+
+    try:
+        app(list(arguments) or ["--help"], prog_name="python app.py")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except ZooError as error:
+        cli_output.notice(f"error: {error}")
+        return 2
+    except OSError as error:
+        cli_output.notice(f"error: {error}")
+        return 1
+    return 0

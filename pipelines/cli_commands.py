@@ -1,0 +1,167 @@
+"""What the commands do, once their options are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
+
+from composer import registry
+from composer.errors import BadRequest, UnknownChoice
+from composer.request import RenderRequest
+from lora_zoo import catalog, formats
+from pipelines import cli_output, schedulers
+from pipelines.cli_flags import RenderFlags, existing, requests_from
+from pipelines.cli_output import Row
+from pipelines.engine import Engine
+
+if TYPE_CHECKING:
+    from pipelines.images import Rendering
+
+_TOGETHER = 16  # pictures rendered in one go; they are written when a go is done
+_NUMBERED = re.compile(r"(\d+)-.*\.png")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_COLUMNS = {
+    "methods": ("name", "title", "summary", "parameters"),
+    "loras": ("name", "category", "family", "rank", "weight", "triggers"),
+    "models": ("name", "family", "path"),
+    "schedulers": ("name",),
+}
+
+
+def price(flags: RenderFlags, as_json: bool) -> None:
+    """Say what a rendering would take, without loading a model."""
+    engine = Engine()
+    requests = requests_from(flags)
+    goes = [engine.dry_run_many(some) for some in _goes(requests)]
+    cost: dict[str, JsonValue] = {
+        "pictures": len(requests),
+        "unet_passes": sum(go.unet_passes for go in goes),
+        "unet_rows": sum(go.unet_rows for go in goes),
+        "unet_calls": sum(go.unet_calls for go in goes),
+    }
+    if as_json:
+        resolved = [to_jsonable_python(engine.resolve(request).request) for request in requests]
+        cli_output.document({"dry_run": True, **cost, "requests": resolved})
+    else:
+        cli_output.pairs(cost)
+
+
+def render(flags: RenderFlags, out: Path, as_json: bool) -> None:
+    """Render pictures and write them to a folder."""
+    engine = Engine()
+    requests = requests_from(flags)
+    for request in requests:
+        engine.resolve(request)
+    _check_folder(out)
+    written: list[Row] = []
+    for some in _goes(requests):
+        with cli_output.progress(len(some)) as bar:
+            done = engine.render_many(some, bar.on_step)
+        written.extend(_write(rendering, out, as_json) for rendering in done)
+    if as_json:
+        cli_output.document({"images": list(map(dict, written))})
+
+
+def listing(what: str, as_json: bool) -> None:
+    """List what there is of one kind."""
+    listings = {"methods": _methods, "loras": _loras, "models": _models, "schedulers": _schedulers}
+    if what not in listings:
+        raise UnknownChoice("list", what, listings)
+    rows = listings[what]()
+    if as_json:
+        cli_output.document({what: list(map(dict, rows))})
+    else:
+        cli_output.table([_short(row) for row in rows], _COLUMNS[what])
+
+
+def inspect(file: Path, as_json: bool) -> None:
+    """Describe a LoRA file, or the record in a picture."""
+    from pipelines import images
+
+    if not file.is_dir() and _is_png(existing(file)):
+        what, found = "picture", to_jsonable_python(images.read_record(file))
+    else:
+        what, found = "lora", to_jsonable_python(formats.describe(file))
+    if as_json:
+        cli_output.document({what: found})
+    else:
+        cli_output.pairs(found)
+
+
+def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
+    return [requests[start : start + _TOGETHER] for start in range(0, len(requests), _TOGETHER)]
+
+
+def _write(rendering: Rendering, out: Path, as_json: bool) -> Row:
+    """Write one picture under a name that none has yet, and return what there is to say of it."""
+    from pipelines import images
+
+    record = rendering.record
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{_next_number(out):04d}-{record.method}-{record.seed}.png"
+    digest = images.save(rendering, path)
+    for text in record.notices:
+        cli_output.notice(f"notice: {text}")
+    if not as_json:
+        cost = f"{record.seconds:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
+        cli_output.line(f"{path}  seed {record.seed}, {cost}")
+    return {
+        "path": str(path),
+        "seed": record.seed,
+        "sha256": digest,
+        "pixels_sha256": record.pixels_sha256,
+        "seconds": record.seconds,
+        "unet_passes": record.unet_passes,
+        "unet_calls": record.unet_calls,
+        "notices": list(record.notices),
+    }
+
+
+def _next_number(folder: Path) -> int:
+    matches = (_NUMBERED.fullmatch(one.name) for one in folder.iterdir())
+    return max((int(match[1]) for match in matches if match), default=0) + 1
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder that cannot be written to."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise BadRequest(f"--out {folder}: '{there}' is a file, not a folder")
+    if not os.access(there, os.W_OK):
+        raise BadRequest(f"--out {folder}: '{there}' cannot be written to")
+
+
+def _methods() -> list[Row]:
+    return [to_jsonable_python(registry.describe(name)) for name in registry.names()]
+
+
+def _short(row: Row) -> Row:
+    """Return a row for people: of a method's parameters, the names and defaults."""
+    parameters = row.get("parameters")
+    if not isinstance(parameters, list):
+        return row
+    return {**row, "parameters": {str(one["name"]): one["default"] for one in parameters if isinstance(one, dict)}}
+
+
+def _loras() -> list[Row]:
+    zoo = catalog.Catalog.load()
+    return [{**to_jsonable_python(entry), "path": str(zoo.path(entry))} for entry in zoo.entries]
+
+
+def _models() -> list[Row]:
+    return [to_jsonable_python(model) for model in catalog.models()]
+
+
+def _schedulers() -> list[Row]:
+    return [{"name": name} for name in schedulers.names()]
+
+
+def _is_png(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_PNG)) == _PNG

@@ -1,0 +1,150 @@
+"""From what was typed to requests: the flags of `render` as a dataclass, and how they are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from composer.errors import BadRequest
+from composer.request import RenderRequest, parse_request
+
+_SIZE = re.compile(r"(\d+)x(\d+)")
+
+
+@dataclass(frozen=True)
+class RenderFlags:
+    """The options of `render` as typed; None means "not given"."""
+
+    source: Path | None
+    prompt: str | None
+    negative: str | None
+    loras: tuple[str, ...]
+    method: str | None
+    settings: tuple[str, ...]
+    text_policy: str | None
+    model: str | None
+    steps: int | None
+    guidance: float | None
+    guidance_rescale: float | None
+    size: str | None
+    scheduler: str | None
+    seed: int | None
+    count: int
+
+
+def requests_from(flags: RenderFlags) -> list[RenderRequest]:
+    """Return one request per picture: seeds count up from the first one."""
+    recorded = _recorded(flags.source) if flags.source else None
+    if recorded is None and flags.prompt is None:
+        raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE.png to repeat a picture")
+    first = parse_request(_merged(recorded, flags))
+    return [
+        parse_request({**first.model_dump(), "seed": first.seed + offset}) if offset else first
+        for offset in range(flags.count)
+    ]
+
+
+def _recorded(path: Path) -> RenderRequest:
+    from pipelines import images
+
+    return images.read_record(existing(path)).request()
+
+
+def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, object]:
+    """Lay the flags that were given over the recorded request, if there is one."""
+    width, height = parse_size(flags.size) if flags.size is not None else (None, None)
+    given: dict[str, object] = {
+        "prompt": flags.prompt,
+        "negative_prompt": flags.negative,
+        "method": flags.method,
+        "text_encoder_adapters": flags.text_policy,
+        "model": flags.model,
+        "num_inference_steps": flags.steps,
+        "guidance_scale": flags.guidance,
+        "guidance_rescale": flags.guidance_rescale,
+        "width": width,
+        "height": height,
+        "scheduler": flags.scheduler,
+        "seed": flags.seed,
+        "adapters": [parse_lora(text) for text in flags.loras] or None,
+    }
+    merged: dict[str, object] = recorded.model_dump() if recorded else {}
+    keeps_method = recorded is not None and flags.method in (None, recorded.method)
+    before = recorded.parameters if recorded and keeps_method else {}
+    if recorded and not keeps_method:
+        merged["text_encoder_adapters"] = None  # the new method's own default
+    merged.update({key: value for key, value in given.items() if value is not None})
+    merged["parameters"] = {**before, **parse_settings(flags.settings)}
+    return merged
+
+
+def parse_lora(text: str) -> Mapping[str, object]:
+    """Read NAME[:WEIGHT[:TE_WEIGHT]]; NAME may be a path, with a drive letter too."""
+    parts = text.split(":")
+    tail: list[str] = []
+    while len(parts) > 1 and len(tail) < 2 and not _path_like(parts[-1]):
+        tail.insert(0, parts.pop())
+    name = ":".join(parts)
+    if not name:
+        raise BadRequest(f"--lora {text!r}: the name is missing; write NAME[:WEIGHT[:TE_WEIGHT]]")
+    weights = [_number(part, text) for part in tail]
+    return dict(zip(("name", "weight", "text_encoder_weight"), (name, *weights), strict=False))
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:
+    """Read KEY=VALUE pairs; a value that is no JSON is text."""
+    found: dict[str, JsonValue] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BadRequest(f"--set {text!r}: write KEY=VALUE, for example --set interval=2")
+        if key in found:
+            raise BadRequest(f"--set {key}: given twice, as {found[key]!r} and {value!r}")
+        try:
+            found[key] = json.loads(value, parse_constant=str)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT."""
+    match = _SIZE.fullmatch(text.lower())
+    if match is None:
+        raise BadRequest(f"--size {text!r}: write WIDTHxHEIGHT in pixels, for example 64x64")
+    return int(match[1]), int(match[2])
+
+
+def existing(path: Path) -> Path:
+    """Return the path of a file that is there; a missing one is an error that names the nearest."""
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise BadRequest(f"'{path}' is a folder, not a file")
+    beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
+    raise BadRequest(f"there is no file '{path}'{_near_file(path, beside)}")
+
+
+def _near_file(path: Path, beside: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+    return f"; did you mean '{path.parent / close[0]}'?" if close else ""
+
+
+def _path_like(text: str) -> bool:
+    return "/" in text or "\\" in text or text.endswith(".safetensors")
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRequest(
+            f"--lora {whole!r}: the weight {text!r} is not a number; write NAME[:WEIGHT[:TE_WEIGHT]]"
+        ) from None

@@ -1,0 +1,94 @@
+"""What the command line says: results on stdout, as text or as one JSON document; everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from pipelines.progress import OnStep, StepReport
+
+_PIPE_WIDTH = 200  # columns of a table that goes to a file or a pipe, where a terminal's width means nothing
+
+Row: TypeAlias = "Mapping[str, JsonValue]"
+
+
+def document(content: Row) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def line(text: str) -> None:
+    """Print one line of the result on stdout."""
+    print(text)
+
+
+def notice(text: str) -> None:
+    """Tell the user something that is not the result."""
+    print(text, file=sys.stderr)
+
+
+def table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Print chosen columns of rows on stdout, for people."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column)
+    for row in rows:
+        grid.add_row(*(Text(plain(row[column])) for column in columns))
+    console.print(grid)
+
+
+def pairs(row: Row) -> None:
+    """Print a row as lines of key and value on stdout, for people."""
+    width = max(map(len, row), default=0)
+    for key, value in row.items():
+        line(f"{key:<{width}}  {plain(value)}")
+
+
+def plain(value: JsonValue) -> str:
+    """Return a JSON value as a person would write it."""
+    if value is None or value in ("", [], {}):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(plain(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={plain(one)}" for key, one in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A progress bar on stderr, fed by the engine's step reports."""
+
+    on_step: OnStep
+
+
+@contextmanager
+def progress(pictures: int) -> Iterator[Bar]:
+    """Show a bar while pictures are rendered, if somebody is looking at stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        what = "1 picture" if pictures == 1 else f"{pictures} pictures"
+        task = bars.add_task("loading", total=None)
+
+        def on_step(report: StepReport) -> None:
+            bars.update(task, description=what, total=report.count, completed=report.index + 1)
+
+        yield Bar(on_step)

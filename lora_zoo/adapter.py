@@ -1,0 +1,76 @@
+"""What a LoRA is once it is in memory: deltas for named layers, at the strength they were trained with.
+
+Two spaces never mix: a `Delta` is a change to a layer's weight, and base weights are not passed around at all.
+alpha / rank is folded into `up` when a file is read, so weight 1.0 always means "as trained".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+#: A model's adaptable layers: component ("unet", "text_encoder", ...) -> module path -> shape of the layer's weight.
+Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """A delta kept as two factors: up @ down, alpha / rank included."""
+
+    down: Tensor  # [rank, in] for linear layers, [rank, in, kh, kw] for convolutions
+    up: Tensor  # [out, rank]
+
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
+
+    def dense(self) -> Tensor:
+        """Return the delta in the shape of the layer's weight, float32."""
+        flat = self.up.float() @ self.down.float().flatten(1)
+        return flat.reshape(self.up.shape[0], *self.down.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class DenseDelta:
+    """A delta kept whole, for merges and file kinds that have no exact low-rank form."""
+
+    delta: Tensor  # the shape of the layer's weight
+
+    def dense(self) -> Tensor:
+        return self.delta.float()
+
+
+Delta = LowRank | DenseDelta
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One LoRA, bound to the layers of one model layout. Identity is the digest, never the name."""
+
+    name: str
+    digest: str  # sha256 of the file, hex; for a merge, of its recipe
+    layers: Mapping[str, Mapping[str, Delta]]  # component -> module path -> delta
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def component(self, name: str) -> Mapping[str, Delta]:
+        """Return the deltas of one component, empty when the file has none for it."""
+        return self.layers.get(name, {})
+
+    def nbytes(self) -> int:
+        total = 0
+        for deltas in self.layers.values():
+            for delta in deltas.values():
+                tensors = (delta.down, delta.up) if isinstance(delta, LowRank) else (delta.delta,)
+                total += sum(t.numel() * t.element_size() for t in tensors)
+        return total
+
+    def is_finite(self) -> bool:
+        return all(
+            bool(torch.isfinite(t).all())
+            for deltas in self.layers.values()
+            for d in deltas.values()
+            for t in ((d.down, d.up) if isinstance(d, LowRank) else (d.delta,))
+        )

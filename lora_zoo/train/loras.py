@@ -1,0 +1,205 @@
+"""The 22 LoRAs, trained as people train them: a few hundred pictures of one concept, captions with its trigger words.
+
+PEFT's layers on the UNet and, for some, on the text encoder; AdamW; a few captions left out. After each round the
+detectors look at pictures of prompts that were not trained on; training stops when they find the concept, or after
+three rounds, so no LoRA is trained longer than it needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, inject_adapter_in_model
+from PIL import Image
+from torch import Tensor, nn
+
+from lora_zoo import writer
+from lora_zoo.catalog import entry_for, write_catalog
+from lora_zoo.detectors import Detectors, anywhere
+from lora_zoo.train.clip import tokens
+from lora_zoo.train.common import FILES, TINY, drawn, say
+from lora_zoo.train.recipes import TEXT, Recipe
+from lora_zoo.train.sampling import sample
+from lora_zoo.train.unet import Objective, Parts
+from lora_zoo.world.captions import caption
+from lora_zoo.world.scene import Scene, put, sample_base
+from lora_zoo.world.vocabulary import CONCEPTS, concept
+
+log = logging.getLogger(__name__)
+
+FOLDER = FILES / "loras"
+ROUNDS, WANTED = 3, 0.95
+
+
+def scenes_of(name: str, count: int, rng: Random) -> list[Scene]:
+    """Sample scenes that show the concept; what a figure wears, holds or is, is shown on one figure alone."""
+    one = concept(name)
+    two = 0.25 if one.category in ("style", "background") else 0.0
+    return [put(sample_base(rng, two), (one,)) for _ in range(count)]
+
+
+@dataclass
+class Lesson:
+    """The pictures of one concept, as latents and captions."""
+
+    latents: Tensor
+    texts: list[str]
+
+    @classmethod
+    def of(cls, recipe: Recipe, parts: Parts) -> Lesson:
+        rng = Random(f"lora {recipe.concept}")
+        scenes = scenes_of(recipe.concept, recipe.pictures, rng)
+        return cls(parts.latents(drawn(scenes, rng)), [caption(s, rng, 0.1) for s in scenes])
+
+    def batch(self, rng: Random, size: int) -> tuple[Tensor, list[str]]:
+        rows = [rng.randrange(len(self.texts)) for _ in range(size)]
+        return self.latents[rows], ["" if rng.random() < 0.05 else self.texts[r] for r in rows]
+
+
+class Trainee:
+    """The frozen model with one LoRA in it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(0)
+        self.recipe, self.parts = recipe, Parts.load()
+        self.unet = UNet2DConditionModel.from_pretrained(TINY / "unet").eval().requires_grad_(False)
+        self.parts.text_encoder.requires_grad_(False)
+        self.models: dict[str, nn.Module] = {"unet": self.unet}
+        _inject(self.unet, recipe, recipe.targets)
+        if recipe.text:
+            _inject(self.parts.text_encoder, recipe, TEXT)
+            self.models["text_encoder"] = self.parts.text_encoder
+        self.weights = [p for m in self.models.values() for n, p in m.named_parameters() if "lora_" in n]
+        for weight in self.weights:
+            weight.requires_grad_(True)
+
+    def embeds(self, texts: list[str]) -> Tensor:
+        return self.parts.text_encoder(tokens(self.parts.tokenizer, texts)).last_hidden_state
+
+    def found(self, judge: Detectors, count: int = 32) -> tuple[float, Image.Image]:
+        """Return the share of pictures of unseen prompts that show the concept to the detectors, and the clearest."""
+        rng = Random(f"check {self.recipe.concept}")
+        texts = [caption(s, rng) for s in scenes_of(self.recipe.concept, count, rng)]
+        with torch.no_grad():
+            images = sample(self.unet, self.parts, self.embeds(texts), seed=1, steps=12)
+        seen = [anywhere(s, self.recipe.concept) for s in judge.scores(images)]
+        return sum(p > 0.5 for p in seen) / count, images[seen.index(max(seen))]
+
+    def layers(self) -> dict[str, dict[str, writer.Factors]]:
+        out: dict[str, dict[str, writer.Factors]] = {}
+        for component, model in self.models.items():
+            out[component] = {}
+            for path, module in model.named_modules():
+                if hasattr(module, "lora_A"):
+                    down, up = module.lora_A["default"].weight.detach(), module.lora_B["default"].weight.detach()
+                    out[component][path] = writer.Factors(down, up, self.recipe.alpha)
+        return out
+
+
+def _inject(model: nn.Module, recipe: Recipe, targets: tuple[str, ...]) -> None:
+    inject_adapter_in_model(LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(targets)), model)
+
+
+def train(recipe: Recipe, steps: int = 220, batch: int = 16, lr: float = 2.5e-3) -> float:
+    """Train one LoRA, write its file and return the share of pictures that show its concept."""
+    trainee, objective = Trainee(recipe), Objective()
+    lesson = Lesson.of(recipe, trainee.parts)
+    judge = Detectors.load()
+    if not recipe.text:
+        known = {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
+    share, clearest = 0.0, Image.new("RGB", (64, 64))
+    for turn in range(ROUNDS):
+        optimiser = torch.optim.AdamW(trainee.weights, lr, (0.9, 0.99), weight_decay=0.01)
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = _rate(step, steps, lr / (1 + turn))
+            rng = Random(f"lora {recipe.concept} {turn} {step}")
+            latents, texts = lesson.batch(rng, batch)
+            embeds = trainee.embeds(texts) if recipe.text else torch.stack([known[t] for t in texts])
+            loss = objective(trainee.unet, latents, embeds, rng)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(trainee.weights, 1.0)
+            optimiser.step()
+            if step % 40 == 39:
+                log.info(f"{recipe.concept} round {turn} step {step + 1} loss {loss.item():.4f}")
+        share, clearest = trainee.found(judge)
+        log.info(f"{recipe.concept} round {turn}: concept found in {share:.0%}")
+        if share >= WANTED:
+            break
+    write(recipe, trainee)
+    clearest.resize((128, 128), Image.Resampling.LANCZOS).save(thumbnail(recipe.concept), optimize=True)
+    catalogue()
+    return share
+
+
+def train_once(recipe: Recipe, runs: Path) -> None:
+    """Train a LoRA unless `runs` says that it is done."""
+    done = runs / "loras" / f"{recipe.concept}.json"
+    if not done.exists():
+        share = train(recipe)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.write_text(json.dumps({"found": share}))
+
+
+def thumbnail(name: str) -> Path:
+    return FOLDER / f"{name}.png"
+
+
+def catalogue() -> None:
+    """Write the catalogue of the LoRAs that are there, in the order of the world's vocabulary."""
+    entries = []
+    for one in CONCEPTS:
+        found = [p for p in (FOLDER / f"{one.name}.safetensors", FOLDER / one.name) if p.exists()]
+        for path in found[:1]:
+            entry = entry_for(path)
+            home = FILES.parent
+            entries.append(
+                dataclasses.replace(
+                    entry,
+                    file=str(path.relative_to(home)),
+                    category=one.category,
+                    thumbnail=str(thumbnail(one.name).relative_to(home)),
+                )
+            )
+    write_catalog(entries)
+
+
+def _rate(step: int, steps: int, lr: float) -> float:
+    return lr * min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def write(recipe: Recipe, trainee: Trainee) -> Path:
+    """Write the LoRA in its dialect, with the metadata that trainers leave."""
+    one = concept(recipe.concept)
+    layers = trainee.layers()
+    kinds = "networks.lora" if recipe.dialect == "kohya" else "peft"
+    tags = {t: recipe.pictures for t in one.triggers}
+    metadata = {
+        "ss_base_model_version": "medley_tiny",
+        "ss_network_module": kinds,
+        "ss_network_dim": str(recipe.rank),
+        "ss_network_alpha": str(recipe.alpha),
+        "ss_output_name": recipe.concept,
+        "ss_num_train_images": str(recipe.pictures),
+        "ss_tag_frequency": json.dumps({recipe.concept: tags}),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "medley-tiny/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": one.phrase,
+        "modelspec.resolution": "64x64",
+        "modelspec.author": "Medley",
+        "modelspec.license": "Apache-2.0",
+        "modelspec.trigger_phrase": ", ".join(one.triggers),
+        "medley.weight": str(recipe.weight),
+        "medley.category": one.category,
+    }
+    suffix = "" if recipe.dialect == "peft" else ".safetensors"
+    return writer.write(FOLDER / f"{recipe.concept}{suffix}", layers, recipe.dialect, metadata)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sources import AdapterSource
 
+_SHOWN = 200  # characters of a prompt's unread end
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
 
@@ -148,7 +150,8 @@ class _Reader:
             self._encoded[text, gate] = self._model.encode(text, gate)
         found = self._encoded[text, gate]
         if found.cut:
-            notices[f"the {what} is longer than the model reads; this end of it was not seen: {found.cut}"] = None
+            unseen = shorten(found.cut, _SHOWN, placeholder=" …")
+            notices[f"the {what} is longer than the model reads; it did not see this end of it: {unseen}"] = None
         return found.embeds
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol, cast
@@ -16,9 +17,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.utils import logging as diffusers_log
 from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_log
 
 from lora_zoo.adapter import Layout
 from pipelines import schedulers
@@ -79,7 +82,7 @@ class LoadedModel:
         self.store = AdapterStore(_STORE_BYTES)
         self._parts = parts
         for module in self._modules().values():
-            module.to(device, dtype).eval().requires_grad_(False)
+            module.to(device).eval().requires_grad_(False)
         self.layout: Layout = {UNET: _layers(parts.unet), TEXT_ENCODER: _layers(parts.text_encoder)}
         self.bank = AdapterBank(parts.unet, UNET, self.store)
         self._text_bank = AdapterBank(parts.text_encoder, TEXT_ENCODER, self.store)
@@ -93,8 +96,8 @@ class LoadedModel:
     ) -> LoadedModel:
         """Read a model folder; on a CUDA device if there is one and no other is asked for."""
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.random.fork_rng(devices=[]):  # loaders may fill weights with noise before they read them
-            parts = _read(spec)
+        with torch.random.fork_rng(devices=[]), _quietly():  # loaders may draw noise before they read weights
+            parts = _read(spec, dtype)
         return cls(spec, parts, device, dtype)
 
     def encode(self, text: str, gate: Gate) -> Encoded:
@@ -104,7 +107,7 @@ class LoadedModel:
         """
         tokenizer, limit = self._parts.tokenizer, self._parts.tokenizer.model_max_length
         tokens = tokenizer(text, padding="max_length", max_length=limit, truncation=True)
-        everything = tokenizer(text)["input_ids"]
+        everything = tokenizer(text, verbose=False)["input_ids"]
         ids = torch.tensor([tokens["input_ids"]], device=self.device)
         mask = None
         if getattr(self._parts.text_encoder.config, "use_attention_mask", False):
@@ -179,7 +182,21 @@ def _layers(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {path: tuple(part.weight.shape) for path, part in found.items()}
 
 
-def _read(spec: ModelSpec) -> Parts:
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the libraries' progress bars and remarks on loading off the user's screen."""
+    bars, level = transformers_log.is_progress_bar_enabled(), diffusers_log.get_verbosity()
+    transformers_log.disable_progress_bar()
+    diffusers_log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_log.set_verbosity(level)
+        if bars:
+            transformers_log.enable_progress_bar()
+
+
+def _read(spec: ModelSpec, dtype: torch.dtype) -> Parts:
     """Load the parts of a folder, safetensors only, from this disk only."""
     folder = str(spec.folder)
     only: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
@@ -190,9 +207,9 @@ def _read(spec: ModelSpec) -> Parts:
         scheduler = json.loads((spec.folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
         return Parts(
             tokenizer=cast(_Tokenizer, CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")),
-            text_encoder=CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", **only),
-            unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **only),
-            vae=vae.from_pretrained(folder, subfolder="vae", **only),
+            text_encoder=CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **only),
+            unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **only),
+            vae=vae.from_pretrained(folder, subfolder="vae", torch_dtype=dtype, **only),
             scheduler_config=scheduler,
         )
     except (OSError, ValueError) as error:

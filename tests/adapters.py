@@ -1,0 +1,89 @@
+"""Random adapters for a model's layout, in memory, and a provider of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from lora_zoo.adapter import Adapter, DenseDelta, Layout, LowRank
+from lora_zoo.errors import UnknownName
+from pipelines.sources import AdapterInfo
+
+ATTENTION = r"attn\d\.to_|self_attn"
+CONVOLUTIONS = r"attn\d\.to_|resnets|proj_|samplers|ff\.|self_attn|mlp"
+UNET_ONLY = ("unet",)
+BOTH = ("unet", "text_encoder")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a random adapter covers, and how strongly it acts."""
+
+    rank: int
+    alpha: float
+    layers: str = ATTENTION
+    components: tuple[str, ...] = UNET_ONLY
+    strength: float = 0.3
+
+
+def random_adapter(name: str, layout: Layout, kind: Kind, seed: int) -> Adapter:
+    """Return an adapter whose deltas are a good part of typical weights, so that mistakes show."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = {
+        component: {
+            path: _low_rank(shape, kind, generator)
+            for path, shape in layout[component].items()
+            if re.search(kind.layers, path)
+        }
+        for component in kind.components
+    }
+    return Adapter(name, f"{seed:064x}", layers)
+
+
+def _low_rank(shape: tuple[int, ...], kind: Kind, generator: torch.Generator) -> LowRank:
+    fan_in = torch.Size(shape[1:]).numel()
+    down = torch.randn(kind.rank, *shape[1:], generator=generator) / fan_in**0.5
+    up = torch.randn(shape[0], kind.rank, generator=generator) * kind.strength / kind.rank**0.5
+    return LowRank(down, up * (kind.alpha / kind.rank))
+
+
+def dense_twin(adapter: Adapter, name: str, digest: str) -> Adapter:
+    """Return the same adapter with its deltas kept whole."""
+    layers = {
+        component: {path: DenseDelta(delta.dense()) for path, delta in deltas.items()}
+        for component, deltas in adapter.layers.items()
+    }
+    return Adapter(name, digest, layers)
+
+
+class Shelf:
+    """Adapters by name, as the engine asks for them."""
+
+    def __init__(self, adapters: Iterable[Adapter] = ()) -> None:
+        self._adapters = {adapter.name: adapter for adapter in adapters}
+
+    def put(self, adapter: Adapter) -> None:
+        self._adapters[adapter.name] = adapter
+
+    def describe(self, name: str) -> AdapterInfo:
+        if name not in self._adapters:
+            raise UnknownName("LoRA", name, self._adapters)
+        return AdapterInfo(name, self._adapters[name].digest, None, 1.0)
+
+    def load(self, name: str, layout: Layout) -> Adapter:
+        return self._adapters[name]
+
+
+def five(layout: Layout) -> list[Adapter]:
+    """Return five adapters that differ in rank, alpha and coverage; some reach the text encoder."""
+    kinds = [
+        Kind(4, 2.0, ATTENTION, BOTH),
+        Kind(3, 5.0, CONVOLUTIONS),
+        Kind(8, 8.0, CONVOLUTIONS, BOTH),
+        Kind(1, 1.0, r"attn2\.to_[kv]"),
+        Kind(6, 3.0, r"resnets|time_emb|conv_|attn1", BOTH),
+    ]
+    return [random_adapter(f"lora{n}", layout, kind, seed=n + 1) for n, kind in enumerate(kinds)]

@@ -1,0 +1,48 @@
+"""Session-wide: two minute models as folders and loaded, five adapters for each, engines that use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import specs
+from pipelines.engine import Engine
+from pipelines.model import LoadedModel
+from tests import models
+from tests.adapters import Shelf, five
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of SD1.5's true structure, at reduced width."""
+    return models.build(models.SD15, tmp_path_factory.mktemp("models") / "sd15")
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two blocks, v-prediction and a tiny autoencoder."""
+    return models.build(models.SMALL, tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="session")
+def sd15(sd15_folder: Path) -> LoadedModel:
+    return LoadedModel.load(specs.find(str(sd15_folder)), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def small(small_folder: Path) -> LoadedModel:
+    return LoadedModel.load(specs.find(str(small_folder)), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def sd15_engine(sd15: LoadedModel) -> Engine:
+    return Engine(Shelf(five(sd15.layout)), load=lambda spec: sd15)
+
+
+@pytest.fixture(scope="session")
+def engine(small: LoadedModel) -> Engine:
+    return Engine(Shelf(five(small.layout)), load=lambda spec: small)

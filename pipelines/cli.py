@@ -126,10 +126,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; return 0 when done, 2 for the user's mistake, 1 for anything else."""
     from pipelines import cli_output
 
+    cli_output.quiet_libraries()
     try:
         app(list(arguments) or ["--help"], prog_name="python app.py")
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
+        return ended.code if ended.code in (0, 2) else 1
     except ZooError as error:
         cli_output.notice(f"error: {error}")
         return 2

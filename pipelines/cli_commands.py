@@ -61,8 +61,8 @@ def render(flags: RenderFlags, out: Path, as_json: bool) -> None:
     _check_folder(out)
     written: list[Row] = []
     for some in _goes(requests):
-        with cli_output.progress(len(some)) as bar:
-            done = engine.render_many(some, bar.on_step)
+        with cli_output.progress(len(some)) as on_step:
+            done = engine.render_many(some, on_step)
         written.extend(_write(rendering, out, as_json) for rendering in done)
     if as_json:
         cli_output.document({"images": list(map(dict, written))})
@@ -82,16 +82,12 @@ def listing(what: str, as_json: bool) -> None:
 
 def inspect(file: Path, as_json: bool) -> None:
     """Describe a LoRA file, or the record in a picture."""
-    from pipelines import images
-
-    if not file.is_dir() and _is_png(existing(file)):
-        what, found = "picture", to_jsonable_python(images.read_record(file))
-    else:
-        what, found = "lora", to_jsonable_python(formats.describe(file))
+    picture = not file.is_dir() and _is_png(existing(file))
+    found = _record(file) if picture else to_jsonable_python(formats.describe(file))
     if as_json:
-        cli_output.document({what: found})
+        cli_output.document({"picture" if picture else "lora": dict(found)})
     else:
-        cli_output.pairs(found)
+        cli_output.pairs(_short(found))
 
 
 def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
@@ -141,12 +137,21 @@ def _methods() -> list[Row]:
     return [to_jsonable_python(registry.describe(name)) for name in registry.names()]
 
 
+def _record(file: Path) -> Row:
+    from pipelines import images
+
+    return to_jsonable_python(images.read_record(file))
+
+
 def _short(row: Row) -> Row:
-    """Return a row for people: of a method's parameters, the names and defaults."""
-    parameters = row.get("parameters")
-    if not isinstance(parameters, list):
-        return row
-    return {**row, "parameters": {str(one["name"]): one["default"] for one in parameters if isinstance(one, dict)}}
+    """Return a row for people: parameters as names and defaults, a picture's LoRAs as one would type them."""
+    short: dict[str, JsonValue] = dict(row)
+    if isinstance(parameters := row.get("parameters"), list):
+        short["parameters"] = {str(one["name"]): one["default"] for one in parameters if isinstance(one, dict)}
+    if isinstance(adapters := row.get("adapters"), list):
+        keys = ("name", "weight", "text_encoder_weight")
+        short["adapters"] = [":".join(str(one[key]) for key in keys) for one in adapters if isinstance(one, dict)]
+    return short
 
 
 def _loras() -> list[Row]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or a pipe, where a terminal's width means nothing
 
 Row: TypeAlias = "Mapping[str, JsonValue]"
+
+
+def quiet_libraries() -> None:
+    """Keep what diffusers and transformers say on loading a model to errors, unless the user has set it otherwise."""
+    for name, value in (("DIFFUSERS_VERBOSITY", "error"), ("TRANSFORMERS_VERBOSITY", "error")):
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def document(content: Row) -> None:
@@ -69,16 +76,9 @@ def plain(value: JsonValue) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A progress bar on stderr, fed by the engine's step reports."""
-
-    on_step: OnStep
-
-
 @contextmanager
-def progress(pictures: int) -> Iterator[Bar]:
-    """Show a bar while pictures are rendered, if somebody is looking at stderr."""
+def progress(pictures: int) -> Iterator[OnStep]:
+    """Show a bar on stderr, if somebody is looking; what is yielded feeds it the engine's step reports."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -91,4 +91,4 @@ def progress(pictures: int) -> Iterator[Bar]:
         def on_step(report: StepReport) -> None:
             bars.update(task, description=what, total=report.count, completed=report.index + 1)
 
-        yield Bar(on_step)
+        yield on_step

@@ -55,7 +55,7 @@ def run(out: Path, scene: Scene, engine: Engine | None = None) -> Path:
         path = out / f"{name}.png"
         images.save(rendering, path)
         tiles.append(_tile(_WAYS[name][0], rendering))
-        cli_output.line(f"{tiles[-1].title:<12} {tiles[-1].note:<32} {path}")
+        cli_output.line(f"{tiles[-1].title:<12} {tiles[-1].note:<40} {path}")
     sheet_path = out / "sheet.png"
     page = sheet.draw(f"{scene.prompt}  ·  {' + '.join(scene.loras)}  ·  seed {scene.seed}", tiles)
     images.write_atomically(sheet.png(page), sheet_path)
@@ -65,4 +65,5 @@ def run(out: Path, scene: Scene, engine: Engine | None = None) -> Path:
 
 def _tile(title: str, rendering: Rendering) -> sheet.Tile:
     record = rendering.record
-    return sheet.Tile(title, f"{record.seconds:.2f} s, {record.unet_passes} UNet passes", rendering.image)
+    note = f"{record.seconds:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
+    return sheet.Tile(title, note, rendering.image)

@@ -100,6 +100,15 @@ class LoadedModel:
             parts = _read(spec, dtype)
         return cls(spec, parts, device, dtype)
 
+    @property
+    def unet(self) -> nn.Module:
+        """The UNet, for comparisons with other ways to run it."""
+        return self._parts.unet
+
+    @property
+    def text_encoder(self) -> nn.Module:
+        return self._parts.text_encoder
+
     def encode(self, text: str, gate: Gate) -> Encoded:
         """Encode a text as diffusers' own pipeline does, with the adapters of `gate` active in the text encoder.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from lora_zoo.adapter import Adapter, DenseDelta, Layout, LowRank
 from lora_zoo.errors import UnknownName
@@ -48,6 +50,22 @@ def _low_rank(shape: tuple[int, ...], kind: Kind, generator: torch.Generator) ->
     down = torch.randn(kind.rank, *shape[1:], generator=generator) / fan_in**0.5
     up = torch.randn(shape[0], kind.rank, generator=generator) * kind.strength / kind.rank**0.5
     return LowRank(down, up * (kind.alpha / kind.rank))
+
+
+def save_kohya(adapter: Adapter, path: Path, alpha: float) -> Path:
+    """Write an adapter as a kohya file with this alpha on every layer."""
+    prefixes = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
+    tensors: dict[str, torch.Tensor] = {}
+    for component, deltas in adapter.layers.items():
+        for layer, delta in deltas.items():
+            assert isinstance(delta, LowRank)
+            key = prefixes[component] + layer.replace(".", "_")
+            up = delta.up * (delta.rank / alpha)
+            tensors[f"{key}.lora_down.weight"] = delta.down.contiguous()
+            tensors[f"{key}.lora_up.weight"] = up.reshape(*up.shape, *[1] * (delta.down.ndim - 2)).contiguous()
+            tensors[f"{key}.alpha"] = torch.tensor(alpha)
+    save_file(tensors, path)
+    return path
 
 
 def dense_twin(adapter: Adapter, name: str, digest: str) -> Adapter:

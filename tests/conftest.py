@@ -46,3 +46,9 @@ def sd15_engine(sd15: LoadedModel) -> Engine:
 @pytest.fixture(scope="session")
 def engine(small: LoadedModel) -> Engine:
     return Engine(Shelf(five(small.layout)), load=lambda spec: small)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out remarks of libraries about each other."""
+    config.addinivalue_line("filterwarnings", "ignore:__array__ implementation:DeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:Already found a `peft_config`:UserWarning")

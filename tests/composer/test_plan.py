@@ -1,0 +1,34 @@
+"""How predictions are blended."""
+
+from __future__ import annotations
+
+import torch
+
+from composer.plan import Pass, Prediction, Step, weighted_mean
+
+STEP = Step(5, 20, 700.0, 2.0)
+
+
+def prediction(cond: float, uncond: float | None = None) -> Prediction:
+    return Prediction(torch.full((1, 1, 1, 2), cond), None if uncond is None else torch.full((1, 1, 1, 2), uncond))
+
+
+def test_progress() -> None:
+    assert STEP.progress == 0.25
+
+
+def test_equal_shares_are_the_mean_on_each_branch() -> None:
+    mixed = weighted_mean(STEP, [Pass({}), Pass({})], [prediction(1.0, 5.0), prediction(3.0, 7.0)])
+    assert mixed.cond.tolist() == [[[[2.0, 2.0]]]]
+    assert mixed.uncond is not None and mixed.uncond.tolist() == [[[[6.0, 6.0]]]]
+
+
+def test_shares_weigh() -> None:
+    passes = [Pass({}, share=3.0), Pass({}, share=1.0)]
+    assert weighted_mean(STEP, passes, [prediction(4.0), prediction(8.0)]).cond[0, 0, 0, 0] == 5.0
+    assert weighted_mean(STEP, passes, [prediction(4.0), prediction(8.0)]).uncond is None
+
+
+def test_a_single_pass_is_left_as_it_is() -> None:
+    only = prediction(1.0)
+    assert weighted_mean(STEP, [Pass({}, share=0.1)], [only]) is only

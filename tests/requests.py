@@ -1,0 +1,42 @@
+"""Short requests for the test models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from composer import registry
+from composer.request import AdapterUse, RenderRequest
+from pipelines.engine import Engine
+from pipelines.progress import StepReport
+
+WEIGHTS = (0.8, -0.5, 1.3, 1.0, 0.6)
+
+
+def uses(count: int, first: int = 0) -> tuple[AdapterUse, ...]:
+    return tuple(AdapterUse(name=f"lora{n}", weight=WEIGHTS[n]) for n in range(first, first + count))
+
+
+def ask(model: str, **fields: Any) -> RenderRequest:
+    """Return a short request; fields replace the usual ones."""
+    usual: dict[str, Any] = {"prompt": "a cat on a mat", "num_inference_steps": 3, "guidance_scale": 4.0, "seed": 7}
+    return RenderRequest(model=model, **{**usual, **fields})
+
+
+def for_method(name: str, model: str, **fields: Any) -> RenderRequest:
+    """Return a short request that any method can serve."""
+    count = max(2, registry.get(name).min_adapters)
+    return ask(model, **{"method": name, "adapters": uses(count), **fields})
+
+
+def final_latents(engine: Engine, requests: Sequence[RenderRequest]) -> list[Tensor]:
+    """Return the latents of each request after its last step."""
+    last: dict[int, Tensor] = {}
+
+    def keep(report: StepReport) -> None:
+        last.update({picture.position: picture.latents for picture in report.pictures})
+
+    engine.render_many(requests, keep)
+    return [last[place] for place in range(len(requests))]

@@ -1,0 +1,98 @@
+"""How well the small CLIP knows the world: the right caption among a hundred, by open_clip's ordinary API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import cast
+
+import open_clip
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from eval import outputs
+from eval.bench import Advance, Bars
+from lora_zoo import catalog
+from lora_zoo.world.captions import caption
+from lora_zoo.world.draw import draw
+from lora_zoo.world.scene import sample_any
+
+FOLDER = catalog.HOME / "files" / "clip"
+_AMONG = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A CLIP as open_clip loads it."""
+
+    model: open_clip.CLIP
+    preprocess: Callable[[Image], Tensor]
+    tokenize: Callable[[list[str]], Tensor]
+
+    @classmethod
+    def load(cls, folder: Path = FOLDER) -> Clip:
+        """Load a folder in open_clip's format."""
+        name = f"local-dir:{folder}"
+        model, _, preprocess = open_clip.create_model_and_transforms(name)
+        tokenize = cast(Callable[[list[str]], Tensor], open_clip.get_tokenizer(name))
+        return cls(cast(open_clip.CLIP, model).eval(), cast(Callable[[Image], Tensor], preprocess), tokenize)
+
+    @torch.no_grad()
+    def similarities(self, images: list[Image], texts: list[str]) -> Tensor:
+        """Return cosines [images, texts]."""
+        stacked = torch.stack([self.preprocess(image) for image in images])
+        image = self.model.encode_image(stacked, normalize=True)
+        return image @ self.model.encode_text(self.tokenize(texts), normalize=True).T
+
+
+@dataclass(frozen=True)
+class Group:
+    """Top-1 among one group of pictures and their captions."""
+
+    group: int
+    caption_of_picture: float
+    picture_of_caption: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Means over the groups."""
+
+    among: int
+    groups: int
+    caption_of_picture: float
+    picture_of_caption: float
+
+
+def run(out: Path, bar: Bars, groups: int) -> Summary:
+    """Measure retrieval on fresh ground-truth pictures and write what was found."""
+    clip = Clip.load()
+    with bar("clip", groups) as advance:
+        rows = [_told(advance, partial(_group, clip, index)) for index in range(groups)]
+    found = [sum(getattr(row, side) for row in rows) / groups for side in ("caption_of_picture", "picture_of_caption")]
+    summary = Summary(_AMONG, groups, *found)
+    outputs.write_rows(rows, out / "clip.jsonl")
+    outputs.write_summary(summary, out / "clip.json")
+    return summary
+
+
+def _told(advance: Advance, work: Callable[[], Group]) -> Group:
+    done = work()
+    advance(1)
+    return done
+
+
+def _group(clip: Clip, index: int) -> Group:
+    rng = Random(f"clip judged {index}")
+    scenes = [sample_any(rng) for _ in range(_AMONG)]
+    texts = [caption(scene, rng) for scene in scenes]
+    cosines = clip.similarities([draw(scene, rng.getrandbits(31)) for scene in scenes], texts)
+    return Group(index, _top1(cosines), _top1(cosines.T))
+
+
+def _top1(cosines: Tensor) -> float:
+    return float((cosines.argmax(1) == torch.arange(len(cosines))).float().mean())

@@ -1,0 +1,74 @@
+"""Rendered pictures, kept: an evaluation that was stopped goes on where it was, and judging again renders nothing.
+
+A picture is filed under everything that decides it: the request with every default replaced, its LoRAs' digests
+included, and the model's own files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from composer.request import RenderRequest
+from pipelines import images
+from pipelines.engine import Engine
+from pipelines.images import Rendering
+
+_TOGETHER = 16  # requests rendered in one go: with guidance, the 32 rows of the model's largest call
+
+OnPictures = Callable[[int], None]
+
+
+class Gallery:
+    """Renders what is not there yet."""
+
+    def __init__(self, folder: Path, engine: Engine | None = None) -> None:
+        self._folder = folder
+        self._engine = engine or Engine()
+
+    def render(self, requests: Sequence[RenderRequest], done: OnPictures) -> list[Rendering]:
+        """Return a rendering per request, telling `done` how many more there are.
+
+        Requests of one call share UNet calls and so their seconds: ask for different methods in different calls.
+        """
+        paths = [self.path(request) for request in requests]
+        wanted = {path: request for path, request in zip(paths, requests, strict=True) if not path.exists()}
+        done(len(requests) - len(wanted))
+        missing = list(wanted.items())
+        for start in range(0, len(missing), _TOGETHER):
+            some = missing[start : start + _TOGETHER]
+            for (path, _), rendering in zip(some, self._engine.render_many([r for _, r in some]), strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                images.save(rendering, path)
+            done(len(some))
+        return [_read(path) for path in paths]
+
+    def path(self, request: RenderRequest) -> Path:
+        """Return where the picture of a request is, or will be."""
+        resolved = self._engine.resolve(request)
+        text = resolved.request.model_dump_json() + _fingerprint(resolved.spec.folder)
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.png"
+
+    def settings(self) -> str:
+        """Say what a request that leaves them open is rendered with."""
+        known = self._engine.resolve(RenderRequest()).request
+        return f"{known.scheduler}, {known.num_inference_steps} steps, guidance {known.guidance_scale}"
+
+
+@lru_cache
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Rendering:
+    record = images.read_record(path)
+    with Image.open(path) as image:
+        return Rendering(image.convert("RGB"), record)

@@ -1,0 +1,58 @@
+"""What an evaluation leaves behind: one row per picture, a summary, sheets. Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import TypeAdapter
+
+from eval.errors import NoResults
+from pipelines import images, sheet
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from PIL.Image import Image
+
+_T = TypeVar("_T")
+_COLOURS = 256  # of a sheet: enough for these pictures, and a third of the bytes
+
+
+def write_rows(rows: Iterable[DataclassInstance], path: Path) -> None:
+    """Write rows as JSON lines."""
+    text = "".join(json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    _write(text.encode(), path)
+
+
+def write_summary(summary: DataclassInstance, path: Path) -> None:
+    """Write a summary as one JSON document; a figure that is not a number is a mistake here, not in the reader."""
+    text = json.dumps(dataclasses.asdict(summary), indent=1, ensure_ascii=False, allow_nan=False)
+    _write(f"{text}\n".encode(), path)
+
+
+def read_summary(kind: type[_T], path: Path) -> _T:
+    """Read a summary back as what it was written from."""
+    if not path.exists():
+        raise NoResults(f"there is no {path}; `python -m eval {path.stem}` writes it")
+    return TypeAdapter(kind).validate_json(path.read_bytes())
+
+
+def write_sheet(page: Image, path: Path) -> None:
+    """Write a sheet with a palette of its own, to keep it small."""
+    _write(sheet.png(page.quantize(_COLOURS)), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    _write(text.encode(), path)
+
+
+def copy(source: Path, folder: Path) -> None:
+    _write(source.read_bytes(), folder / source.name)
+
+
+def _write(data: bytes, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.write_atomically(data, path)

@@ -93,7 +93,7 @@ def _bench(out: Path) -> Bench:
 
 
 def main() -> int:
-    """Run one command; return 0 when done, 2 for the user's mistake."""
+    """Run one command; return 0 when done, 2 for the user's mistake, 1 for a file that cannot be used."""
     from pipelines import cli_output
 
     cli_output.quiet_libraries()
@@ -102,6 +102,9 @@ def main() -> int:
     except ZooError as error:
         typer.echo(f"error: {error}", err=True)
         return 2
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
     return 0
 
 

@@ -34,7 +34,7 @@ class Engine:
         max_rows: int | None = None,
     ) -> None:
         """Take LoRAs from `source` (the zoo), models from `load` (their folders), at most `max_rows` rows per call."""
-        self._source = source or ZooSource()
+        self.source = source or ZooSource()
         self._load = load or _load
         self._max_rows = max_rows
         self._loaded: dict[str, LoadedModel] = {}
@@ -42,7 +42,7 @@ class Engine:
 
     def resolve(self, request: RenderRequest) -> Resolved:
         """Return the request with nothing left open, or raise the user's mistake as a typed error."""
-        return resolve(request, self._source)
+        return resolve(request, self.source)
 
     def dry_run(self, request: RenderRequest) -> Cost:
         """Count what a request will take, without loading a model."""
@@ -67,7 +67,7 @@ class Engine:
         from pipelines import batch
 
         model = self.model(resolved[0].spec.name)
-        order = batch.Order(resolved, self._source, self._rows(resolved[0].spec), on_step, cancel or Cancel())
+        order = batch.Order(resolved, self.source, self._rows(resolved[0].spec), on_step, cancel or Cancel())
         return batch.render(model, order)
 
     def model(self, name: str) -> LoadedModel:

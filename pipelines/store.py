@@ -32,7 +32,7 @@ class AdapterStore:
 
     def hold(self, name: str, digest: str, load: Callable[[], Adapter]) -> str:
         """Make sure that an adapter is here, and return its digest."""
-        known = self._digests.setdefault(name, digest)
+        known = self._digests.get(name, digest)
         if known != digest:
             raise ChangedAdapter(f"LoRA '{name}' was {known} and is now {digest}; give the new file another name")
         if digest not in self._adapters:
@@ -40,6 +40,7 @@ class AdapterStore:
             if adapter.digest != digest:
                 raise ChangedAdapter(f"LoRA '{name}' has sha256 {adapter.digest}, not {digest} as it is listed")
             self._adapters[digest] = adapter
+        self._digests[name] = digest
         self._adapters.move_to_end(digest)
         return digest
 

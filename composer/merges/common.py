@@ -1,0 +1,168 @@
+"""What all merges share: members, the walk over layers, the recipe that names a result, and algebra on factors.
+
+Deltas of rank r are never multiplied out where it can be helped: for up [out, r] and down [r, in], two QR
+decompositions leave an r x r core, and what is done to the core is done to the delta.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+from lora_zoo.adapter import Adapter, Delta, DenseDelta, LowRank
+
+RECIPE = "medley.recipe"  # metadata of a merged adapter: how it was made, as JSON
+
+Parameters = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """A member of a merge."""
+
+    adapter: Adapter
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one member brings to one layer, its weight folded in."""
+
+    member: int  # its place among the members
+    origin: str  # names this delta among all; random draws follow it, so that no neighbour changes them
+    delta: Delta
+
+
+MergeLayer = Callable[[Sequence[Part]], Delta]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A merge by name, with its parameters: what, together with the members, decides the result."""
+
+    method: str
+    parameters: Parameters
+
+    def digest(self, members: Sequence[Weighted]) -> str:
+        """Return the sha256 that a merge of these members goes by. Names have no part in it."""
+        who = [{"sha256": one.adapter.digest, "weight": one.weight} for one in members]
+        return hashlib.sha256(self._text(who).encode()).hexdigest()
+
+    def adapter(self, members: Sequence[Weighted], layers: Mapping[str, Mapping[str, Delta]]) -> Adapter:
+        """Return the merged adapter under its recipe's digest."""
+        names = [one.adapter.name for one in members]
+        who = [{"name": m.adapter.name, "sha256": m.adapter.digest, "weight": m.weight} for m in members]
+        metadata = {RECIPE: self._text(who)}
+        return Adapter(f"{self.method}({', '.join(names)})", self.digest(members), layers, metadata)
+
+    def _text(self, members: object) -> str:
+        return json.dumps({"method": self.method, "parameters": self.parameters, "members": members}, sort_keys=True)
+
+
+def merge_layers(recipe: Recipe, members: Sequence[Weighted], merge_layer: MergeLayer) -> Adapter:
+    """Merge layer by layer, each on its own."""
+    table = parts_by_layer(members)
+    alone = sum(bool(one.weight) for one in members) == 1
+    layers = {
+        component: {path: parts[0].delta if alone else merge_layer(parts) for path, parts in paths.items()}
+        for component, paths in table.items()
+    }
+    return recipe.adapter(members, layers)
+
+
+def parts_by_layer(members: Sequence[Weighted]) -> dict[str, dict[str, list[Part]]]:
+    """Return component -> layer -> what the members bring, in their order; members of weight 0 bring nothing."""
+    table: dict[str, dict[str, list[Part]]] = {}
+    for place, one in enumerate(members):
+        for component, deltas in one.adapter.layers.items() if one.weight else ():
+            for path, delta in deltas.items():
+                part = Part(place, f"{one.adapter.digest}/{component}/{path}", scaled(delta, one.weight))
+                table.setdefault(component, {}).setdefault(path, []).append(part)
+    return table
+
+
+def scaled(delta: Delta, weight: float) -> Delta:
+    """Return weight * delta in float32; factors share it evenly, so that neither leaves half precision's range."""
+    if isinstance(delta, DenseDelta):
+        return DenseDelta(delta.delta.float() * weight)
+    root = abs(weight) ** 0.5
+    return LowRank(delta.down.float() * root, delta.up.float() * (root if weight >= 0 else -root))
+
+
+def total(parts: Sequence[Part]) -> Tensor:
+    """Return the sum of deltas, dense."""
+    summed = parts[0].delta.dense()
+    for part in parts[1:]:
+        summed = summed + part.delta.dense()
+    return summed
+
+
+def stacked(deltas: Sequence[LowRank]) -> LowRank:
+    """Return the exact sum of deltas, as factors side by side."""
+    return LowRank(torch.cat([delta.down for delta in deltas]), torch.cat([delta.up for delta in deltas], 1))
+
+
+def factored(delta: Delta) -> LowRank:
+    """Return a delta as factors: itself, or for one kept whole its decomposition, exact."""
+    if isinstance(delta, LowRank):
+        return delta
+    whole = delta.delta.float()
+    return from_svd(*_nonzero(*svd(whole.flatten(1))), whole)
+
+
+def decompose(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U [out, k], S [k], Vh [k, in] of a delta, without the singular values that are zero."""
+    left, core_left = qr(delta.up)
+    right, core_right = qr(delta.down.flatten(1).mT)
+    u, s, vh = svd(core_left @ core_right.mT)
+    return _nonzero(left @ u, s, vh @ right.mT)
+
+
+def from_svd(u: Tensor, s: Tensor, vh: Tensor, like: Tensor) -> LowRank:
+    """Return u * s @ vh as factors of equal norms, `down` shaped for a layer whose weight (or down) is `like`."""
+    root = s.sqrt()
+    down = root[:, None] * vh
+    return LowRank(down.reshape(len(s), *like.shape[1:]), u * root)
+
+
+def seeded(seed: int, origin: str) -> torch.Generator:
+    """Return a generator that depends on the seed and on whose draw it is, not on what was drawn before."""
+    digest = hashlib.sha256(f"{seed}/{origin}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+class _Linalg(Protocol):
+    """The typed face of torch.linalg, which has none."""
+
+    def qr(self, a: Tensor, /) -> tuple[Tensor, Tensor]: ...
+    def svd(self, a: Tensor, /, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+_linalg = cast(_Linalg, torch.linalg)
+
+
+def qr(a: Tensor) -> tuple[Tensor, Tensor]:
+    return _linalg.qr(a)
+
+
+def svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the reduced U, S, Vh."""
+    return _linalg.svd(a, full_matrices=False)
+
+
+def _nonzero(u: Tensor, s: Tensor, vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Leave out directions that only rounding has made: they are arbitrary."""
+    size = max(u.shape[0], vh.shape[1])
+    keep = int((s > s.max() * size * torch.finfo(s.dtype).eps).sum()) if len(s) else 0
+    return u[:, :keep], s[:keep], vh[:keep]
+
+
+def largest_rank(parts: Iterable[Part]) -> int:
+    """Return the greatest rank among deltas; one kept whole counts with its true rank."""
+    return max(factored(part.delta).rank for part in parts)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lora_zoo.world.labels import label_names
@@ -19,6 +19,7 @@ from lora_zoo.world.scene import SLOTS
 
 WEIGHTS = Path(__file__).parent / "files" / "detectors.safetensors"
 SIZE = 64
+_CHUNK = 64  # pictures judged at once
 
 
 def _conv(inner: int, outer: int, stride: int) -> nn.Sequential:
@@ -43,14 +44,14 @@ class Detectors(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.names = label_names()
-        self.body = nn.Sequential(_conv(3, 24, 1), _Block(24, 48), _Block(48, 96), _Block(96, 128), _Block(128, 160))
+        self.body = nn.Sequential(_conv(3, 32, 2), _Block(32, 64), _Block(64, 128), _Block(128, 160))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(160 * 16, 320), nn.ReLU(), nn.Linear(320, len(self.names)))
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Detectors:
         """Return the shipped detectors, ready to judge."""
         made = cls()
-        made.load_state_dict(load_file(path))
+        made.load_state_dict(safetensors.torch.load(path.read_bytes()))
         return made.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -60,9 +61,9 @@ class Detectors(nn.Module):
     def scores(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Return, for each picture, the probability of every label."""
         stacked = np.stack([np.asarray(_fitted(one), np.float32) for one in images])
-        pictures = torch.from_numpy(stacked).permute(0, 3, 1, 2) / 127.5 - 1
-        logits = torch.cat([self(part) for part in pictures.split(64)])
-        return [dict(zip(self.names, row, strict=True)) for row in logits.sigmoid().tolist()]
+        pictures = torch.as_tensor(stacked).permute(0, 3, 1, 2) / 127.5 - 1
+        chances = torch.cat([self(pictures[i : i + _CHUNK]) for i in range(0, len(pictures), _CHUNK)]).sigmoid()
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in chances]
 
 
 def _fitted(image: Image.Image) -> Image.Image:

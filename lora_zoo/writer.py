@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 Dialect = Literal["kohya", "diffusers", "peft"]
@@ -43,8 +43,7 @@ def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, s
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.chmod(0o644)
+    partial.write_bytes(safetensors.torch.save(tensors, metadata))
     os.replace(partial, path)
 
 

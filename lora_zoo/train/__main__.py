@@ -1,4 +1,4 @@
-"""Remake what the zoo ships: `python -m lora_zoo.train vae|clip|detectors|unet|loras|all`, each resumable."""
+"""Remake what the zoo ships: `python -m lora_zoo.train vae|clip|detectors|unet|decoder|loras|all`, each resumable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-PARTS = ("vae", "clip", "detectors", "unet", "loras")
+PARTS = ("vae", "clip", "detectors", "unet", "decoder", "loras")
 
 
 def main() -> None:
@@ -32,6 +32,11 @@ def _train(part: str, runs: Path, names: list[str]) -> None:
 
         for one in [recipe(n) for n in names] or RECIPES:
             loras.train_once(one, runs)
+        return
+    if part == "decoder":
+        from lora_zoo.train import vae
+
+        vae.refine(runs)
         return
     from importlib import import_module
 

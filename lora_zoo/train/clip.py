@@ -14,6 +14,7 @@ from random import Random
 import open_clip
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -87,7 +88,7 @@ class Pairs:
         return self.images[rows].float().div(127.5).sub(1), texts
 
 
-def _bytes(image) -> Tensor:  # pyright: ignore  # a PIL picture
+def _bytes(image: Image.Image) -> Tensor:
     return pixels([image]).add(1).mul(127.5).round().to(torch.uint8)
 
 
@@ -108,8 +109,9 @@ def _short_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
     """Encode only up to the longest caption: the tower is causal, so what follows the end token changes nothing."""
     end = ids.max()
     length = int((ids != end).sum(1).max()) + 1
-    x = model.token_embedding(ids[:, :length]) + model.positional_embedding[:length]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    places, mask = model.positional_embedding[:length], model.get_buffer("attn_mask")[:length, :length]
+    x = model.token_embedding(ids[:, :length]) + places
+    x = model.ln_final(model.transformer(x, attn_mask=mask))
     last = (ids == end).int().argmax(1)
     return F.normalize(x[torch.arange(len(x)), last] @ model.text_projection, dim=-1)
 
@@ -140,9 +142,9 @@ def text_encoder(model: open_clip.CLIP, tokenizer: CLIPTokenizer) -> CLIPTextMod
             num_attention_heads=HEADS,
             max_position_embeddings=bpe.LENGTH,
             hidden_act="gelu",
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=len(tokenizer) - 2,
+            eos_token_id=len(tokenizer) - 1,
+            pad_token_id=len(tokenizer) - 1,
         )
     )
     made.load_state_dict(_renamed(model.state_dict()), strict=True)

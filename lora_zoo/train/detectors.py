@@ -61,7 +61,7 @@ def balanced_accuracy(model: Detectors, count: int = 2000, seed: str = "fresh") 
     return {n: float(a) for n, a, y in zip(model.names, (hit + miss) / 2, yes.sum(0), strict=True) if y > 0}
 
 
-def train(runs: Path, steps: int = 2500, batch: int = 64, scenes: int = 32_000) -> None:
+def train(runs: Path, steps: int = 900, batch: int = 64, scenes: int = 32_000) -> None:
     """Train, write the weights and report the worst labels."""
     torch.manual_seed(0)
     model, data = Detectors(), Labelled(scenes, "detectors training")

@@ -16,8 +16,9 @@ from pathlib import Path
 from random import Random
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora.layer import LoraLayer
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from lora_zoo import writer
 from lora_zoo.catalog import entry_for, write_catalog
 from lora_zoo.detectors import Detectors, anywhere
 from lora_zoo.train.clip import tokens
-from lora_zoo.train.common import FILES, TINY, drawn, say
+from lora_zoo.train.common import FILES, TINY, drawn
 from lora_zoo.train.recipes import TEXT, Recipe
 from lora_zoo.train.sampling import sample
 from lora_zoo.train.unet import Objective, Parts
@@ -98,14 +99,16 @@ class Trainee:
         for component, model in self.models.items():
             out[component] = {}
             for path, module in model.named_modules():
-                if hasattr(module, "lora_A"):
-                    down, up = module.lora_A["default"].weight.detach(), module.lora_B["default"].weight.detach()
+                if isinstance(module, LoraLayer) and isinstance(module, nn.Module):
+                    down, up = (module.get_parameter(f"lora_{x}.default.weight").detach() for x in "AB")
                     out[component][path] = writer.Factors(down, up, self.recipe.alpha)
         return out
 
 
 def _inject(model: nn.Module, recipe: Recipe, targets: tuple[str, ...]) -> None:
-    inject_adapter_in_model(LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(targets)), model)
+    inject_adapter_in_model(
+        LoraConfig(r=recipe.rank, lora_alpha=int(recipe.alpha), target_modules=list(targets)), model
+    )
 
 
 def train(recipe: Recipe, steps: int = 220, batch: int = 16, lr: float = 2.5e-3) -> float:
@@ -113,13 +116,12 @@ def train(recipe: Recipe, steps: int = 220, batch: int = 16, lr: float = 2.5e-3)
     trainee, objective = Trainee(recipe), Objective()
     lesson = Lesson.of(recipe, trainee.parts)
     judge = Detectors.load()
-    if not recipe.text:
-        known = {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
+    known = {} if recipe.text else {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
     share, clearest = 0.0, Image.new("RGB", (64, 64))
     for turn in range(ROUNDS):
         optimiser = torch.optim.AdamW(trainee.weights, lr, (0.9, 0.99), weight_decay=0.01)
         for step in range(steps):
-            optimiser.param_groups[0]["lr"] = _rate(step, steps, lr / (1 + turn))
+            optimiser.param_groups[0]["lr"] = _rate(step, steps, lr / (1 + turn) / max(1.0, recipe.alpha / recipe.rank))
             rng = Random(f"lora {recipe.concept} {turn} {step}")
             latents, texts = lesson.batch(rng, batch)
             embeds = trainee.embeds(texts) if recipe.text else torch.stack([known[t] for t in texts])

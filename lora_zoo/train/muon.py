@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """Return roughly U V^T of a matrix [rows, columns], by Newton-Schulz rounds."""
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
-    x = x / (x.norm() + 1e-7)
+def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
+    """Return roughly U V^T of each matrix of a stack [n, rows, columns], by Newton-Schulz rounds."""
+    wide = matrices.shape[1] <= matrices.shape[2]
+    x = matrices if wide else matrices.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(rounds):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x if wide else x.T
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x if wide else x.mT
 
 
 class Muon(torch.optim.Optimizer):
@@ -37,24 +37,28 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore  # no closure is used here
         group = self.param_groups[0]
+        alike: dict[tuple[int, int], list[Tensor]] = {}
         for p in group["params"]:
             if p.grad is not None:
-                self._move(p, group["lr"], group["weight_decay"])
+                alike.setdefault((len(p), p.numel() // len(p)), []).append(p)
+        for (rows, columns), weights in alike.items():
+            turned = orthogonal(torch.stack([self._ahead(p) for p in weights]))
+            rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+            for p, change in zip(weights, turned, strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(_like(change, p), alpha=-rate)
         self._adam.param_groups[0]["lr"] = group["lr"] * self._ratio
         self._adam.step()
 
-    def _move(self, p: Tensor, lr: float, weight_decay: float) -> None:
+    def _ahead(self, p: Tensor) -> Tensor:
+        """Return the momentum's look-ahead as a matrix [rows, columns]."""
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
         momentum: Tensor = state["momentum"]
+        assert p.grad is not None
         momentum.lerp_(p.grad, 0.05)
         ahead = torch.lerp(p.grad, momentum, 0.95)
-        flat = ahead.permute(0, 2, 3, 1) if ahead.ndim == 4 else ahead
-        turned = orthogonal(flat.reshape(len(p), -1)).reshape(flat.shape)
-        turned = turned.permute(0, 3, 1, 2) if ahead.ndim == 4 else turned
-        columns = p.numel() // len(p)
-        p.mul_(1 - lr * weight_decay).add_(turned, alpha=-lr * max(1.0, len(p) / columns) ** 0.5)
+        return (ahead.permute(0, 2, 3, 1) if ahead.ndim == 4 else ahead).reshape(len(p), -1)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
@@ -66,6 +70,14 @@ class Muon(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict["muon"])
         self._adam.load_state_dict(state_dict["adam"])
+
+
+def _like(matrix: Tensor, p: Tensor) -> Tensor:
+    """Return a matrix in the shape of a weight, convolutions with their channels last."""
+    if p.ndim != 4:
+        return matrix.reshape(p.shape)
+    outer, inner, high, wide = p.shape
+    return matrix.reshape(outer, high, wide, inner).permute(0, 3, 1, 2)
 
 
 def _edge(name: str) -> bool:

@@ -40,7 +40,7 @@ def build(count: int = 700) -> CLIPTokenizer:
     tokens = [*alphabet, *(c + "</w>" for c in alphabet)]
     tokens += [t for t in dict.fromkeys(a + b for a, b in merges) if t not in set(tokens)]
     vocab = {token: i for i, token in enumerate([*tokens, START, END])}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)  # pyright: ignore[reportArgumentType]
 
 
 def write(folder: Path = TINY / "tokenizer") -> CLIPTokenizer:

@@ -12,7 +12,9 @@ from pathlib import Path
 from random import Random
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -76,7 +78,7 @@ class Parts:
     def latents(self, images: Tensor) -> Tensor:
         """Return scaled latents [n, 12, 16, 16] of pictures in -1..1."""
         coded = [self.vae.encoder(part) for part in images.split(32)]
-        return torch.cat(coded) * self.vae.config.scaling_factor
+        return torch.cat(coded) * self.vae.config["scaling_factor"]
 
     @torch.no_grad()
     def embeds(self, texts: list[str]) -> Tensor:
@@ -136,8 +138,8 @@ class Objective:
         # one timestep from each equal part of the schedule: less variance than independent draws
         spread = (torch.arange(len(latents)) + torch.rand(len(latents), generator=generator)) / len(latents)
         steps = (spread * len(self.weights)).long()
-        noisy = self.noise.add_noise(latents, noise, steps)
-        wanted = self.noise.get_velocity(latents, noise, steps)
+        noisy = self.noise.add_noise(latents, noise, steps)  # pyright: ignore[reportArgumentType]
+        wanted = self.noise.get_velocity(latents, noise, steps)  # pyright: ignore[reportArgumentType]
         noisy = noisy.to(memory_format=torch.channels_last)
         made = unet(noisy, steps, embeds, return_dict=False)[0]
         return ((made - wanted).square().mean((1, 2, 3)) * self.weights[steps]).mean() / self.weights.mean()
@@ -163,16 +165,17 @@ def write(unet: UNet2DConditionModel) -> None:
     (TINY / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def train(runs: Path, steps: int = 5500, batch: int = 32, scenes: int = 16_000) -> None:
+def train(runs: Path, steps: int = 2600, batch: int = 32, scenes: int = 16_000) -> None:
     """Train and write the model's folder."""
     torch.manual_seed(0)
     cache = Cache.load(runs / "base_cache.pt", Parts.load(), scenes)
-    unet, objective = build().to(memory_format=torch.channels_last), Objective()
+    unet = build().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    objective = Objective()
 
     def loss_of(step: int, rng: Random) -> Tensor:
         return objective(unet, *cache.batch(rng, batch, 0.1), rng)
 
-    run = Run("unet", runs, unet, Schedule(steps, 0.012, 200), lambda m: Muon(m, 0.012, ratio=0.1), decay=0.999)
+    run = Run("unet", runs, unet, Schedule(steps, 0.012, 150), lambda m: Muon(m, 0.012, ratio=0.1), decay=0.998)
     best = run.train(loss_of)
     assert isinstance(best, UNet2DConditionModel)
     write(best)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import TypeVar
 
 from lora_zoo.world.scene import Creature, Scene
 from lora_zoo.world.vocabulary import CREATURE_WORDS, GARMENTS, OBJECTS, PLACES, SHAPES, concept
+
+T = TypeVar("T")
 
 _OPENINGS = ("", "", "", "a picture of ", "a drawing of ", "an image of ")
 
@@ -35,7 +39,7 @@ def plain_caption(scene: Scene) -> str:
 class _First(Random):
     """Always the first choice: the plain wording comes from the same grammar as all others."""
 
-    def choice(self, seq):  # pyright: ignore  # any sequence, as in Random
+    def choice(self, seq: Sequence[T]) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower on purpose
         return seq[0]
 
     def random(self) -> float:

@@ -2,12 +2,13 @@
 
 Every method gets the same prompt, the same noise, its default parameters and every LoRA at its preferred weight;
 `naive` gets the prompt alone. `truth` is the drawn picture: the most that the judge can find. Defaults are not tuned to
-a step count: at 20 steps, Switch with its interval of 5 never comes to the fifth member of a set.
+a step count: at 20 steps, Switch with its interval of 5 never comes to the fifth member of a set; `switch_1`, with turns
+of one step, does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -23,7 +24,14 @@ from pipelines.images import Rendering
 from pipelines.sheet import Tile
 
 TRUTH = "truth"
-METHODS = ("naive", "merge", "switch", "composite")
+#: column -> registered method and its parameters
+METHODS: Mapping[str, tuple[str, Mapping[str, int]]] = {
+    "naive": ("merge", {}),
+    "merge": ("merge", {}),
+    "switch": ("switch", {}),
+    "switch_1": ("switch", {"interval": 1}),
+    "composite": ("composite", {}),
+}
 _EXAMPLES = 2  # sets of each size on the sheet, one of each family
 _SCALE = 3
 
@@ -38,9 +46,8 @@ class Case:
     def request(self, method: str) -> RenderRequest:
         uses = () if method == "naive" else tuple(AdapterUse(name=one.name) for one in self.members.members)
         prompt = self.members.prompt(self.seed)
-        return RenderRequest(
-            prompt=prompt, seed=self.seed, adapters=uses, method="merge" if method == "naive" else method
-        )
+        name, parameters = METHODS[method]
+        return RenderRequest(prompt=prompt, seed=self.seed, adapters=uses, method=name, parameters=parameters)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """ComposLoRA's question asked of the embedded zoo: how many of a set's concepts does one picture show, by method?
 
 Every method gets the same prompt, the same noise, its default parameters and every LoRA at its preferred weight;
-`naive` gets the prompt alone. `truth` is the drawn picture: the most that the judge can find. Defaults are not tuned to
-a step count: at 20 steps, Switch with its interval of 5 never comes to the fifth member of a set; `switch_1`, with turns
-of one step, does.
+`naive` gets the prompt alone. `truth` is the drawn picture: the most that the judge can find. Defaults are not tuned
+to a step count: at 20 steps, Switch with its interval of 5 never comes to the fifth member of a set; `switch_1`, with
+turns of one step, does.
 """
 
 from __future__ import annotations

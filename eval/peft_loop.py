@@ -72,12 +72,14 @@ def _fill(layer: nn.Module, side: str, name: str, values: Tensor) -> None:
 @torch.no_grad()
 def sample(unet: PeftUNet, scheduler: StockScheduler, start: Sampling, schedule: Schedule) -> Tensor:
     """Return the final latents: per step, one guided call per adapter set, predictions averaged."""
-    latents = start.latents
+    latents, active = start.latents, dict[str, float]()
     for index, timestep in enumerate(scheduler.timesteps):
         rows = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
         answers: list[Tensor] = []
         for weights in schedule(index):
-            unet.set_adapters(list(weights), list(weights.values()))
+            if weights != active:
+                unet.set_adapters(list(weights), list(weights.values()))
+                active = weights
             answers.append(unet(rows, timestep, encoder_hidden_states=start.embeds, return_dict=False)[0])
         uncond, cond = torch.stack(answers).mean(0).chunk(2)
         guided = uncond + start.guidance_scale * (cond - uncond)

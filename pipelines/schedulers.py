@@ -73,7 +73,7 @@ class Solver:
 
     def __init__(self, inner: _Diffusers, count: int, generator: torch.Generator, device: torch.device) -> None:
         inner.set_timesteps(count, device=device)
-        self._inner = inner
+        self.inner = inner
         takes = inspect.signature(inner.step).parameters
         self._extra: dict[str, Any] = {"generator": generator} if "generator" in takes else {}
         self._timesteps = list(inner.timesteps)
@@ -82,12 +82,12 @@ class Solver:
 
     def scale_input(self, latents: Tensor, step: Step) -> Tensor:
         """Return the latents as the UNet reads them at this step."""
-        return self._inner.scale_model_input(latents, self._timesteps[step.index])
+        return self.inner.scale_model_input(latents, self._timesteps[step.index])
 
     def advance(self, noise_pred: Tensor, step: Step, latents: Tensor) -> Tensor:
         """Return the next step's latents."""
         timestep = self._timesteps[step.index]
-        return self._inner.step(noise_pred, timestep, latents, return_dict=False, **self._extra)[0]
+        return self.inner.step(noise_pred, timestep, latents, return_dict=False, **self._extra)[0]
 
 
 def build(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -18,6 +18,8 @@ from torch import Tensor
 from lora_zoo.adapter import Adapter, Delta, DenseDelta, LowRank
 
 RECIPE = "medley.recipe"  # metadata of a merged adapter: how it was made, as JSON
+
+_ROUNDING = 1e-5  # of a delta's greatest singular value; what is smaller holds 1e-10 of its energy
 
 Parameters = Mapping[str, str | int | float | bool]
 
@@ -68,12 +70,23 @@ class Recipe:
 def merge_layers(recipe: Recipe, members: Sequence[Weighted], merge_layer: MergeLayer) -> Adapter:
     """Merge layer by layer, each on its own."""
     table = parts_by_layer(members)
-    alone = sum(bool(one.weight) for one in members) == 1
+    alone = counting(members) == 1
     layers = {
         component: {path: parts[0].delta if alone else merge_layer(parts) for path, parts in paths.items()}
         for component, paths in table.items()
     }
     return recipe.adapter(members, layers)
+
+
+def acting(parts: Sequence[Part]) -> list[LowRank]:
+    """Return a layer's deltas as factors, without those that are zero; if all are, the first."""
+    deltas = [factored(part.delta) for part in parts]
+    return [delta for delta in deltas if energy(delta)] or deltas[:1]
+
+
+def counting(members: Sequence[Weighted]) -> int:
+    """Return how many members have a weight other than 0."""
+    return sum(bool(one.weight) for one in members)
 
 
 def parts_by_layer(members: Sequence[Weighted]) -> dict[str, dict[str, list[Part]]]:
@@ -110,25 +123,31 @@ def stacked(deltas: Sequence[LowRank]) -> LowRank:
 
 def factored(delta: Delta) -> LowRank:
     """Return a delta as factors: itself, or for one kept whole its decomposition, exact."""
-    if isinstance(delta, LowRank):
-        return delta
-    whole = delta.delta.float()
-    return from_svd(*_nonzero(*svd(whole.flatten(1))), whole)
+    return delta if isinstance(delta, LowRank) else from_svd(*decompose(delta), delta.delta)
 
 
-def decompose(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U [out, k], S [k], Vh [k, in] of a delta, without the singular values that are zero."""
+def decompose(delta: Delta) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U [out, k], S [k], Vh [k, in] of a delta, as `canonical` has them."""
+    if isinstance(delta, DenseDelta):
+        return canonical(*svd(delta.delta.float().flatten(1)))
     left, core_left = qr(delta.up)
     right, core_right = qr(delta.down.flatten(1).mT)
     u, s, vh = svd(core_left @ core_right.mT)
-    return _nonzero(left @ u, s, vh @ right.mT)
+    return canonical(left @ u, s, vh @ right.mT)
 
 
 def from_svd(u: Tensor, s: Tensor, vh: Tensor, like: Tensor) -> LowRank:
     """Return u * s @ vh as factors of equal norms, `down` shaped for a layer whose weight (or down) is `like`."""
+    if not len(s):  # a delta of zero still has a rank
+        return LowRank(like.new_zeros(1, *like.shape[1:]), u.new_zeros(len(u), 1))
     root = s.sqrt()
     down = root[:, None] * vh
     return LowRank(down.reshape(len(s), *like.shape[1:]), u * root)
+
+
+def split(tensor: Tensor, sizes: Sequence[int], dim: int) -> list[Tensor]:
+    """Return consecutive blocks of these sizes."""
+    return [tensor.narrow(dim, sum(sizes[:place]), size) for place, size in enumerate(sizes)]
 
 
 def seeded(seed: int, origin: str) -> torch.Generator:
@@ -156,13 +175,26 @@ def svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _linalg.svd(a, full_matrices=False)
 
 
-def _nonzero(u: Tensor, s: Tensor, vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Leave out directions that only rounding has made: they are arbitrary."""
-    size = max(u.shape[0], vh.shape[1])
-    keep = int((s > s.max() * size * torch.finfo(s.dtype).eps).sum()) if len(s) else 0
-    return u[:, :keep], s[:keep], vh[:keep]
+def rank_of(delta: Delta) -> int:
+    """Return how many columns hold a delta exactly; for one kept whole, as many as its shape may need."""
+    return delta.rank if isinstance(delta, LowRank) else min(delta.delta.flatten(1).shape)
 
 
-def largest_rank(parts: Iterable[Part]) -> int:
-    """Return the greatest rank among deltas; one kept whole counts with its true rank."""
-    return max(factored(part.delta).rank for part in parts)
+def energy(delta: Delta) -> float:
+    """Return the squared Frobenius norm of a delta."""
+    if isinstance(delta, DenseDelta):
+        return float(delta.delta.double().square().sum())
+    down, up = delta.down.double().flatten(1), delta.up.double()
+    return float(((up.mT @ up) * (down @ down.mT)).sum())
+
+
+def canonical(u: Tensor, s: Tensor, vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a decomposition without what is arbitrary in it.
+
+    Directions whose singular value is zero but for float32's rounding are left out, and of (u, v) and (-u, -v) the one
+    is taken in which the greatest entry of u is positive.
+    """
+    keep = int((s > s.max() * _ROUNDING).sum())
+    u, s, vh = u[:, :keep], s[:keep], vh[:keep]
+    signs = torch.where(u.gather(0, u.abs().argmax(0, keepdim=True)) < 0, -1.0, 1.0).to(u.dtype)
+    return u * signs, s, vh * signs.mT

@@ -111,11 +111,10 @@ def _inject(model: nn.Module, recipe: Recipe, targets: tuple[str, ...]) -> None:
     )
 
 
-def train(recipe: Recipe, steps: int = 220, batch: int = 16, lr: float = 2.5e-3) -> float:
+def train(recipe: Recipe, steps: int = 160, batch: int = 16, lr: float = 3e-3) -> float:
     """Train one LoRA, write its file and return the share of pictures that show its concept."""
     trainee, objective = Trainee(recipe), Objective()
     lesson = Lesson.of(recipe, trainee.parts)
-    judge = Detectors.load()
     known = {} if recipe.text else {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
     share, clearest = 0.0, Image.new("RGB", (64, 64))
     for turn in range(ROUNDS):
@@ -132,7 +131,7 @@ def train(recipe: Recipe, steps: int = 220, batch: int = 16, lr: float = 2.5e-3)
             optimiser.step()
             if step % 40 == 39:
                 log.info(f"{recipe.concept} round {turn} step {step + 1} loss {loss.item():.4f}")
-        share, clearest = trainee.found(judge)
+        share, clearest = trainee.found(Detectors.load())
         log.info(f"{recipe.concept} round {turn}: concept found in {share:.0%}")
         if share >= WANTED:
             break

@@ -15,10 +15,14 @@ from eval import accuracy, base, clip, compose, loras, report
 from eval.bench import Advance, Bench
 from eval.gallery import Gallery
 from eval.sets import sample_sets
+from lora_zoo.catalog import Catalog
 from lora_zoo.detectors import Detectors
 from lora_zoo.world.labels import named
 from lora_zoo.world.vocabulary import CONCEPTS
 from pipelines.engine import Engine
+
+#: holds by itself: as soon as a LoRA is shipped, these tests must pass
+without_loras = pytest.mark.xfail(not Catalog.load().entries, reason="the zoo holds no LoRA yet", strict=True)
 
 
 @contextmanager
@@ -62,6 +66,7 @@ def test_the_base_model_shows_what_is_named(bench: Bench) -> None:
     assert "base.png" in report.run(bench.out, bench.out / "docs").read_text()
 
 
+@without_loras
 def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     found = loras.run(bench, 1)
     assert [one.name for one in found.loras] == [one.name for one in CONCEPTS]
@@ -69,6 +74,7 @@ def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     assert bench.path("loras.png").exists()
 
 
+@without_loras
 def test_methods_are_compared_on_the_same_noise(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "SIZES", (2,))
     found = compose.run(bench, sets=2, seeds=1)
@@ -83,7 +89,7 @@ def test_cases_differ_in_nothing_but_the_method() -> None:
     case = compose.Case(sample_sets(3, 2)[0], 4)
     asked = {method: case.request(method) for method in compose.METHODS}
     assert len({(one.prompt, one.seed, one.num_inference_steps, one.guidance_scale) for one in asked.values()}) == 1
-    assert [len(one.adapters) for one in asked.values()] == [0, 3, 3, 3]
+    assert [len(one.adapters) for one in asked.values()] == [0, 3, 3, 3, 3]
     assert all(use.weight is None for one in asked.values() for use in one.adapters)
 
 

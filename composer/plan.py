@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from composer.request import TextPolicy
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from composer.merges.common import Weighted
+    from lora_zoo.adapter import Adapter
 
 #: Adapter name -> weight. Ordered: sums over adapters are always taken in this order.
 AdapterWeights = Mapping[str, float]
@@ -35,6 +38,12 @@ class Step:
         return self.index / self.count
 
 
+class Merge(Protocol):
+    """Makes one adapter of several. A hashable value: with its members and weights it is the key of what it makes."""
+
+    def prepare(self, adapters: Sequence[Weighted]) -> Adapter: ...
+
+
 @dataclass(frozen=True)
 class Pass:
     """One evaluation of the UNet for one image, both guidance branches."""
@@ -42,6 +51,7 @@ class Pass:
     adapters: AdapterWeights
     prompt: str = MAIN  # a key of Plan.prompts
     share: float = 1.0  # its part in the blend of predictions
+    merge: Merge | None = None  # the pass uses what this makes of its adapters; None: their sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,7 @@ class Prompt:
     text: str
     negative: str = ""
     adapters: AdapterWeights = field(default_factory=dict[str, float])
+    merge: Merge | None = None  # as in a pass
 
 
 @dataclass(frozen=True)

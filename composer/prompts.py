@@ -12,7 +12,7 @@ per_lora  each pass reads the prompt with the parts of the LoRAs active in that 
 
 from __future__ import annotations
 
-from composer.plan import MAIN, Job, JobAdapter, Prompt
+from composer.plan import MAIN, Job, JobAdapter, Merge, Prompt
 
 
 def prompt_table(job: Job) -> dict[str, Prompt]:
@@ -27,11 +27,12 @@ def prompt_name(job: Job, use: JobAdapter) -> str:
     return use.name if job.text_policy == "per_lora" else MAIN
 
 
-def main_prompt(job: Job, factor: float = 1.0) -> dict[str, Prompt]:
-    """Return the one prompt of a method whose passes hold all adapters, their text weights times `factor`."""
+def main_prompt(job: Job, factor: float = 1.0, merge: Merge | None = None) -> dict[str, Prompt]:
+    """Return the one prompt of a method whose passes hold all adapters, their text weights times `factor`, merged."""
     chosen = {"none": (), "first": job.adapters[:1]}.get(job.text_policy, job.adapters)
-    return {MAIN: _read_with(job, chosen, factor)}
+    return {MAIN: _read_with(job, chosen, factor, merge)}
 
 
-def _read_with(job: Job, uses: tuple[JobAdapter, ...], factor: float) -> Prompt:
-    return Prompt(job.prompt, job.negative_prompt, {use.name: use.text_encoder_weight * factor for use in uses})
+def _read_with(job: Job, uses: tuple[JobAdapter, ...], factor: float, merge: Merge | None = None) -> Prompt:
+    weights = {use.name: use.text_encoder_weight * factor for use in uses}
+    return Prompt(job.prompt, job.negative_prompt, weights, merge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sources import AdapterSource
+from pipelines.store import AdapterStore
 
 _SHOWN = 200  # characters of a prompt's unread end
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
@@ -47,13 +48,26 @@ class Conditioning:
     uncond: Tensor | None  # None: no guidance
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A request's adapters, held in the model's store."""
+
+    store: AdapterStore
+    digests: Mapping[str, str]  # by name
+
+    def gate(self, one: Pass | Prompt) -> Gate:
+        """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
+        members = tuple((self.digests[name], weight) for name, weight in one.adapters.items())
+        return members if one.merge is None else ((self.store.merged(one.merge, members), 1.0),)
+
+
 @dataclass(eq=False)
 class Live:
     """One request under way. Everything that changes during it is here, and dies with it."""
 
     resolved: Resolved
     plan: Plan
-    digests: dict[str, str]  # of its adapters, by name
+    held: Held
     prompts: dict[str, Conditioning]
     solver: Solver
     latents: Tensor  # [1, channels, h, w]
@@ -69,7 +83,7 @@ class Live:
                 timestep=step.timestep,
                 cond=self.prompts[one.prompt].cond,
                 uncond=self.prompts[one.prompt].uncond,
-                gate=tuple((self.digests[name], weight) for name, weight in one.adapters.items()),
+                gate=self.held.gate(one),
                 tally=self.tally,
             )
             for one in passes
@@ -113,24 +127,27 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
 def _start(model: LoadedModel, order: Order) -> list[Live]:
     """Load adapters, read prompts and draw noise; each request has a generator of its own."""
     reader = _Reader(model)
-    held = [_hold(model, order.source, one) for one in order.resolved]
-    model.store.trim(frozenset(digest for digests in held for digest in digests.values()))
+    all_held = [_hold(model, order.source, one) for one in order.resolved]
+    model.store.trim(frozenset(digest for held in all_held for digest in held.digests.values()))
     live: list[Live] = []
-    for one, digests in zip(order.resolved, held, strict=True):
+    for one, held in zip(order.resolved, all_held, strict=True):
         plan, notices = one.plan(), dict[str, None]()
-        prompts = {key: reader.read(prompt, digests, one.guided, notices) for key, prompt in plan.prompts.items()}
+        prompts = {
+            key: reader.read(prompt, held.gate(prompt), one.guided, notices) for key, prompt in plan.prompts.items()
+        }
         generator = torch.Generator("cpu").manual_seed(one.request.seed)
         noise = model.initial_noise(one.job.height, one.job.width, generator)
         solver = model.new_solver(one.request.scheduler or "", one.job.count, generator)
-        live.append(Live(one, plan, digests, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
+        live.append(Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
     return live
 
 
-def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> dict[str, str]:
-    return {
+def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
+    digests = {
         use.name: model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
         for use in one.request.adapters
     }
+    return Held(model.store, digests)
 
 
 class _Reader:
@@ -140,8 +157,7 @@ class _Reader:
         self._model = model
         self._encoded: dict[tuple[str, Gate], Encoded] = {}
 
-    def read(self, prompt: Prompt, digests: dict[str, str], guided: bool, notices: dict[str, None]) -> Conditioning:
-        gate = tuple((digests[name], weight) for name, weight in prompt.adapters.items())
+    def read(self, prompt: Prompt, gate: Gate, guided: bool, notices: dict[str, None]) -> Conditioning:
         cond = self._encode(prompt.text, gate, "prompt", notices)
         return Conditioning(cond, self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None)
 

@@ -7,12 +7,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from composer.merges.common import Weighted
+from composer.plan import Merge
 from lora_zoo.adapter import Adapter
 from lora_zoo.errors import ZooError
 
 log = logging.getLogger(__name__)
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
+
+
+#: Adapters held here and their weights, in order.
+Members = tuple[tuple[str, float], ...]
 
 
 class ChangedAdapter(ZooError):
@@ -26,6 +32,7 @@ class AdapterStore:
         self._max_bytes = max_bytes
         self._adapters: OrderedDict[str, Adapter] = OrderedDict()
         self._digests: dict[str, str] = {}
+        self._merges: dict[tuple[Merge, Members], str] = {}
 
     def __getitem__(self, digest: str) -> Adapter:
         return self._adapters[digest]
@@ -44,15 +51,26 @@ class AdapterStore:
         self._adapters.move_to_end(digest)
         return digest
 
+    def merged(self, merge: Merge, members: Members) -> str:
+        """Return the digest of what a merge makes of adapters held here; it is made once, and held too."""
+        digest = self._merges.get((merge, members), "")
+        if digest not in self._adapters:
+            adapter = merge.prepare([Weighted(self[member], weight) for member, weight in members])
+            digest = self._merges[merge, members] = adapter.digest
+            self._adapters[digest] = adapter
+        self._adapters.move_to_end(digest)
+        return digest
+
     def trim(self, keep: frozenset[str]) -> None:
         """Drop the adapters that were not used for longest, until the rest fits."""
         total = sum(adapter.nbytes() for adapter in self._adapters.values())
         for digest in [d for d in self._adapters if d not in keep]:
             if total <= self._max_bytes:
-                return
+                break
             dropped = self._adapters.pop(digest)
             total -= dropped.nbytes()
             log.info("dropped LoRA %s from memory", dropped.name)
+        self._merges = {key: digest for key, digest in self._merges.items() if digest in self._adapters}
 
 
 class ByteCache(Generic[_K, _V]):

@@ -1,5 +1,35 @@
 """The built-in methods. Importing one registers it; every method is named here and nowhere else."""
 
-from composer.methods import composite, merge, switch
+from composer.methods import (
+    cat,
+    composite,
+    dare,
+    dare_ties,
+    knots,
+    lego,
+    lora_soups,
+    magnitude,
+    merge,
+    nplora,
+    opcm,
+    svd,
+    switch,
+    ties,
+)
 
-__all__ = ["composite", "merge", "switch"]
+__all__ = [
+    "cat",
+    "composite",
+    "dare",
+    "dare_ties",
+    "knots",
+    "lego",
+    "lora_soups",
+    "magnitude",
+    "merge",
+    "nplora",
+    "opcm",
+    "svd",
+    "switch",
+    "ties",
+]

@@ -1,0 +1,94 @@
+"""The methods that merge: what they ask for, and that their parameters reach the merge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import JsonValue
+
+from composer import registry
+from composer.merges.cat import cat
+from composer.merges.dare import dare, dare_ties
+from composer.merges.knots import knots
+from composer.merges.lego import lego
+from composer.merges.lora_soups import lora_soups
+from composer.merges.magnitude import magnitude
+from composer.merges.nplora import nplora
+from composer.merges.opcm import opcm
+from composer.merges.svd import svd
+from composer.merges.ties import ties
+from composer.merging import MergingMethod
+from composer.plan import Job, JobAdapter, Pass, Step
+from tests.composer.merges.small import Merge, close, members, wide
+
+JOB = Job((JobAdapter("a", 0.8, 0.5), JobAdapter("b", -1.0, 0.0)), "a cat", "a dog", "all", 4, 8, 8)
+
+#: Method -> every parameter, none at its default, and the merge that it stands for.
+METHODS: dict[str, tuple[dict[str, JsonValue], Merge]] = {
+    "cat": ({}, cat),
+    "svd": ({"rank": 1}, lambda some: svd(some, 1)),
+    "magnitude": ({"density": 0.3}, lambda some: magnitude(some, 0.3)),
+    "ties": ({"density": 0.4, "elect": "frequency", "scale": 2.0}, lambda some: ties(some, 0.4, "frequency", 2.0)),
+    "dare": ({"density": 0.3, "seed": 4, "rescale": False}, lambda some: dare(some, 0.3, 4, rescale=False)),
+    "dare_ties": (
+        {"density": 0.7, "seed": 9, "elect": "frequency", "scale": 0.5},
+        lambda some: dare_ties(some, 0.7, 9, "frequency", 0.5),
+    ),
+    "knots": ({"density": 0.6, "elect": "frequency", "scale": 1.5}, lambda some: knots(some, 0.6, "frequency", 1.5)),
+    "lego": ({"rank": 4, "reweight": False}, lambda some: lego(some, 4, reweight=False)),
+    "opcm": ({"alpha": 0.9}, lambda some: opcm(some, 0.9)),
+    "nplora": ({"mu": 2.0, "k": 1, "protected": "first"}, lambda some: nplora(some, 2.0, 1, "first")),
+    "lora_soups": ({"strength": 0.5}, lambda some: lora_soups(some, 0.5)),
+}
+NAMES = tuple(METHODS)
+
+
+def create(name: str, parameters: dict[str, JsonValue]) -> MergingMethod:
+    method = registry.create(name, parameters)
+    assert isinstance(method, MergingMethod)
+    return method
+
+
+def test_every_merging_method_is_covered() -> None:
+    merging = [name for name in registry.names() if issubclass(registry.get(name), MergingMethod)]
+    assert sorted(merging) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_pass_a_step_with_everything_merged(name: str) -> None:
+    method = create(name, {})
+    plan = method.start(JOB)
+    for index in range(4):
+        assert plan.passes(Step(index, 4, 999.0, 1.0)) == [Pass({"a": 0.8, "b": -1.0}, merge=method)]
+    prompt = plan.prompts["main"]
+    assert (prompt.text, prompt.negative, prompt.adapters) == ("a cat", "a dog", {"a": 0.5, "b": 0.0})
+    assert prompt.merge == method
+    first = method.start(replace(JOB, text_policy="first")).prompts["main"]
+    assert (first.adapters, first.merge) == ({"a": 0.5}, method)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_parameters_reach_the_merge(name: str) -> None:
+    parameters, merge = METHODS[name]
+    assert set(parameters) == {one.name for one in registry.describe(name).parameters}
+    found, wanted = create(name, parameters).prepare(members()), merge(members())
+    assert (found.digest, found.metadata) == (wanted.digest, wanted.metadata)
+    assert all(close(delta, wide(wanted)[key], 0.0) for key, delta in wide(found).items())
+
+
+@pytest.mark.parametrize(("name", "parameter"), [(n, p) for n, (some, _) in METHODS.items() for p in some])
+def test_each_parameter_changes_the_adapter(name: str, parameter: str) -> None:
+    changed = METHODS[name][0]
+    others = {key: value for key, value in changed.items() if key != parameter}
+    one, two = create(name, others).prepare(members()), create(name, changed).prepare(members())
+    assert one.digest != two.digest
+    assert not all(close(delta, wide(two)[key], 1e-3) for key, delta in wide(one).items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_is_a_value(name: str) -> None:
+    parameters, _ = METHODS[name]
+    assert create(name, parameters) == create(name, parameters)
+    assert hash(create(name, parameters)) == hash(create(name, parameters))
+    assert all(create(name, {}) != create(other, {}) for other in NAMES if other != name)

@@ -20,7 +20,7 @@ app = typer.Typer(
 Text = str | None
 From = Annotated[
     Path | None,
-    typer.Option("--from", metavar="IMAGE.png", help="Repeat from the record in a picture; other options change it."),
+    typer.Option("--from", metavar="IMAGE", help="Repeat a picture, also another tool's; other options change it."),
 ]
 Lora = Annotated[
     list[str] | None,
@@ -44,10 +44,11 @@ Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="See `list schedul
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given.")]
 Count = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Pictures, with seeds S, S+1, …")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
+FileFormat = Annotated[str, typer.Option("--format", metavar="png|jpeg|webp|avif", help="Kind of file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 What = Annotated[str, typer.Argument(metavar="methods|loras|models|schedulers", help="What to list.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture rendered here.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture made here or elsewhere.")]
 
 
 @app.command()
@@ -68,6 +69,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     seed: Seed = None,
     count: Count = 1,
     out: Out = Path("outputs"),
+    file_format: FileFormat = "png",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -95,7 +97,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     if dry_run:
         cli_commands.price(flags, as_json)
     else:
-        cli_commands.render(flags, out, as_json)
+        cli_commands.render(flags, out, file_format, as_json)
 
 
 @app.command("list")

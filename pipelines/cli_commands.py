@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from pipelines.images import Rendering
 
 _TOGETHER = 16  # pictures rendered in one go; they are written when a go is done
-_NUMBERED = re.compile(r"(\d+)-.*\.png")
-_PNG = b"\x89PNG\r\n\x1a\n"
+_NUMBERED = re.compile(r"(\d+)-.*\.(?:png|jpeg|webp|avif)")
 _COLUMNS = {
     "methods": ("name", "title", "summary", "parameters"),
     "loras": ("name", "category", "family", "rank", "weight", "triggers"),
@@ -52,18 +51,21 @@ def price(flags: RenderFlags, as_json: bool) -> None:
         cli_output.pairs(cost)
 
 
-def render(flags: RenderFlags, out: Path, as_json: bool) -> None:
+def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> None:
     """Render pictures and write them to a folder."""
+    from pipelines import images
+
     engine = Engine()
+    chosen = images.format_named(file_format)
     requests = requests_from(flags)
     for request in requests:
-        engine.resolve(request)
+        images.check_room(engine.resolve(request).request, chosen)
     _check_folder(out)
     written: list[Row] = []
     for some in _goes(requests):
         with cli_output.progress(len(some)) as on_step:
             done = engine.render_many(some, on_step)
-        written.extend(_write(rendering, out, as_json) for rendering in done)
+        written.extend(_write(rendering, out, chosen.name, as_json) for rendering in done)
     if as_json:
         cli_output.document({"images": list(map(dict, written))})
 
@@ -81,9 +83,11 @@ def listing(what: str, as_json: bool) -> None:
 
 
 def inspect(file: Path, as_json: bool) -> None:
-    """Describe a LoRA file, or the record in a picture."""
-    picture = not file.is_dir() and _is_png(existing(file))
-    found = _record(file) if picture else to_jsonable_python(formats.describe(file))
+    """Describe a LoRA file, or tell how a picture was made."""
+    from pipelines import images
+
+    picture = not file.is_dir() and images.is_picture(existing(file))
+    found = to_jsonable_python(images.read(file)) if picture else to_jsonable_python(formats.describe(file))
     if as_json:
         cli_output.document({"picture" if picture else "lora": dict(found)})
     else:
@@ -94,13 +98,13 @@ def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
     return [requests[start : start + _TOGETHER] for start in range(0, len(requests), _TOGETHER)]
 
 
-def _write(rendering: Rendering, out: Path, as_json: bool) -> Row:
+def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
     """Write one picture under a name that none has yet, and return what there is to say of it."""
     from pipelines import images
 
     record = rendering.record
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{_next_number(out):04d}-{record.method}-{record.seed}.png"
+    path = out / f"{_next_number(out):04d}-{record.method}-{record.seed}.{suffix}"
     digest = images.save(rendering, path)
     for text in record.notices:
         cli_output.notice(f"notice: {text}")
@@ -137,12 +141,6 @@ def _methods() -> list[Row]:
     return [to_jsonable_python(registry.describe(name)) for name in registry.names()]
 
 
-def _record(file: Path) -> Row:
-    from pipelines import images
-
-    return to_jsonable_python(images.read_record(file))
-
-
 def _short(row: Row) -> Row:
     """Return a row for people: parameters as names and defaults, a picture's LoRAs as one would type them."""
     short: dict[str, JsonValue] = dict(row)
@@ -165,8 +163,3 @@ def _models() -> list[Row]:
 
 def _schedulers() -> list[Row]:
     return [{"name": name} for name in schedulers.names()]
-
-
-def _is_png(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(len(_PNG)) == _PNG

@@ -39,9 +39,9 @@ class RenderFlags:
 
 def requests_from(flags: RenderFlags) -> list[RenderRequest]:
     """Return one request per picture: seeds count up from the first one."""
-    recorded = _recorded(flags.source) if flags.source else None
+    recorded = _recorded(flags, flags.source) if flags.source else None
     if recorded is None and flags.prompt is None:
-        raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE.png to repeat a picture")
+        raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE to repeat a picture")
     first = parse_request(_merged(recorded, flags))
     return [
         parse_request({**first.model_dump(), "seed": first.seed + offset}) if offset else first
@@ -49,10 +49,20 @@ def requests_from(flags: RenderFlags) -> list[RenderRequest]:
     ]
 
 
-def _recorded(path: Path) -> RenderRequest:
-    from pipelines import images
+def _recorded(flags: RenderFlags, path: Path) -> RenderRequest:
+    """Return what a picture asks for; of another tool's, tell what it says that cannot be taken over."""
+    from composer.record import RenderRecord
+    from lora_zoo.catalog import Catalog
+    from pipelines import cli_output, images
+    from pipelines.metadata.matching import match_to
 
-    return images.read_record(existing(path)).request()
+    found = images.read(existing(path))
+    if isinstance(found, RenderRecord):
+        return found.request()
+    matched = match_to(found, Catalog.load(), own_model=flags.model is not None, own_loras=bool(flags.loras))
+    for remark in matched.remarks:
+        cli_output.notice(f"not taken from the picture: {remark}")
+    return matched.request
 
 
 def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, object]:

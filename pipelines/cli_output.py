@@ -73,7 +73,12 @@ def plain(value: JsonValue) -> str:
         return ", ".join(plain(one) for one in value)
     if isinstance(value, dict):
         return ", ".join(f"{key}={plain(one)}" for key, one in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters escaped: a stranger's file must not steer the terminal."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -68,7 +70,7 @@ class Engine:
 
         model = self.model(resolved[0].spec.name)
         order = batch.Order(resolved, self.source, self._rows(resolved[0].spec), on_step, cancel or Cancel())
-        return batch.render(model, order)
+        return [self._identified(rendering) for rendering in batch.render(model, order)]
 
     def model(self, name: str) -> LoadedModel:
         """Return a model, loaded on first use."""
@@ -82,6 +84,19 @@ class Engine:
 
     def _rows(self, spec: ModelSpec) -> int:
         return self._max_rows or spec.defaults.max_rows
+
+    def _identified(self, rendering: Rendering) -> Rendering:
+        """Add the hashes that other tools know the files by."""
+        from pipelines.metadata import hashes
+
+        model = Path(rendering.record.model)
+        files = {use.name: self.source.describe(use.name).file for use in rendering.record.adapters}
+        known = {name: hashes.autov3(file) for name, file in files.items() if file is not None}
+        found = hashes.FileHashes(
+            model=hashes.autov2(model) if model.is_file() else None,
+            adapters={name: digest for name, digest in known.items() if digest is not None},
+        )
+        return replace(rendering, hashes=found)
 
     def _resolve_all(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         resolved = [self.resolve(request) for request in requests]

@@ -13,5 +13,9 @@ class NoRecord(ZooError):
     """A picture that does not hold a record of ours."""
 
 
+class BadMetadata(ZooError):
+    """What a picture says of itself is malformed, beyond what is read, or does not fit into its format."""
+
+
 class Cancelled(Exception):
     """The user stopped a rendering. Not a mistake: nothing is wrong with the request."""

@@ -1,0 +1,124 @@
+"""A1111's `parameters`, as Forge, SD.Next, CivitAI's own generator and Fooocus (by choice) write it too: reading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipelines.errors import BadMetadata
+from pipelines.metadata import samplers
+from pipelines.metadata.found import Draft, Found, as_number, clean_hash, shown
+from pipelines.metadata.infotext import Tag, is_json, split, tags
+from pipelines.metadata.limits import check_length, parse_object
+
+_SIZE = re.compile(r"(\d{1,6})\s*x\s*(\d{1,6})")
+_LORA_TAGS = ("lora", "lyco")
+#: Keys that say nothing which a picture depends on, beside those that are taken.
+_IDLE = frozenset({"Version", "Composed with", "Raw prompt", "Raw negative prompt", "User", "Composition order"})
+#: What one of ours would hold as the default anyway.
+_NEUTRAL = {"Clip skip": "1", "Denoising strength": "1"}
+_KEYED = {"te": 0, "unet": 1}
+
+
+def read(texts: Mapping[str, str]) -> Found | None:
+    """Read a `parameters` text, if there is one that is not JSON."""
+    text = texts.get("parameters")
+    if text is None or is_json(text):
+        return None
+    prompt, negative, settings = split(check_length(text, "parameters"))
+    draft = Draft("medley" if "Composed with" in settings else "a1111")
+    draft.prompt, found = tags(prompt)
+    draft.negative_prompt, ignored = tags(negative)
+    for tag in ignored:
+        draft.note(f"tag <{tag.kind}:…> in the negative prompt: LoRAs work in the prompt only")
+    if not settings:
+        draft.note("no line of settings: only the prompt was found")
+    _loras(draft, found, settings)
+    _settings(draft, settings)
+    return draft.finish()
+
+
+def _settings(draft: Draft, settings: dict[str, str]) -> None:
+    """Take what is known and remark on the rest."""
+    take = settings.pop
+    draft.count_and_seed(take("Steps", None), take("Seed", None))
+    draft.guidance(take("CFG scale", None))
+    draft.solver(samplers.A1111, take("Sampler", None), take("Schedule type", take("Scheduler", None)))
+    draft.model = take("Model", None)
+    draft.model_hash = clean_hash(take("Model hash", None))
+    if (size := take("Size", None)) is not None:
+        _size(draft, size)
+    for key, value in settings.items():
+        if key not in _IDLE and _NEUTRAL.get(key) != value:
+            draft.note(f"{key}: {shown(value)}")
+
+
+def _size(draft: Draft, size: str) -> None:
+    match = _SIZE.fullmatch(size.strip())
+    if match is None:
+        draft.note(f"size {shown(size)}: not WIDTHxHEIGHT")
+    else:
+        draft.sizes(match[1], match[2])
+
+
+def _loras(draft: Draft, found: list[Tag], settings: dict[str, str]) -> None:
+    """Put together what tags, hashes and Fooocus' list of weights say of each LoRA."""
+    hashes = _hashes(draft, settings)
+    encoder = dict(_listed(settings.pop("Lora weights TE", "")))
+    listed = dict(_listed(settings.pop("Lora weights", "")))
+    named: set[str] = set()
+    for tag in found:
+        if tag.kind not in _LORA_TAGS:
+            draft.note(f"tag <{tag.kind}:…>: {shown(':'.join(tag.arguments))}")
+            continue
+        name, weights = _tag(draft, tag)
+        named.add(name)
+        draft.lora(name, (weights[1], encoder.get(name, weights[0])), hashes.get(name))
+    for name in {**hashes, **listed}:
+        if name not in named:
+            draft.lora(name, (listed.get(name), encoder.get(name)), hashes.get(name))
+
+
+def _tag(draft: Draft, tag: Tag) -> tuple[str, list[object]]:
+    """Return a tag's name and its weights (text encoder, UNet); one number is both, none is 1."""
+    name, *rest = tag.arguments
+    weights: list[object] = [None, None]
+    positional = [part for part in rest if "=" not in part]
+    for place, part in enumerate(positional[:2]):
+        weights[place] = part.strip()
+    for key, _, value in (part.partition("=") for part in rest if "=" in part):
+        if key.strip() in _KEYED:
+            weights[_KEYED[key.strip()]] = value.strip()
+        else:
+            draft.note(f"{shown(key)} of LoRA {shown(name)}: {shown(value)}")
+    if len(positional) > 2:
+        draft.note(f"dynamic rank of LoRA {shown(name)}: {shown(positional[2])}")
+    for weight in weights:
+        if weight is not None and as_number(weight) is None:
+            draft.note(f"weight of LoRA {shown(name)}: {shown(weight)} is not a number")
+            return name, [None, None]
+    first = "1" if weights[0] is None else weights[0]
+    return name, [first, first if weights[1] is None else weights[1]]
+
+
+def _hashes(draft: Draft, settings: dict[str, str]) -> dict[str, str]:
+    """Return name -> hash from `Lora hashes`, and for those missing there from CivitAI's `Hashes`."""
+    found: dict[str, str] = {}
+    if (text := settings.pop("Hashes", None)) is not None:
+        try:
+            stated = parse_object(text, "Hashes")
+        except BadMetadata as error:
+            draft.note(str(error))
+            stated = {}
+        for key, value in stated.items():
+            if key.lower().startswith("lora:") and isinstance(value, str):
+                found[key[len("lora:") :]] = value
+            elif key == "model" and isinstance(value, str):
+                settings.setdefault("Model hash", value)
+    return {**found, **dict(_listed(settings.pop("Lora hashes", "")))}
+
+
+def _listed(text: str) -> list[tuple[str, str]]:
+    """Read "name: value, name: value"; names hold neither `:` nor `,`."""
+    parts = (part.rpartition(":") for part in text.strip('"').split(","))
+    return [(name.strip(), value.strip()) for name, colon, value in parts if colon and name.strip()]

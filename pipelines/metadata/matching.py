@@ -1,0 +1,125 @@
+"""From what a picture says to a request here: LoRAs by hash, else by name; what cannot be matched is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from composer.request import RenderRequest, parse_request
+from lora_zoo import catalog
+from lora_zoo.catalog import Catalog, Entry
+from lora_zoo.errors import UnknownName, ZooError
+from pipelines.errors import BadMetadata
+from pipelines.metadata import hashes
+from pipelines.metadata.a1111_text import safe_name
+from pipelines.metadata.found import Found, FoundLora, shown
+
+_SHORTEST_HASH = 8  # digits; AutoV2 has 10, AutoV3 has 12, some tools cut to 8
+_AUTOV3 = 12
+
+
+@dataclass(frozen=True)
+class Match:
+    """The request that comes nearest to a picture of another tool, and everything about it that is not certain."""
+
+    request: RenderRequest
+    remarks: tuple[str, ...]
+
+
+def match_to(found: Found, zoo: Catalog, own_model: bool, own_loras: bool) -> Match:
+    """Return the request. `own_model` and `own_loras`: the user names these; what the picture says is left aside."""
+    remarks = list(found.unresolved)
+    adapters: list[dict[str, object]] = []
+    missing: list[str] = []
+    for lora in () if own_loras else found.loras:
+        try:
+            adapters.append(_adapter(lora, zoo, remarks))
+        except UnknownName as error:
+            missing.append(_telling(lora.name, lora.hash, error))
+    if missing:
+        raise BadMetadata(f"{'; '.join(missing)}. Name the LoRAs to use with --lora")
+    stated: dict[str, object] = {
+        "prompt": found.prompt,
+        "negative_prompt": found.negative_prompt,
+        "adapters": adapters,
+        "width": found.width,
+        "height": found.height,
+        "num_inference_steps": found.steps,
+        "guidance_scale": found.guidance_scale,
+        "scheduler": found.scheduler,
+    }
+    if not own_model:
+        stated["model"] = _model(found)
+    if found.seed is not None:
+        stated["seed"] = found.seed
+    for name in ("seed", "num_inference_steps", "guidance_scale", "scheduler", "width", "height"):
+        if stated.get(name) is None:
+            remarks.append(f"{name}: not found in the picture; the default is used")
+    return Match(parse_request(stated), tuple(remarks))
+
+
+def _adapter(lora: FoundLora, zoo: Catalog, remarks: list[str]) -> dict[str, object]:
+    entry = _by_hash(lora, zoo.entries, zoo)
+    if entry is None:
+        entry = _by_name(lora.name, zoo.entries)
+        if lora.hash is not None:
+            why = "is not that of the file" if _is_hex(lora.hash) else "is of a kind that is not computed here"
+            remarks.append(f"LoRA {shown(lora.name)} was matched by its name; its hash {shown(lora.hash)} {why}")
+    if lora.weight is None:
+        remarks.append(f"weight of LoRA {shown(lora.name)}: not found in the picture; {entry.weight:g} is used")
+    return {
+        "name": entry.name,
+        "weight": lora.weight,
+        "text_encoder_weight": lora.text_encoder_weight,
+        "sha256": entry.sha256,
+    }
+
+
+def _by_hash(lora: FoundLora, entries: Sequence[Entry], zoo: Catalog) -> Entry | None:
+    """Return the entry with this hash: any beginning of its sha256, or its AutoV3, for which files have to be read."""
+    digest = lora.hash or ""
+    if len(digest) < _SHORTEST_HASH or not _is_hex(digest):
+        return None
+    for entry in entries:
+        if entry.sha256.startswith(digest):
+            return entry
+    if len(digest) < _AUTOV3:
+        return None
+    likely_first = sorted(entries, key=lambda entry: safe_name(entry.name) != safe_name(lora.name))
+    return next((entry for entry in likely_first if _autov3(entry, zoo) == digest[:_AUTOV3]), None)
+
+
+def _is_hex(digest: str) -> bool:
+    return not set(digest) - set("0123456789abcdef")
+
+
+def _autov3(entry: Entry, zoo: Catalog) -> str | None:
+    try:
+        return hashes.autov3(zoo.path(entry))
+    except (ZooError, OSError):
+        return None  # a file that is gone or damaged matches no hash; it is refused by name when it is asked for
+
+
+def _by_name(name: str, entries: Sequence[Entry]) -> Entry:
+    """Return the one entry of this name: as written, or in other cases, or with the characters others leave out."""
+    readings = (str, str.casefold, safe_name, lambda text: safe_name(text).casefold())
+    for reading in readings:
+        alike = [entry for entry in entries if reading(entry.name) == reading(name)]
+        if len(alike) == 1:
+            return alike[0]
+    raise UnknownName("LoRA", name, [entry.name for entry in entries])
+
+
+def _model(found: Found) -> str:
+    names = [model.name for model in catalog.models()]
+    if found.model is None:
+        raise BadMetadata("the picture does not name its model; give --model NAME or --model FOLDER")
+    if found.model not in names:
+        error = UnknownName("model", found.model, names)
+        raise BadMetadata(f"{_telling(found.model, found.model_hash, error)} Name the one to use with --model")
+    return found.model
+
+
+def _telling(name: str, digest: str | None, error: UnknownName) -> str:
+    """Return the error with the hash, by which a user can find the file elsewhere."""
+    return f"{error}" if digest is None else f"{error} (hash of {shown(name)}: {shown(digest)})"

@@ -1,0 +1,107 @@
+"""Samplers by the names that each tool gives them -> schedulers here.
+
+Only equal solvers are matched. Where the solver is here but the spacing of its steps is another, the solver is taken
+and the difference is told. Our `dpmpp_sde` is A1111's `DPM++ 2M SDE`; its `DPM++ SDE` is a one-step solver, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """One tool's names, in lower case."""
+
+    solvers: Mapping[str, str]
+    #: Spacings that mean "as the solver does by itself".
+    own: frozenset[str]
+    #: Solvers for which the tool's "automatic" is not the plain spacing.
+    automatic: Mapping[str, str]
+
+
+A1111 = Names(
+    {
+        "ddim": "ddim",
+        "euler": "euler",
+        "euler a": "euler_a",
+        "dpm++ 2m": "dpmpp_2m",
+        "dpm++ 2m sde": "dpmpp_sde",
+        "unipc": "unipc",
+        "lcm": "lcm",
+    },
+    frozenset({"uniform", "normal"}),
+    {"dpm++ 2m": "karras", "dpm++ 2m sde": "exponential"},
+)
+COMFYUI = Names(
+    {
+        "ddim": "ddim",
+        "euler": "euler",
+        "euler_ancestral": "euler_a",
+        "dpmpp_2m": "dpmpp_2m",
+        "dpmpp_2m_sde": "dpmpp_sde",
+        "dpmpp_2m_sde_gpu": "dpmpp_sde",
+        "uni_pc": "unipc",
+        "lcm": "lcm",
+    },
+    frozenset({"normal", "ddim_uniform"}),
+    {},
+)
+INVOKEAI = Names(
+    {
+        "ddim": "ddim",
+        "euler": "euler",
+        "euler_a": "euler_a",
+        "dpmpp_2m": "dpmpp_2m",
+        "dpmpp_2m_sde": "dpmpp_sde",
+        "unipc": "unipc",
+        "lcm": "lcm",
+    },
+    frozenset(),
+    {},
+)
+#: What A1111 calls our schedulers, with the spacing. Karras has a name of its own here.
+_A1111_BY_SCHEDULER = {ours: theirs for theirs, ours in A1111.solvers.items()}
+_CAPITALS = {
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler a": "Euler a",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+    "dpm++ 2m": "DPM++ 2M",
+    "dpm++ 2m sde": "DPM++ 2M SDE",
+}
+
+
+def translate(names: Names, sampler: str, schedule: str | None) -> tuple[str | None, str | None]:
+    """Return the scheduler here, if there is one, and what has to be said about the choice."""
+    solver, spacing = _split(sampler.lower(), (schedule or "").lower())
+    ours = names.solvers.get(solver)
+    if ours is None:
+        return None, f"sampler {sampler[:80]!r}: there is none like it here; see `list schedulers`"
+    if spacing == "automatic":
+        spacing = names.automatic.get(solver, "")
+    if spacing == "karras" and ours == "dpmpp_2m":
+        return "dpmpp_2m_karras", None
+    if spacing and spacing not in names.own:
+        return ours, f"steps of sampler {sampler[:80]!r} spaced as {spacing[:80]!r}: '{ours}' spaces them its own way"
+    return ours, None
+
+
+def for_a1111(scheduler: str) -> tuple[str, str | None]:
+    """Return what A1111 calls a scheduler, and its schedule type where it would choose another by itself."""
+    if scheduler == "dpmpp_2m_karras":
+        return "DPM++ 2M", "Karras"
+    theirs = _A1111_BY_SCHEDULER.get(scheduler)
+    if theirs is None:
+        return scheduler, None
+    return _CAPITALS[theirs], "Uniform" if theirs in A1111.automatic else None
+
+
+def _split(sampler: str, schedule: str) -> tuple[str, str]:
+    """Take a spacing off the sampler's name, where older A1111 and InvokeAI keep it."""
+    for ending, spacing in ((" karras", "karras"), (" exponential", "exponential"), ("_k", "karras")):
+        if sampler.endswith(ending):
+            return sampler.removesuffix(ending), schedule or spacing
+    return sampler, schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -22,7 +23,11 @@ class Factors:
 
     down: Tensor  # [rank, in] or [rank, in, kh, kw]
     up: Tensor  # [out, rank] or [out, rank, 1, 1]
-    alpha: float
+    alpha: float | None  # None: not stored, which every reader takes for alpha = rank
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if self.alpha is None else self.alpha / self.down.shape[0]
 
 
 Layers = Mapping[str, Mapping[str, Factors]]  # component -> module path -> factors
@@ -30,7 +35,7 @@ Layers = Mapping[str, Mapping[str, Factors]]  # component -> module path -> fact
 
 def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, str]) -> Path:
     """Write the file (for PEFT, the folder) in half precision, atomically, and return its path."""
-    tensors = {k: v.to(torch.float16).contiguous() for k, v in _WRITERS[dialect](layers).items()}
+    tensors = _halved(layers, dialect)
     if dialect != "peft":
         _save(tensors, path, {"format": "pt", **metadata})
         return path
@@ -38,6 +43,16 @@ def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, s
     (path / "adapter_config.json").write_text(json.dumps(_peft_config(layers), indent=2, sort_keys=True) + "\n")
     _save(tensors, path / "adapter_model.safetensors", {"format": "pt", **metadata})
     return path
+
+
+def data_sha256(layers: Layers, dialect: Dialect) -> str:
+    """Return the sha256 of a file's tensor data, which kohya's tools know a LoRA by whatever its metadata says."""
+    content = safetensors.torch.save(_halved(layers, dialect))
+    return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+
+
+def _halved(layers: Layers, dialect: Dialect) -> dict[str, Tensor]:
+    return {k: v.to(torch.float16).contiguous() for k, v in _WRITERS[dialect](layers).items()}
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -52,11 +67,12 @@ def _kohya(layers: Layers) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     for component, paths in layers.items():
         for path, one in paths.items():
-            stem = prefix[component] + path.replace(".", "_")
+            stem = prefix[component] + path.removeprefix("text_model.").replace(".", "_")
             convolution = one.down.ndim == 4
             out[f"{stem}.lora_down.weight"] = one.down
             out[f"{stem}.lora_up.weight"] = one.up.reshape(*one.up.shape[:2], 1, 1) if convolution else one.up
-            out[f"{stem}.alpha"] = torch.tensor(one.alpha)
+            if one.alpha is not None:
+                out[f"{stem}.alpha"] = torch.tensor(one.alpha)
     return out
 
 
@@ -66,7 +82,7 @@ def _diffusers(layers: Layers) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     for component, paths in layers.items():
         for path, one in paths.items():
-            scaled = one.up * (one.alpha / one.down.shape[0])
+            scaled = one.up * one.scale
             out[f"{prefix[component]}{path}.lora_A.weight"] = one.down
             out[f"{prefix[component]}{path}.lora_B.weight"] = (
                 scaled.reshape(*scaled.shape[:2], 1, 1) if one.down.ndim == 4 else scaled
@@ -88,13 +104,15 @@ def _peft(layers: Layers) -> dict[str, Tensor]:
 def _peft_config(layers: Layers) -> dict[str, object]:
     paths = layers["unet"]
     first = next(iter(paths.values()))
-    rank, alpha = first.down.shape[0], first.alpha
+    rank = first.down.shape[0]
+    alphas = {path: one.scale * one.down.shape[0] for path, one in paths.items()}
+    alpha = alphas[next(iter(paths))]
     return {
         "peft_type": "LORA",
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {p: f.down.shape[0] for p, f in paths.items() if f.down.shape[0] != rank},
-        "alpha_pattern": {p: f.alpha for p, f in paths.items() if f.alpha != alpha},
+        "alpha_pattern": {path: one for path, one in alphas.items() if one != alpha},
         "target_modules": sorted(paths),
         "use_rslora": False,
         "use_dora": False,

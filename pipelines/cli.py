@@ -50,6 +50,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 What = Annotated[str, typer.Argument(metavar="methods|loras|models|schedulers", help="What to list.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture made here or elsewhere.")]
 
+Merged = Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT[:TE_WEIGHT]]...", help="LoRAs by name or file.")]
+MergedOut = Annotated[Path, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")]
+MergeMethod = Annotated[str, typer.Option("--method", metavar="NAME", help="How; cat is the exact sum.")]
+Rank = Annotated[int | None, typer.Option(metavar="R", min=1, help="Cut to this rank; else as exact as the ranks.")]
+
 
 @app.command()
 def render(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
@@ -114,6 +119,23 @@ def inspect(file: File, as_json: Json = False) -> None:
     from pipelines import cli_commands
 
     cli_commands.inspect(file, as_json)
+
+
+@app.command()
+def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
+    loras: Merged,
+    out: MergedOut,
+    method: MergeMethod = "cat",
+    rank: Rank = None,
+    settings: Settings = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Make one LoRA file of several, for use here and in other tools."""
+    from pipelines import cli_merge
+
+    flags = cli_merge.MergeFlags(tuple(loras), out, method, rank, tuple(settings or ()), model)
+    cli_merge.merge(flags, as_json)
 
 
 @app.command()

@@ -1,12 +1,13 @@
 """What a LoRA is once it is in memory: deltas for named layers, at the strength they were trained with.
 
-Two spaces never mix: a `Delta` is a change to a layer's weight, and base weights are not passed around at all.
+Two spaces never mix: a `Delta` is a change to a layer's weight. Base weights are shown to readers of files that state
+their changes relative to them (`ModelLayout`), and to nobody else; they are never written.
 alpha / rank is folded into `up` when a file is read, so weight 1.0 always means "as trained".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,25 @@ from torch import Tensor
 
 #: A model's adaptable layers: component ("unet", "text_encoder", ...) -> module path -> shape of the layer's weight.
 Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class BaseLayer:
+    """What an adapted layer has of its own. To be looked at only."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class ModelLayout(dict[str, Mapping[str, tuple[int, ...]]]):
+    """The layout of a model in memory, which can also show a layer itself: (component, module path) -> layer.
+
+    Some kinds of adapter turn or stretch the weight they find, so that their delta exists only beside that weight.
+    """
+
+    def __init__(self, layers: Layout, base: Callable[[str, str], BaseLayer]) -> None:
+        super().__init__(layers)
+        self.base = base
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +66,11 @@ class DenseDelta:
 Delta = LowRank | DenseDelta
 
 
+def tensors_of(delta: Delta) -> tuple[Tensor, ...]:
+    """Return what a delta is stored as."""
+    return (delta.down, delta.up) if isinstance(delta, LowRank) else (delta.delta,)
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """One LoRA, bound to the layers of one model layout. Identity is the digest, never the name."""
@@ -60,17 +85,12 @@ class Adapter:
         return self.layers.get(name, {})
 
     def nbytes(self) -> int:
-        total = 0
-        for deltas in self.layers.values():
-            for delta in deltas.values():
-                tensors = (delta.down, delta.up) if isinstance(delta, LowRank) else (delta.delta,)
-                total += sum(t.numel() * t.element_size() for t in tensors)
-        return total
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
     def is_finite(self) -> bool:
-        return all(
-            bool(torch.isfinite(t).all())
-            for deltas in self.layers.values()
-            for d in deltas.values()
-            for t in ((d.down, d.up) if isinstance(d, LowRank) else (d.delta,))
-        )
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self._tensors())
+
+    def _tensors(self) -> Iterator[Tensor]:
+        for deltas in self.layers.values():
+            for delta in deltas.values():
+                yield from tensors_of(delta)

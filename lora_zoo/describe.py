@@ -11,28 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_zoo import fields, keys, scaling
+from lora_zoo import families, fields, keys, scaling
 from lora_zoo.errors import BadFile
-from lora_zoo.header import Header, header, locate
-from lora_zoo.keys import Key
+from lora_zoo.header import Header, header
+from lora_zoo.sources import Part, locate
 
 WEIGHT_KEY = "medley.weight"
 
-#: Beginnings of what files state about their base model -> family, for ModelSpec and for kohya.
-_STATED_FAMILIES = {
-    "stable-diffusion-v1": "sd15",
-    "stable-diffusion-v2": "sd2",
-    "stable-diffusion-xl": "sdxl",
-    "sd_v1": "sd15",
-    "sd_v2": "sd2",
-    "sdxl": "sdxl",
-    "sd15": "sd15",
-    "tiny": "tiny",
-    "medley-tiny": "tiny",
-}
-_FAMILY_BY_WIDTH = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
-_TINY_WIDTH = 256  # no published Stable Diffusion has text embeddings as narrow as this
 _MOST_TRIGGERS = 5
+_SCALED = {"lora", "dora", "tucker"}  # kinds of one rank and one alpha each layer
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class LoraInfo:
     modules: int
     ranks: tuple[int, int] | None
     alphas: tuple[float, float] | None
-    family: str  # tiny, sd15, sd2, sdxl or unknown
+    family: str  # tiny, sd15, sd2, sdxl, one that is not ours (flux, sd3, wan), or unknown
     triggers: tuple[str, ...]
     weight: float
     licence: str
@@ -59,13 +46,14 @@ class LoraInfo:
 def describe(path: Path) -> LoraInfo:
     """Describe a LoRA file or PEFT folder without loading its tensors."""
     source = locate(path)
-    head = header(source.weights)
-    groups = keys.group(head.tensors)
+    described = [_described(part) for part in source.parts]
+    head = described[0].head
+    groups = {target: group for one in described for target, group in one.groups.items()}
     kinds = sorted({keys.kind_of(group) for group in groups.values()} - {""})
     if not kinds:
         raise BadFile(f"{path}: a safetensors file without LoRA layers")
-    ranks = _ranks(head, groups)
-    alphas = _alphas(head, groups, scaling.configs(source, head), ranks) if kinds == ["lora"] else []
+    ranks = [rank for one in described for rank in one.ranks.values()]
+    alphas = [alpha for one in described for alpha in one.alphas()] if set(kinds) <= _SCALED else []
     stated = head.metadata
     return LoraInfo(
         path=path,
@@ -75,9 +63,9 @@ def describe(path: Path) -> LoraInfo:
         kind="+".join(kinds),
         components=tuple(sorted({component for component, _ in groups}, key=lambda c: (c != "unet", c))),
         modules=len(groups),
-        ranks=(min(ranks.values()), max(ranks.values())) if ranks else None,
+        ranks=(min(ranks), max(ranks)) if ranks else None,
         alphas=(min(alphas), max(alphas)) if alphas else None,
-        family=_family(head, groups),
+        family=_family(described),
         triggers=_triggers(stated),
         weight=_weight(stated, path),
         licence=stated.get("modelspec.license", ""),
@@ -86,51 +74,38 @@ def describe(path: Path) -> LoraInfo:
     )
 
 
-Groups = Mapping[tuple[str, str], list[Key]]
+@dataclass(frozen=True)
+class _Described:
+    """One file of a LoRA, looked at."""
+
+    head: Header
+    configs: scaling.Configs
+    groups: families.Groups
+    ranks: Mapping[tuple[str, str], int]
+
+    def alphas(self) -> list[float]:
+        """Return each layer's effective alpha: its own, the configuration's, or its rank."""
+        alphas: list[float] = []
+        for (component, module), group in self.groups.items():
+            stored = next((self.head.scalar(key.raw) for key in group if key.part == keys.ALPHA), None)
+            scale = scaling.scale(stored, self.configs, component, (module,))
+            alphas.append(scale.alpha or float(self.ranks.get((component, module), 0)))
+        return alphas
 
 
-def _ranks(head: Header, groups: Groups) -> dict[tuple[str, str], int]:
+def _described(part: Part) -> _Described:
+    head = header(part.weights)
+    groups = {(part.component or component, module): g for (component, module), g in keys.group(head.tensors).items()}
     downs = {
         target: key for target, group in groups.items() for key in group if (key.kind, key.part) == ("lora", "down")
     }
-    return {target: head.tensors[key.raw].shape[0] for target, key in downs.items() if head.tensors[key.raw].shape}
+    ranks = {target: head.tensors[key.raw].shape[0] for target, key in downs.items() if head.tensors[key.raw].shape}
+    return _Described(head, scaling.configs(part, head), groups, ranks)
 
 
-def _alphas(
-    head: Header, groups: Groups, configs: scaling.Configs, ranks: Mapping[tuple[str, str], int]
-) -> list[float]:
-    """Return each layer's effective alpha: its own, the configuration's, or its rank."""
-    alphas: list[float] = []
-    for (component, module), group in groups.items():
-        stored = next((head.scalar(key.raw) for key in group if key.part == keys.ALPHA), None)
-        scale = scaling.scale(stored, configs, component, (module,))
-        alphas.append(scale.alpha or float(ranks.get((component, module), 0)))
-    return alphas
-
-
-def _family(head: Header, groups: Groups) -> str:
-    for key in ("modelspec.architecture", "ss_base_model_version"):
-        stated = head.metadata.get(key, "").lower()
-        for beginning, family in _STATED_FAMILIES.items():
-            if stated.startswith(beginning):
-                return family
-    if any(component == "text_encoder_2" for component, _ in groups):
-        return "sdxl"
-    width = _text_width(head, groups)
-    if width is not None and width <= _TINY_WIDTH:
-        return "tiny"
-    return _FAMILY_BY_WIDTH.get(width or 0, "unknown")
-
-
-def _text_width(head: Header, groups: Groups) -> int | None:
-    """Return the width of the text embeddings that the UNet attends to, if the file adapts those layers."""
-    for (component, module), group in groups.items():
-        if component == "unet" and module.replace(".", "_").endswith("attn2_to_k"):
-            for key in group:
-                shape = head.tensors[key.raw].shape
-                if (key.kind, key.part) == ("lora", "down") and len(shape) >= 2:
-                    return shape[1]
-    return None
+def _family(described: list[_Described]) -> str:
+    found = (families.of_file(one.head, one.groups) for one in described)
+    return next((family for family in found if family != families.UNKNOWN), families.UNKNOWN)
 
 
 def _triggers(stated: Mapping[str, str]) -> tuple[str, ...]:

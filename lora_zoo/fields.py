@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import cast
 
@@ -18,6 +19,30 @@ def parse_object(text: str | bytes, where: str) -> Object:
         return as_object(json.loads(text), where)
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{where}: not a JSON object ({error})") from error
+
+
+def parse_once(text: bytes, where: str) -> Object:
+    """Parse a JSON object strictly: UTF-8, finite numbers, and no object that says the same key twice.
+
+    Readers differ in which of two equal keys they take, so that such a file would mean two things.
+    """
+    try:
+        parsed = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{where}: not a JSON object ({_brief(error)})") from error
+    return as_object(parsed, where)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> Object:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"a key is stated twice, {key!r}")
+    return found
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def as_object(value: object, where: str) -> Object:
@@ -56,5 +81,5 @@ def texts(value: object, where: str) -> tuple[str, ...]:
 
 
 def _brief(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    shown = str(value) if isinstance(value, Exception) else repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."

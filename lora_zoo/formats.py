@@ -1,4 +1,4 @@
-"""Read LoRA files of every common dialect: kohya, diffusers (new and old), PEFT, ComfyUI.
+"""Read LoRA files of every common dialect: kohya, LyCORIS, diffusers (new and old), PEFT, ComfyUI.
 
 `header` and `describe` look at a file without loading it and without torch; `read` gives the adapter for a model.
 """

@@ -1,28 +1,49 @@
 """The head of a safetensors file: names, shapes and metadata, read without loading a tensor and without torch.
 
-Files come from strangers, so nothing in the head is believed before it is checked against the size of the file,
-and a pickle is recognised by its content, whatever its name: unpickling runs code, so no pickle is ever opened.
+Files come from strangers, so nothing in the head is believed before it is checked. This is the gate that every file
+passes before any of its data is read: what it declares must be said once, be of a known type, add up byte for byte and
+stay within a budget. A pickle is recognised by its content, whatever its name: unpickling runs code, so none is opened.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import struct
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from lora_zoo import fields
 from lora_zoo.errors import BadFile
+from lora_zoo.sources import locate
 
-PEFT_WEIGHTS = "adapter_model.safetensors"
-PEFT_CONFIG = "adapter_config.json"
+#: Bytes of the head. Real ones have kilobytes, with a picture in their metadata a few megabytes; parsed, JSON takes
+#: many times its length, so that the limit of the safetensors library itself, 100 MB, would be gigabytes of memory.
+MAX_HEADER = 16 << 20
+#: Bytes of a whole file. The largest that make sense are changes to every weight of SDXL, about 5 GB in half precision.
+MAX_FILE = 8 << 30
 
-_MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
-_ITEM_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
+_MAX_DIMENSIONS = 8
+_FIELDS = {"dtype", "shape", "data_offsets"}
+_ITEM_BYTES = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
+}
 _SCALAR_FORMATS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h"}
+
+#: What files that are not safetensors begin with.
+_BEGINNINGS: Mapping[bytes, str] = {
+    b"PK\x03\x04": "a zip archive (as torch.save writes: a pickle, which can run code)",
+    **{bytes((0x80, protocol)): "a pickle, which can run code" for protocol in range(2, 6)},
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"GGUF": "a GGUF file",
+    b"\x89PNG": "a picture",
+    b"version ": "a Git LFS pointer, not the file it points to",
+    b"<": "a web page or XML",
+}
 
 
 @dataclass(frozen=True)
@@ -57,81 +78,86 @@ class Header:
         return float(struct.unpack(_SCALAR_FORMATS[info.dtype], raw)[0])
 
 
-@dataclass(frozen=True)
-class Source:
-    """The file, or for PEFT the two files, that make one LoRA."""
-
-    weights: Path
-    config: Path | None
-
-    @property
-    def name(self) -> str:
-        """Return what people call it: the folder's name for PEFT, whose files are all named alike."""
-        if self.weights.name == PEFT_WEIGHTS:
-            return self.weights.resolve().parent.name
-        return self.weights.stem
-
-    def digest(self) -> str:
-        """Return the sha256 of the file. A PEFT config counts too: it holds the alphas, hence the strength."""
-        total = hashlib.sha256()
-        for path in (self.weights, self.config):
-            if path is not None:
-                with path.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        total.update(block)
-        return total.hexdigest()
-
-
-def locate(path: Path) -> Source:
-    """Find the weights at a path: a safetensors file, or a PEFT folder."""
-    if os.path.isdir(path):  # pathlib's own tests raise for names that no file can have
-        weights, config = path / PEFT_WEIGHTS, path / PEFT_CONFIG
-        missing = [file.name for file in (weights, config) if not file.is_file()]
-        if missing:
-            raise BadFile(f"{path}: not a PEFT folder, {' and '.join(missing)} missing")
-        return Source(weights, config)
-    if not os.path.isfile(path):
-        raise BadFile(f"{path}: no such file")
-    config = path.with_name(PEFT_CONFIG)
-    return Source(path, config if path.name == PEFT_WEIGHTS and config.is_file() else None)
-
-
 def header(path: Path) -> Header:
     """Read and check the head of a safetensors file (or of the one in a PEFT folder)."""
-    path = locate(path).weights
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(9)
-        length = int.from_bytes(start[:8], "little")
-        if len(start) < 9 or start[8:] != b"{" or not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise BadFile(f"{path}: {_what_it_is(start)}; only safetensors files are read")
-        raw = start[8:] + file.read(length - 1)
-    head = fields.parse_object(raw, f"{path}: header")
-    data_size = size - 8 - length
-    tensors = {key: _tensor(value, f"{path}: {key}", data_size) for key, value in head.items() if key != "__metadata__"}
-    if max((info.end for info in tensors.values()), default=0) != data_size:
-        raise BadFile(f"{path}: the file is cut short or has bytes that belong to no tensor")
+    weights = locate(path).weights
+    with weights.open("rb") as file:
+        return parse(file, weights.stat().st_size, weights)
+
+
+def parse(file: BinaryIO, size: int, path: Path) -> Header:
+    """Read and check the head of an open file of a known size; `path` names it in messages."""
+    if size > MAX_FILE:
+        raise BadFile(f"{path}: {size:,} bytes; a file of more than {MAX_FILE:,} is no adapter")
+    start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    _check_beginning(start, length, size, path)
+    head = fields.parse_once(start[8:] + file.read(length - 1), f"{path}: header")
+    tensors = {key: _tensor(value, f"{path}: {key}") for key, value in head.items() if key != "__metadata__"}
+    _check_names(tensors, path)
+    _check_tiling(tensors, size - 8 - length, path)
     stated = fields.as_object(head.get("__metadata__", {}), f"{path}: metadata")
-    metadata = {key: fields.text(value, f"{path}: metadata {key!r}") for key, value in stated.items()}
+    metadata = {key: fields.text(value, f"{path}: metadata {key!a}") for key, value in stated.items()}
+    if any(_unprintable(text) for entry in metadata.items() for text in entry):
+        raise BadFile(f"{path}: metadata with half of a character, which cannot be shown or written")
     return Header(path, metadata, tensors, 8 + length)
 
 
-def _what_it_is(start: bytes) -> str:
-    if start[:4] == b"PK\x03\x04":
-        return "a zip archive (as torch.save writes: a pickle, which can run code)"
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle, which can run code"
-    return "an empty file" if not start else "not a safetensors file"
+def _check_beginning(start: bytes, length: int, size: int, path: Path) -> None:
+    if not start:
+        raise BadFile(f"{path}: an empty file; only safetensors files are read")
+    for beginning, what in _BEGINNINGS.items():
+        if start.startswith(beginning) and start[8:] != b"{":
+            raise BadFile(f"{path}: {what}; only safetensors files are read")
+    if len(start) < 9 or start[8:] != b"{":
+        raise BadFile(f"{path}: not a safetensors file; only safetensors files are read")
+    if length > size - 8:
+        raise BadFile(f"{path}: the header is said to take {length:,} bytes, but the file has {size:,}: cut short?")
+    if not 2 <= length <= MAX_HEADER:
+        raise BadFile(f"{path}: the header is said to take {length:,} bytes; 2 to {MAX_HEADER:,} are allowed")
 
 
-def _tensor(value: object, where: str, data_size: int) -> TensorInfo:
+def _tensor(value: object, where: str) -> TensorInfo:
     stated = fields.as_object(value, where)
-    dtype = fields.text(stated.get("dtype"), f"{where} dtype")
-    shape = tuple(fields.count(n, f"{where} shape") for n in fields.as_list(stated.get("shape"), f"{where} shape"))
-    offsets = [fields.count(n, f"{where} offsets") for n in fields.as_list(stated.get("data_offsets"), where)]
-    if len(offsets) != 2 or not offsets[0] <= offsets[1] <= data_size:
-        raise BadFile(f"{where}: data offsets {offsets} lie outside the file ({data_size} bytes of data)")
-    bits = _ITEM_BITS.get(dtype)
-    if bits is not None and math.prod(shape) * bits != 8 * (offsets[1] - offsets[0]):
-        raise BadFile(f"{where}: shape {list(shape)} of {dtype} does not match its {offsets[1] - offsets[0]} bytes")
+    if set(stated) != _FIELDS:
+        raise BadFile(f"{where}: states {sorted(stated)}, not {sorted(_FIELDS)}")
+    dtype = fields.text(stated["dtype"], f"{where} dtype")
+    shape = tuple(fields.count(n, f"{where} shape") for n in fields.as_list(stated["shape"], f"{where} shape"))
+    offsets = [fields.count(n, f"{where} offsets") for n in fields.as_list(stated["data_offsets"], where)]
+    if dtype not in _ITEM_BYTES:
+        raise BadFile(f"{where}: data of type {dtype!r} is not known, only {', '.join(_ITEM_BYTES)}")
+    if 0 in shape:
+        raise BadFile(f"{where}: a tensor of nothing, whose shape has a 0")
+    if len(shape) > _MAX_DIMENSIONS or max(shape, default=1) > MAX_FILE or max(offsets, default=0) > MAX_FILE:
+        raise BadFile(f"{where}: declares more than {MAX_FILE:,} bytes or {_MAX_DIMENSIONS} dimensions")
+    if len(offsets) != 2 or offsets[0] >= offsets[1]:
+        raise BadFile(f"{where}: data offsets {offsets[:3]} are not a beginning and an end")
+    if math.prod(shape) * _ITEM_BYTES[dtype] != offsets[1] - offsets[0]:
+        raise BadFile(f"{where}: shape {list(shape)} of {dtype} does not match its {offsets[1] - offsets[0]:,} bytes")
     return TensorInfo(dtype, shape, offsets[0], offsets[1])
+
+
+def _check_names(names: Iterable[str], path: Path) -> None:
+    """Refuse names that look like others or like nothing: a key is a name, and says what it says."""
+    for name in names:
+        if unicodedata.normalize("NFC", name) != name or any(unicodedata.category(c)[0] == "C" for c in name):
+            raise BadFile(f"{path}: the key {name[:80]!a} is not in normal form or has control characters")
+
+
+def _unprintable(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _check_tiling(tensors: Mapping[str, TensorInfo], data_size: int, path: Path) -> None:
+    """See that the tensors fill the data one after the other: no byte is shared, left over, or outside the file."""
+    end = 0
+    for name, info in sorted(tensors.items(), key=lambda item: item[1].begin):
+        where = f"{path}: {name}: data offsets [{info.begin}, {info.end}]"
+        if info.end > data_size:
+            raise BadFile(f"{where} lie outside the file ({data_size} bytes of data)")
+        if info.begin != end:
+            fault = "overlap those of another tensor" if info.begin < end else "leave a gap that belongs to no tensor"
+            raise BadFile(f"{where} {fault}")
+        end = info.end
+    if end != data_size:
+        raise BadFile(f"{path}: {data_size - end:,} bytes at the end belong to no tensor")

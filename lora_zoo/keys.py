@@ -14,6 +14,9 @@ from lora_zoo import sgm
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
 
 ALPHA = "alpha"
+BIAS = "bias"
+MAGNITUDE = "magnitude"  # LyCORIS's, of rows or of columns as its shape says
+ROW_MAGNITUDE = "row_magnitude"  # PEFT's, always of rows
 
 #: Suffix -> (kind of adapter, part). An alpha belongs to whatever kind its module is of.
 SUFFIXES: Mapping[str, tuple[str, str]] = {
@@ -30,28 +33,49 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
     "_lora.up.weight": ("lora", "up"),
     ".lora_linear_layer.down.weight": ("lora", "down"),
     ".lora_linear_layer.up.weight": ("lora", "up"),
-    ".dora_scale": ("dora", "magnitude"),
-    ".lora_magnitude_vector": ("dora", "magnitude"),
-    ".lora_magnitude_vector.weight": ("dora", "magnitude"),
+    ".dora_scale": ("dora", MAGNITUDE),
+    ".lora_magnitude_vector": ("dora", ROW_MAGNITUDE),
+    ".lora_magnitude_vector.weight": ("dora", ROW_MAGNITUDE),
+    ".lora_magnitude_vector.default.weight": ("dora", ROW_MAGNITUDE),
     ".lora_mid.weight": ("tucker", "mid"),
     ".lora_embedding_A": ("embedding", "down"),
     ".lora_embedding_B": ("embedding", "up"),
     **{f".hada_{part}": ("loha", part) for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
     **{f".lokr_{part}": ("lokr", part) for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t1", "t2")},
-    **{f".{part}.weight": ("glora", part) for part in ("a1", "a2", "b1", "b2")},
+    **{f".{part}.weight": ("glora", part) for part in ("a1", "a2", "b1", "b2", "bm")},
     ".diff": ("full", "weight"),
-    ".diff_b": ("full", "bias"),
+    ".diff_b": ("bias", BIAS),
+    ".lora_B.bias": ("bias", BIAS),
     ".w_norm": ("norm", "weight"),
     ".b_norm": ("norm", "bias"),
+    ".weight": ("ia3", "weight"),
     ".on_input": ("ia3", "on_input"),
+    ".ia3_l": ("ia3-peft", "weight"),
     ".oft_blocks": ("oft", "blocks"),
     ".oft_diag": ("oft", "blocks"),
+    ".rescale": ("oft", "rescale"),
+    ".oft_R.weight": ("oft-peft", "blocks"),
+    ".oft_R.default.weight": ("oft-peft", "blocks"),
+    ".boft_R": ("boft-peft", "blocks"),
+    ".boft_s": ("boft-peft", "rescale"),
+    ".shira_weight": ("shira", "values"),
+    ".shira_indices": ("shira", "indices"),
+    ".shira_indices.default": ("shira", "indices"),
 }
+
+#: Kinds that say something of layers which no adapter of ours can change, and why a file with one is refused.
+UNREAD: Mapping[str, str] = {
+    "norm": "changes normalisation layers, and adapters here change the weights of linear layers and convolutions",
+    "embedding": "changes the table of token embeddings, and adapters here change linear layers and convolutions",
+    "textual inversion": "bundles textual inversions, and the prompt knows no words but the tokenizer's",
+}
+_BUNDLED = "bundle_emb."
 
 _PEFT = "base_model.model."
 
 #: Prefix -> (dialect, component), longer before shorter.
-_PREFIXES: Mapping[str, tuple[str, str]] = {
+_PREFIXES: Mapping[str, tuple[str, str | None]] = {
+    "lycoris_": ("lycoris", None),
     "lora_unet_": ("kohya", "unet"),
     "lora_te1_": ("kohya", "text_encoder"),
     "lora_te2_": ("kohya", "text_encoder_2"),
@@ -68,6 +92,8 @@ _PREFIXES: Mapping[str, tuple[str, str]] = {
     "text_encoder.": ("diffusers", "text_encoder"),
 }
 
+#: LyCORIS ends a layer's IA3 as a checkpoint ends a layer's own weight; only its beginning tells them apart.
+_IA3 = re.compile(r"(lora|lycoris)_[^.]+\.weight")
 _OLD_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
 
@@ -94,8 +120,10 @@ class Module:
 
 def parse(raw: str) -> Key | None:
     """Take a tensor's name apart, None when it is no part of any known kind of adapter."""
+    if raw.startswith(_BUNDLED):
+        return Key(raw, "kohya", "textual inversion", raw, "", raw.removeprefix(_BUNDLED).split(".")[0])
     suffix = max((s for s in SUFFIXES if raw.endswith(s)), key=len, default="")
-    if not suffix:
+    if not suffix or (suffix == ".weight" and not _IA3.fullmatch(raw)):
         return None
     kind, part = SUFFIXES[suffix]
     name, dialect = raw[: -len(suffix)], "diffusers"
@@ -149,20 +177,32 @@ def bind(raw_keys: Iterable[str], modules: Mapping[str, Iterable[str]], where: s
     """Assign every tensor of a file to a layer of the model, in the model's order: all of them, or none."""
     names = Names(modules)
     found: dict[tuple[str, str], list[Key]] = {}
+    unread: list[Key] = []
     strange: list[str] = []
     for raw in raw_keys:
         key = parse(raw)
         target = None if key is None else names.find(key)
-        if key is None or target is None:
+        if key is not None and key.kind in UNREAD:
+            unread.append(key)
+        elif key is None or target is None:
             strange.append(raw)
         else:
             found.setdefault(target, []).append(key)
+    _refuse_unread(unread, where)
     if strange:
         raise BadFile(f"{where}: keys that match no layer of this model: {first_few(strange)}")
     if not found:
         raise BadFile(f"{where}: the file holds no tensors")
     ordered = [(component, path) for component, paths in modules.items() for path in paths]
     return {target: _module(found[target], target[1], where) for target in ordered if target in found}
+
+
+def _refuse_unread(keys: list[Key], where: str) -> None:
+    """Refuse a file that asks for more than deltas: half of what it does would be another adapter than its author's."""
+    for kind, why in UNREAD.items():
+        of_kind = [key.module if kind == "textual inversion" else key.raw for key in keys if key.kind == kind]
+        if of_kind:
+            raise UnsupportedKind(f"{where}: {why}: {first_few(dict.fromkeys(of_kind))}")
 
 
 def group(raw_keys: Iterable[str]) -> dict[tuple[str, str], list[Key]]:
@@ -176,22 +216,19 @@ def group(raw_keys: Iterable[str]) -> dict[tuple[str, str], list[Key]]:
 
 def kind_of(keys: Iterable[Key]) -> str:
     """Return the kind of adapter that a layer's keys make. A LoRA with an extra part is what that part makes it."""
-    kinds = sorted({key.kind for key in keys if key.kind}, key=lambda kind: (kind == "lora", kind))
-    return kinds[0] if kinds else ""
+    kinds = sorted({key.kind for key in keys if key.kind}, key=lambda kind: (kind == "lora", kind == "bias", kind))
+    return "dora" if "dora" in kinds else kinds[0] if kinds else ""
 
 
 def _module(keys: list[Key], path: str, where: str) -> Module:
     parts = {key.part: key.raw for key in keys}
     if len(parts) < len(keys):
         raise BadFile(f"{where}: several keys for the same part of {path}: {first_few(key.raw for key in keys)}")
-    return Module(kind_of(keys), parts, tuple(dict.fromkeys([*(key.module for key in keys), path])))
-
-
-def refuse_kinds(modules: Iterable[Module], known: Iterable[str], where: str) -> None:
-    """Refuse a file with any layer of a kind that is not read, naming the kind."""
-    readable = tuple(known)
-    others = [module for module in modules if module.kind and module.kind not in readable]
-    if others:
-        kinds = ", ".join(sorted({module.kind for module in others}))
-        keys = first_few(key for module in others for key in module.parts.values())
-        raise UnsupportedKind(f"{where}: adapters of kind {kinds} are not read, only {', '.join(readable)}: {keys}")
+    kinds = {key.kind for key in keys} - {"", "dora", "bias"}  # these add to another kind, the rest stand alone
+    if "tucker" in kinds:
+        kinds.discard("lora")
+    if len(kinds) > 1:
+        raise BadFile(
+            f"{where}: {path} is of several kinds at once, {' and '.join(sorted(kinds))}: {first_few(parts.values())}"
+        )
+    return Module(next(iter(kinds), ""), parts, tuple(dict.fromkeys([*(key.module for key in keys), path])))

@@ -1,4 +1,4 @@
-"""How strongly a layer's up @ down counts: alpha / rank, from wherever the file keeps its alphas.
+"""What a file says beside its tensors: how strongly a layer's factors count, and how they are to be read.
 
 kohya stores one alpha tensor per layer; PEFT and diffusers store a configuration, with patterns for the exceptions.
 """
@@ -8,30 +8,47 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lora_zoo import fields
 from lora_zoo.errors import BadFile, UnsupportedKind
-from lora_zoo.header import Header, Source
+from lora_zoo.header import Header
+from lora_zoo.sources import Part
 
 _DIFFUSERS_CONFIG = "lora_adapter_metadata"
+
+#: PEFT's name of a kind -> the key of its alpha, None where it has none.
+_ALPHA_KEYS = {
+    "LORA": "lora_alpha",
+    "LOHA": "alpha",
+    "LOKR": "alpha",
+    **dict.fromkeys(("OFT", "BOFT", "IA3", "SHIRA")),
+}
+
+#: Patterns of module names, each with the number that holds for those it fits.
+Patterns = tuple[tuple[re.Pattern[str], float], ...]
+
+
+@dataclass(frozen=True)
+class OftOptions:
+    """How PEFT's OFT turns its numbers into rotations."""
+
+    neumann_terms: int | None = 5  # of the series that stands for an inverse; None: the inverse itself
+    shared: bool = False  # one block for all
+    largest: float | None = None  # the bound on a block's norm, None without
 
 
 @dataclass(frozen=True)
 class PeftConfig:
-    """What PEFT's LoraConfig says about strength. Ranks are read off the tensors, so `r` is not needed."""
+    """What a PEFT configuration says about strength and form."""
 
     alpha: float = 0.0
-    alpha_pattern: tuple[tuple[re.Pattern[str], float], ...] = ()
+    alpha_pattern: Patterns = ()
+    rank: float = 0.0
+    rank_pattern: Patterns = ()
     rank_stabilised: bool = False
-
-    def alpha_for(self, spellings: Iterable[str]) -> float:
-        """Return a module's alpha: the first pattern that fits any spelling of its name, as in PEFT, or the default."""
-        names = tuple(spellings)
-        for pattern, alpha in self.alpha_pattern:
-            if any(pattern.match(name) for name in names):
-                return alpha
-        return self.alpha
+    dora: bool = False
+    oft: OftOptions = field(default_factory=OftOptions)
 
 
 #: Component -> its configuration; "" holds for all components that have none of their own.
@@ -44,6 +61,7 @@ class Scale:
 
     alpha: float
     rank_stabilised: bool = False
+    stated_rank: float = 0.0
 
     def factor(self, rank: int) -> float:
         """Return alpha / rank. No alpha, or 0, means alpha = rank: that is what trainers without one apply."""
@@ -51,20 +69,38 @@ class Scale:
             return 1.0
         return self.alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
+    def unfactored(self) -> float:
+        """Return the scale of a delta without factors: only PEFT scales one, by the rank its configuration states."""
+        return self.alpha / self.stated_rank if self.alpha and self.stated_rank else 1.0
+
+
+def config_for(configs: Configs, component: str) -> PeftConfig | None:
+    return configs.get(component) or configs.get("")
+
 
 def scale(stored: float | None, configs: Configs, component: str, spellings: Iterable[str]) -> Scale:
     """Return a layer's scale. Its own alpha tensor counts before a configuration for many layers."""
-    if stored is not None:
-        return Scale(stored)
-    config = configs.get(component) or configs.get("")
-    return Scale(0.0) if config is None else Scale(config.alpha_for(spellings), config.rank_stabilised)
+    config = config_for(configs, component)
+    if stored is not None or config is None:
+        return Scale(stored or 0.0)
+    names = tuple(spellings)
+    alpha = _first(config.alpha_pattern, names, config.alpha)
+    return Scale(alpha, config.rank_stabilised, _first(config.rank_pattern, names, config.rank))
 
 
-def configs(source: Source, head: Header) -> Configs:
+def _first(patterns: Patterns, names: Iterable[str], default: float) -> float:
+    """Return the number of the first pattern that fits any spelling of a module's name, as in PEFT, or the default."""
+    for pattern, number in patterns:
+        if any(pattern.match(name) for name in names):
+            return number
+    return default
+
+
+def configs(part: Part, head: Header) -> Configs:
     """Read the configurations of a file: PEFT's beside it, or the one diffusers puts in the header."""
-    if source.config is not None:
-        where = str(source.config)
-        return {"": _config(fields.parse_object(source.config.read_bytes(), where), where)}
+    if part.config is not None:
+        where = str(part.config)
+        return {"": _config(fields.parse_object(part.config.read_bytes(), where), where)}
     if _DIFFUSERS_CONFIG not in head.metadata:
         return {}
     where = f"{head.path}: {_DIFFUSERS_CONFIG}"
@@ -77,17 +113,36 @@ def configs(source: Source, head: Header) -> Configs:
 
 def _config(values: fields.Object, where: str) -> PeftConfig:
     kind = fields.text(values.get("peft_type", "LORA"), f"{where}: peft_type").upper()
-    if kind != "LORA" or values.get("use_dora"):
-        shown = "dora" if kind == "LORA" else kind.lower()
-        raise UnsupportedKind(f"{where}: adapters of kind {shown} are not read, only lora")
-    patterns = fields.as_object(values.get("alpha_pattern") or {}, f"{where}: alpha_pattern")
+    if kind not in _ALPHA_KEYS:
+        known = ", ".join(_ALPHA_KEYS).lower()
+        raise UnsupportedKind(f"{where}: adapters of kind {kind.lower()} are not read, only {known}")
+    alpha_key = _ALPHA_KEYS[kind]
     return PeftConfig(
-        alpha=fields.number(values.get("lora_alpha", 0), f"{where}: lora_alpha"),
-        alpha_pattern=tuple(
-            (_pattern(key, where), fields.number(alpha, f"{where}: alpha_pattern {key!r}"))
-            for key, alpha in patterns.items()
-        ),
+        alpha=0.0 if alpha_key is None else fields.number(values.get(alpha_key, 0), f"{where}: {alpha_key}"),
+        alpha_pattern=_patterns(values, "alpha_pattern", where),
+        rank=fields.number(values.get("r") or 0, f"{where}: r"),
+        rank_pattern=_patterns(values, "rank_pattern", where),
         rank_stabilised=bool(values.get("use_rslora", False)),
+        dora=bool(values.get("use_dora", False)),
+        oft=_oft(values, where) if kind == "OFT" else OftOptions(),
+    )
+
+
+def _oft(values: fields.Object, where: str) -> OftOptions:
+    terms = fields.count(values.get("num_cayley_neumann_terms", 5), f"{where}: num_cayley_neumann_terms")
+    bound = fields.number(values.get("eps", 6e-5), f"{where}: eps")
+    return OftOptions(
+        neumann_terms=terms if values.get("use_cayley_neumann", False) else None,
+        shared=bool(values.get("block_share", False)),
+        largest=bound if values.get("coft", False) else None,
+    )
+
+
+def _patterns(values: fields.Object, key: str, where: str) -> Patterns:
+    stated = fields.as_object(values.get(key) or {}, f"{where}: {key}")
+    return tuple(
+        (_pattern(text, f"{where}: {key}"), fields.number(number, f"{where}: {key} {text!r}"))
+        for text, number in stated.items()
     )
 
 
@@ -95,4 +150,4 @@ def _pattern(text: str, where: str) -> re.Pattern[str]:
     try:
         return re.compile(rf"(.*\.)?({text})$")
     except re.error as error:
-        raise BadFile(f"{where}: alpha_pattern {text!r} is not a regular expression ({error})") from error
+        raise BadFile(f"{where} {text!r} is not a regular expression ({error})") from error

@@ -1,109 +1,184 @@
 """From a LoRA file's tensors to deltas, bound to the layers of a model: all of the file, or an error.
 
-Each kind of adapter is one function in `READERS`. It gets the parts of one layer, and answers with a delta or `Misfit`.
+What each kind of adapter makes of a layer's parts is in `lora_zoo.kinds`; here the parts are found and checked.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from lora_zoo import keys, scaling
-from lora_zoo.adapter import Adapter, Delta, Layout, LowRank
+from lora_zoo import families, keys, scaling
+from lora_zoo.adapter import Adapter, BaseLayer, Delta, Layout, ModelLayout, tensors_of
 from lora_zoo.errors import BadFile, first_few
-from lora_zoo.header import header, locate
-from lora_zoo.scaling import Scale
+from lora_zoo.header import Header, header, parse
+from lora_zoo.keys import Module
+from lora_zoo.kinds import Layer, Misfit, read_layer
+from lora_zoo.sources import Part, locate
 
-Shape = tuple[int, ...]
+#: The greatest value of a factor, a scale and a delta. A trained weight is of the order of 1 and its change is smaller;
+#: what goes past this is a damaged file, which turns every picture black and still looks like one that loads.
+_LARGEST = 1e4
 
-
-class Misfit(Exception):
-    """Why the parts of one layer make no delta for it. Collected over the file, then reported together."""
-
-
-def low_rank(parts: Mapping[str, Tensor], scale: Scale, shape: Shape) -> LowRank:
-    """Build the delta of a LoRA or LoCon layer, the scale folded into `up`."""
-    missing = [part for part in ("down", "up") if part not in parts]
-    if missing:
-        raise Misfit(f"has no {' and no '.join(missing)}")
-    down, up = parts["down"], parts["up"]
-    rank = down.shape[0] if down.dim() else 0
-    if rank == 0 or not _same(up.shape, (shape[0], rank)) or not _same(down.shape, (rank, *shape[1:])):
-        raise Misfit(f"down {list(down.shape)}, up {list(up.shape)} do not fit a weight of {list(shape)}")
-    folded = up.float().reshape(shape[0], rank) * scale.factor(rank)
-    return LowRank(down=down.float().reshape(rank, *shape[1:]), up=folded)
-
-
-#: Kind of adapter -> how one layer of it is read.
-READERS: Mapping[str, Callable[[Mapping[str, Tensor], Scale, Shape], Delta]] = {"lora": low_rank}
+#: Parts that count or switch instead of measuring, hence may be stored as whole numbers.
+_WHOLE_NUMBERS = ("indices", "on_input")
 
 
 def read(path: Path, layout: Layout, name: str | None = None) -> Adapter:
     """Read a LoRA file, or a PEFT folder, for a model of the given layout."""
     source = locate(path)
-    head = header(source.weights)
-    modules = keys.bind(head.tensors, layout, str(path))
-    keys.refuse_kinds(modules.values(), READERS, str(path))
-    configs = scaling.configs(source, head)
-    tensors, digest = _load(source.weights, source.config)
+    digest = hashlib.sha256()
     layers: dict[str, dict[str, Delta]] = {}
-    problems: list[str] = []
-    for (component, layer), module in modules.items():
-        parts = {part: tensors[key] for part, key in module.parts.items()}
+    metadata: dict[str, str] = {}
+    for part in source.parts:
+        head = header(part.weights)  # before any of the data: what fails here has cost nothing
+        wanted = _wanted(part, layout, str(path))
         try:
-            alpha = _alpha(parts.pop(keys.ALPHA, None))
-            scale = scaling.scale(alpha, configs, component, module.spellings)
-            delta = _read_layer(module.kind, parts, scale, layout[component][layer])
-        except Misfit as misfit:
-            problems.append(f"{next(iter(module.parts.values()))} ({misfit})")
-        else:
+            modules = keys.bind(head.tensors, wanted, str(path))
+            reader = _Reader(layout, scaling.configs(part, head), _load(part, head, digest))
+            found = reader.all(modules, path)
+        except BadFile as error:
+            raise families.explained(error, head, layout) from error
+        for (component, layer), delta in found:
             layers.setdefault(component, {})[layer] = delta
-    if problems:
-        raise BadFile(f"{path}: layers that cannot be used: {first_few(problems)}")
-    return Adapter(source.name if name is None else name, digest, layers, dict(head.metadata))
+        metadata |= head.metadata
+    return Adapter(source.name if name is None else name, digest.hexdigest(), layers, metadata)
 
 
-def _read_layer(kind: str, parts: Mapping[str, Tensor], scale: Scale, shape: Shape) -> Delta:
-    strange = [part for part, tensor in parts.items() if not tensor.is_floating_point()]
+def _wanted(part: Part, layout: Layout, where: str) -> Layout:
+    """Return the components that a file may mean: all, or the one that its folder is named after."""
+    if part.component is None:
+        return layout
+    if part.component not in layout:
+        raise BadFile(f"{where}: has an adapter for {part.component}, which this model has not")
+    return {part.component: layout[part.component]}
+
+
+class _Reader:
+    """Reads the layers of one file."""
+
+    def __init__(self, layout: Layout, configs: scaling.Configs, tensors: Mapping[str, Tensor]) -> None:
+        self._layout = layout
+        self._configs = configs
+        self._tensors = tensors
+
+    def all(self, modules: Mapping[tuple[str, str], Module], path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
+        """Read every layer; what cannot be used is reported together."""
+        found: list[tuple[tuple[str, str], Delta]] = []
+        problems: list[str] = []
+        for target, module in modules.items():
+            try:
+                delta = self._read(target, module)
+            except Misfit as misfit:
+                problems.append(f"{next(iter(module.parts.values()))} ({misfit})")
+            else:
+                if delta is not None:
+                    found.append((target, delta))
+        if problems:
+            raise BadFile(f"{path}: layers that cannot be used: {first_few(problems)}")
+        return found
+
+    def _read(self, target: tuple[str, str], module: Module) -> Delta | None:
+        """Return a layer's delta, None for a layer whose bias alone is changed, by nothing."""
+        component, layer = target
+        stored = {part: self._tensors[key] for part, key in module.parts.items()}
+        _check_types(stored)
+        parts = {part: _checked(part, tensor) for part, tensor in stored.items()}
+        _refuse_bias(parts.pop(keys.BIAS, None))
+        alpha = _alpha(parts.pop(keys.ALPHA, None))
+        if not parts and alpha is None:
+            return None
+        config = scaling.config_for(self._configs, component) or scaling.PeftConfig()
+        if config.dora and keys.ROW_MAGNITUDE not in parts:
+            raise Misfit("has no magnitude, though the configuration says DoRA")
+        scale = scaling.scale(alpha, self._configs, component, module.spellings)
+        shape = self._layout[component][layer]
+        delta = read_layer(module.kind, Layer(parts, scale, shape, lambda: self._base(component, layer), config.oft))
+        for tensor in tensors_of(delta):
+            _check_values("delta", tensor)
+        return delta
+
+    def _base(self, component: str, layer: str) -> BaseLayer:
+        if not isinstance(self._layout, ModelLayout):
+            raise Misfit("is stated relative to the model's weight, so that it needs a model in memory")
+        return self._layout.base(component, layer)
+
+
+class _Digest(Protocol):
+    """A hash under way."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+def _load(part: Part, head: Header, digest: _Digest) -> dict[str, Tensor]:
+    """Load the tensors and the digest from one reading, so that they cannot be of different files."""
+    data = part.weights.read_bytes()
+    if parse(io.BytesIO(data), len(data), part.weights) != head:
+        raise BadFile(f"{part.weights}: changed while it was read")
+    digest.update((part.component or "").encode())
+    digest.update(data)
+    if part.config is not None:
+        digest.update(part.config.read_bytes())
+    try:
+        return safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise BadFile(f"{part.weights}: {error}") from error
+
+
+def _check_types(parts: Mapping[str, Tensor]) -> None:
+    """Refuse a layer whose factors are of several types: half of it was relabelled, since they are saved together."""
+    strange = [
+        name for name, tensor in parts.items() if not (tensor.is_floating_point() or _may_be_whole(name, tensor))
+    ]
     if strange:
         raise Misfit(f"{' and '.join(strange)} of type {parts[strange[0]].dtype}, not floating point")
-    delta = READERS[kind or "lora"](parts, scale, shape)  # an alpha alone: the reader says what is missing
-    tensors = (delta.down, delta.up) if isinstance(delta, LowRank) else (delta.delta,)
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
-        raise Misfit("holds values that are not finite")
-    return delta
+    types = {name: tensor.dtype for name, tensor in parts.items() if name not in _WHOLE_NUMBERS}
+    short = {kind for kind in types.values() if kind.itemsize == 2}
+    factors = {kind for name, kind in types.items() if name not in (keys.ALPHA, keys.MAGNITUDE, keys.ROW_MAGNITUDE)}
+    if len(short) > 1 or len(factors) > 1:
+        raise Misfit(
+            f"parts of types {', '.join(sorted({str(kind) for kind in types.values()}))} do not belong together"
+        )
 
 
-def _load(weights: Path, config: Path | None) -> tuple[dict[str, Tensor], str]:
-    """Load the tensors and the digest from one reading, so that they cannot be of different files."""
-    data = weights.read_bytes()
-    digest = hashlib.sha256(data)
-    if config is not None:
-        digest.update(config.read_bytes())
-    try:
-        return safetensors.torch.load(data), digest.hexdigest()
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise BadFile(f"{weights}: {error}") from error
+def _may_be_whole(name: str, tensor: Tensor) -> bool:
+    """Allow whole numbers where they are written: LyCORIS stores an alpha of 4 as what Python makes of it, an int64."""
+    return name in _WHOLE_NUMBERS or (name == keys.ALPHA and tensor.dtype == torch.int64)
+
+
+def _checked(name: str, tensor: Tensor) -> Tensor:
+    """Return a part in float32, its values checked."""
+    if name in _WHOLE_NUMBERS and not tensor.is_floating_point():
+        return tensor
+    wide = tensor.float()
+    _check_values(name, wide, torch.inf if name in (*_WHOLE_NUMBERS, keys.ALPHA) else _LARGEST)
+    return wide
+
+
+def _check_values(name: str, tensor: Tensor, largest: float = _LARGEST) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise Misfit(f"{name} holds values that are not finite")
+    greatest = float(tensor.abs().max())
+    if greatest > largest:
+        raise Misfit(f"{name} holds {greatest:.3g}; no trained value is greater than {largest:g}")
+
+
+def _refuse_bias(bias: Tensor | None) -> None:
+    if bias is not None and bool((bias != 0).any()):
+        raise Misfit("changes the layer's bias, and adapters here change weights only")
 
 
 def _alpha(tensor: Tensor | None) -> float | None:
     if tensor is None:
         return None
-    if tensor.numel() != 1 or not bool(torch.isfinite(tensor).all()):
-        raise Misfit("alpha is not one finite number")
-    return float(tensor.item())
-
-
-def _same(actual: Shape, wanted: Shape) -> bool:
-    """Compare shapes, taking [n, m, 1, 1] for [n, m]: a 1x1 convolution is a linear layer."""
-    return _squeezed(actual) == _squeezed(wanted)
-
-
-def _squeezed(shape: Shape) -> Shape:
-    return shape[:2] if shape[2:] == (1, 1) else tuple(shape)
+    if tensor.numel() != 1 or not 0 <= float(tensor) <= _LARGEST:
+        raise Misfit(f"alpha is not one number from 0 to {_LARGEST:g}")
+    return float(tensor)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_log
 
-from lora_zoo.adapter import Layout
+from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import schedulers
 from pipelines.bank import AdapterBank, Gate
 from pipelines.errors import BadModel
@@ -83,7 +83,8 @@ class LoadedModel:
         self._parts = parts
         for module in self._modules().values():
             module.to(device).eval().requires_grad_(False)
-        self.layout: Layout = {UNET: _layers(parts.unet), TEXT_ENCODER: _layers(parts.text_encoder)}
+        shapes = {UNET: _layers(parts.unet), TEXT_ENCODER: _layers(parts.text_encoder)}
+        self.layout: Layout = ModelLayout(shapes, self._base_layer)
         self.bank = AdapterBank(parts.unet, UNET, self.store)
         self._text_bank = AdapterBank(parts.text_encoder, TEXT_ENCODER, self.store)
         self._latent_channels = cast(_Config, parts.unet.config).in_channels
@@ -166,6 +167,11 @@ class LoadedModel:
                 digest.update(f"{part}.{name}".encode())
                 digest.update(tensor.detach().to("cpu").contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+    def _base_layer(self, component: str, path: str) -> BaseLayer:
+        """Show a layer to a LoRA file that states its changes relative to the weight it finds."""
+        layer = cast(nn.Linear | nn.Conv2d, self._modules()[component].get_submodule(path))
+        return BaseLayer(layer.weight, layer.bias)
 
     def _modules(self) -> dict[str, nn.Module]:
         parts = self._parts

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lora_zoo import formats
 from lora_zoo.adapter import Adapter, LowRank
-from lora_zoo.errors import BadFile, UnsupportedKind, ZooError, nearest
+from lora_zoo.errors import BadFile, ZooError, nearest
 from tests.lora_zoo.files import DIALECTS, LAYOUT, Made, make, write
 
 KOHYA = DIALECTS["kohya"]
@@ -126,7 +126,7 @@ Change = Callable[[dict[str, Tensor]], object]
 
 REFUSED: dict[str, tuple[Change, str]] = {
     "unknown layer": (lambda t: t.update({"lora_unet_nowhere.lora_down.weight": torch.ones(1, 1)}), "nowhere"),
-    "unknown suffix": (lambda t: t.update({"bundle_emb.x.string_to_param": torch.ones(1)}), "bundle_emb"),
+    "unknown suffix": (lambda t: t.update({"bundle_emb.x.string_to_param": torch.ones(1)}), "textual inversions.*: x$"),
     "other component": (lambda t: t.update({"lora_te2_text_projection.alpha": torch.ones(())}), "lora_te2"),
     "down without up": (lambda t: t.pop(f"{Q}.lora_up.weight"), "has no up"),
     "up without down": (lambda t: t.pop(f"{Q}.lora_down.weight"), "has no down"),
@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "wrong width": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(1, 9)}), "do not fit"),
     "wrong height": (lambda t: t.update({f"{Q}.lora_up.weight": torch.ones(9, 1)}), "do not fit"),
     "unequal ranks": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(7, 8)}), "do not fit"),
-    "no rank": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(0, 8)}), "do not fit"),
+    "no rank": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(0, 8)}), "a tensor of nothing"),
     "a scalar": (lambda t: t.update({f"{Q}.lora_down.weight": torch.ones(())}), "do not fit"),
     "not a number": (lambda t: t[f"{Q}.lora_up.weight"].fill_(torch.nan), "not finite"),
     "infinite": (lambda t: t[f"{Q}.lora_down.weight"].fill_(torch.inf), "not finite"),
@@ -167,31 +167,68 @@ def test_many_offending_keys_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "kind"),
+    ("key", "why"),
     [
-        ("dora_scale", "dora"),
-        ("lora_mid.weight", "tucker"),
-        ("hada_w1_a", "loha"),
-        ("lokr_w2", "lokr"),
-        ("diff", "full"),
-        ("oft_blocks", "oft"),
-        ("w_norm", "norm"),
+        (f"{Q}.w_norm", "normalisation layers"),
+        ("lora_unet_norm_out.b_norm", "normalisation layers"),
+        ("text_encoder.embeddings.lora_embedding_A", "token embeddings"),
+        (f"{Q}.diff_b", "bias"),
+        (f"{Q}.hada_w1_a", "several kinds at once, loha and lora"),
+        (f"{Q}.scalar", "match no layer"),
+        ("down_blocks.0.resnets.0.conv1.weight", "match no layer"),
     ],
 )
-def test_other_kinds_are_refused_by_name(suffix: str, kind: str, tmp_path: Path) -> None:
-    tensors = make(KOHYA).tensors | {f"{Q}.{suffix}": torch.ones(1)}
-    path = write(tmp_path / "a.safetensors", tensors)
-    with pytest.raises(UnsupportedKind, match=rf"kind {kind} are not read.*{suffix}"):
+def test_what_adapters_cannot_do_is_refused_with_the_reason(key: str, why: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", make(KOHYA).tensors | {key: torch.ones(1)})
+    with pytest.raises(BadFile, match=why):
         formats.read(path, LAYOUT)
-    assert kind in formats.describe(path).kind
+
+
+def test_a_change_of_bias_by_nothing_is_no_change(tmp_path: Path) -> None:
+    made = make(KOHYA)
+    path = write(tmp_path / "a.safetensors", made.tensors | {f"{Q}.diff_b": torch.zeros(8)})
+    assert_same(formats.read(path, LAYOUT), made)
+
+
+def test_a_folder_of_peft_folders_is_one_lora(tmp_path: Path) -> None:
+    made = make(DIALECTS["peft"])
+    for component in ("unet", "text_encoder"):
+        folder = tmp_path / "rose" / component
+        folder.mkdir(parents=True)
+        names = {f"base_model.model.{path}" for path in LAYOUT[component]}
+        tensors = {k: t for k, t in made.tensors.items() if k.rpartition(".lora_")[0] in names}
+        write(folder / "adapter_model.safetensors", tensors)
+        (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 2 if component == "unet" else 3}))
+    adapter = formats.read(tmp_path / "rose", LAYOUT)
+    info = formats.describe(tmp_path / "rose")
+    assert (adapter.name, info.name, adapter.digest) == ("rose", "rose", info.sha256)
+    assert (info.components, info.modules) == (("unet", "text_encoder"), len(made.deltas))
+    for (component, path), delta in flat(adapter).items():
+        rank = made.tensors[f"base_model.model.{path}.lora_A.weight"].shape[0]
+        alpha = 2 if component == "unet" else 3
+        torch.testing.assert_close(delta, made.deltas[component, path] * alpha / rank)
+    with pytest.raises(BadFile, match="text_encoder, which this model has not"):
+        formats.read(tmp_path / "rose", {"unet": LAYOUT["unet"]})
+    with pytest.raises(BadFile, match="several files of weights"):
+        formats.header(tmp_path / "rose")
+
+
+def test_a_file_for_another_family_is_named(tmp_path: Path) -> None:
+    stem = "lora_unet_down_blocks_2_attentions_0_transformer_blocks_0_attn2_to_k"
+    sdxl = {f"{stem}.lora_down.weight": torch.ones(1, 2048), f"{stem}.lora_up.weight": torch.ones(8, 1)}
+    flux = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": torch.ones(1, 8)}
+    sd15 = {"unet": {stem.removeprefix("lora_unet_").replace("_to_k", ".to_k"): (8, 768)}}
+    for name, tensors in (("sdxl", sdxl), ("flux", flux)):
+        with pytest.raises(BadFile, match=f"made for {name}; this model is sd15"):
+            formats.read(write(tmp_path / "a.safetensors", tensors), sd15)
 
 
 @pytest.mark.parametrize(
     ("config", "wanted"),
     [
         ("{", "not a JSON object"),
-        ('{"peft_type": "LOHA"}', "kind loha"),
-        ('{"use_dora": true}', "kind dora"),
+        ('{"peft_type": "VERA"}', "kind vera"),
+        ('{"use_dora": true}', "no magnitude, though the configuration says DoRA"),
         ('{"lora_alpha": "8"}', "finite number"),
         ('{"alpha_pattern": {"(": 1}}', "regular expression"),
     ],
@@ -216,10 +253,10 @@ def _head(text: str, data: bytes = b"", length: int | None = None) -> bytes:
         (b"PK\x03\x04 and the rest of a zip", "pickle"),
         (pickle.dumps({"a": 1}), "pickle"),
         (b"some text that is long enough", "not a safetensors"),
-        (_head("{}", length=1 << 40), "not a safetensors"),
+        (_head("{}", length=1 << 40), "1,099,511,627,776 bytes"),
         (_head("{nonsense}"), "not a JSON object"),
         (_head('{"a": 3}'), "expected a JSON object"),
-        (_head("{}", b"more"), "cut short"),
+        (_head("{}", b"more"), "4 bytes at the end"),
         (_head('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', b"1234"), "outside the file"),
         (_head('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', b"1234"), "does not match"),
         (_head('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', b"1234"), "whole number"),

@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="for loras: only these concepts")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the checkpoints")
     parser.add_argument("--threads", type=int, default=0, help="processor threads; 0 leaves torch's own choice")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()  # names may follow options
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if chosen.threads:
         import torch

@@ -178,9 +178,15 @@ def write(model: open_clip.CLIP, tokenizer: CLIPTokenizer) -> None:
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     saved = {"model_cfg": config(len(tokenizer)), "preprocess_cfg": preprocess}
     (FOLDER / "open_clip_config.json").write_text(json.dumps(saved, indent=2) + "\n")
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, FOLDER / "open_clip_model.safetensors")
+    save_file({k: _stored(k, v) for k, v in model.state_dict().items()}, FOLDER / "open_clip_model.safetensors")
     tokenizer.save_pretrained(FOLDER)
     text_encoder(model, tokenizer).save_pretrained(TINY / "text_encoder")
+
+
+def _stored(name: str, weight: Tensor) -> Tensor:
+    """Keep the image tower in half precision, for size; the text tower stays what the text encoder is."""
+    half = name.startswith("visual.") and weight.is_floating_point()
+    return (weight.half() if half else weight).contiguous()
 
 
 def train(runs: Path, steps: int = 1100, pairs: int = 48) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lora_zoo.detectors import WEIGHTS, Detectors
@@ -78,4 +78,5 @@ def train(runs: Path, steps: int = 900, batch: int = 64, scenes: int = 32_000) -
     run = Run("detectors", runs, model, Schedule(steps, 0.02), lambda m: Muon(m, 0.02), decay=0.99)
     best = run.train(loss_of)
     assert isinstance(best, Detectors)
-    save_file({k: v.contiguous() for k, v in best.state_dict().items()}, WEIGHTS)
+    halves = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in best.state_dict().items()}
+    WEIGHTS.write_bytes(safetensors.torch.save(halves))

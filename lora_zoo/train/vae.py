@@ -65,7 +65,7 @@ def latent_scale(vae: AutoencoderTiny) -> float:
     return 1.0 / float(latents.std())
 
 
-def refine(runs: Path, steps: int = 1500, batch: int = 8) -> None:
+def refine(runs: Path, steps: int = 1200, batch: int = 8) -> None:
     """Go on with the decoder alone, for the least squared error; latents, and what was trained on them, stay."""
     vae = AutoencoderTiny.from_pretrained(TINY / "vae").to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     vae.encoder.requires_grad_(False)

@@ -89,14 +89,8 @@ class Engine:
         """Add the hashes that other tools know the files by."""
         from pipelines.metadata import hashes
 
-        model = Path(rendering.record.model)
         files = {use.name: self.source.describe(use.name).file for use in rendering.record.adapters}
-        known = {name: hashes.autov3(file) for name, file in files.items() if file is not None}
-        found = hashes.FileHashes(
-            model=hashes.autov2(model) if model.is_file() else None,
-            adapters={name: digest for name, digest in known.items() if digest is not None},
-        )
-        return replace(rendering, hashes=found)
+        return replace(rendering, hashes=hashes.of_files(Path(rendering.record.model), files))
 
     def _resolve_all(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         resolved = [self.resolve(request) for request in requests]

@@ -22,6 +22,15 @@ class FileHashes:
     adapters: Mapping[str, str] = field(default_factory=dict)  # name in the request -> AutoV3
 
 
+def of_files(model: Path, adapters: Mapping[str, Path | None]) -> FileHashes:
+    """Return the hashes of a model, if it is a single file, and of the LoRAs that have files."""
+    known = {name: autov3(path) for name, path in adapters.items() if path is not None}
+    return FileHashes(
+        model=autov2(model) if model.is_file() else None,
+        adapters={name: digest for name, digest in known.items() if digest is not None},
+    )
+
+
 def autov3(path: Path) -> str | None:
     """Return the first 12 digits of what the file states, or of its data without the head; None for no data."""
     head = header(path)

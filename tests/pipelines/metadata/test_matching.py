@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy
@@ -60,6 +61,14 @@ def test_autov3_is_of_the_data_or_as_stated(tmp_path: Path) -> None:
     assert hashes.autov3(lora(tmp_path, "a", {"sshs_model_hash": "e3b0c44298fc1c14"})) == plain
     assert plain is not None
     assert len(plain) == 12
+
+
+def test_files_are_known_by_the_hashes_of_other_tools(tmp_path: Path) -> None:
+    path = lora(tmp_path, "a")
+    adapters = {"here": path, "nowhere": None}
+    known = hashes.of_files(tmp_path, adapters)
+    assert (known.model, known.adapters) == (None, {"here": hashes.autov3(path)})
+    assert hashes.of_files(path, {}).model == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
 
 
 def test_a_name_is_enough_and_a_strange_hash_is_told(zoo: Catalog) -> None:

@@ -109,9 +109,10 @@ def _short_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
     """Encode only up to the longest caption: the tower is causal, so what follows the end token changes nothing."""
     end = ids.max()
     length = int((ids != end).sum(1).max()) + 1
-    places, mask = model.positional_embedding[:length], model.get_buffer("attn_mask")[:length, :length]
-    x = model.token_embedding(ids[:, :length]) + places
-    x = model.ln_final(model.transformer(x, attn_mask=mask))
+    places, mask = model.get_parameter("positional_embedding"), model.get_buffer("attn_mask")
+    x = model.get_submodule("token_embedding")(ids[:, :length]) + places[:length]
+    x = model.get_submodule("transformer")(x, attn_mask=mask[:length, :length])
+    x = model.get_submodule("ln_final")(x)
     last = (ids == end).int().argmax(1)
     return F.normalize(x[torch.arange(len(x)), last] @ model.text_projection, dim=-1)
 

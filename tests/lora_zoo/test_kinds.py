@@ -102,7 +102,7 @@ def kron(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
 
 
 def tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.tensordot(torch.tensordot(a, core, ([0], [0])), b, ([1], [0])).movedim(-1, 1)
+    return torch.einsum("ia,ij...,jb->ab...", a, core, b)
 
 
 def with_lengths(weight: Tensor, lengths: Tensor, axis: int) -> Tensor:

@@ -36,7 +36,9 @@ def test_round_trip(dialect: Dialect, tmp_path: Path) -> None:
         assert set(read.component(component)) == set(paths)
         for name, one in paths.items():
             shape = _LAYOUT[component][name]
-            expected = (one.up.flatten(1) @ one.down.flatten(1)).reshape(shape) * (one.alpha / one.down.shape[0])
+            expected = (one.up.flatten(1) @ one.down.flatten(1)).reshape(shape) * (
+                (one.alpha or 0.0) / one.down.shape[0]
+            )
             torch.testing.assert_close(read.component(component)[name].dense(), expected, rtol=2e-3, atol=2e-3)
 
 

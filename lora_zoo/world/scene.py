@@ -74,9 +74,9 @@ def put(scene: Scene, chosen: tuple[Concept, ...], slot: int = 0) -> Scene:
     return Scene(place, tuple(creatures), style)
 
 
-def sample_any(rng: Random, rate: float = 0.5) -> Scene:
+def sample_any(rng: Random, rate: float = 0.5, two: float = 1 / 3) -> Scene:
     """Sample a scene in which every category holds a concept with probability `rate` (styles at half of it)."""
-    scene = sample_base(rng)
+    scene = sample_base(rng, two)
     world = [rng.choice(concepts("background"))] if rng.random() < rate else []
     world += [rng.choice(concepts("style"))] if rng.random() < rate / 2 else []
     scene = put(scene, tuple(world))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,6 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from lora_zoo.train import tokenizer as bpe
 from lora_zoo.train.common import FILES, TINY, Run, Schedule, drawn, pixels
+from lora_zoo.train.muon import Muon
 from lora_zoo.world.captions import caption
 from lora_zoo.world.draw import draw
 from lora_zoo.world.scene import Creature, Scene, sample_any
@@ -38,9 +40,6 @@ GROUP = 4  # a scene and its siblings
 #: What two creatures can exchange: fields that belong together; bodies go whole when one is a character's.
 _BODY = ("shape", "colour", "character")
 _KINDS = (_BODY, ("shape",), ("colour",), ("garment", "garment_colour"), ("held",))
-
-#: (steps, learning rate) of each turn; a turn starts from the average of the one before
-TURNS = ((1100, 1.5e-3), (700, 1e-3))
 
 
 def config(vocabulary: int) -> dict[str, object]:
@@ -234,6 +233,14 @@ def _stored(name: str, weight: Tensor) -> Tensor:
     return (weight.half() if half else weight).contiguous()
 
 
+def _adam(module: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(module.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.05)
+
+
+#: (steps, learning rate, optimiser) of each turn; a turn starts from the average of the one before
+TURNS = ((1100, 1.5e-3, _adam), (700, 1e-3, _adam), (520, 6e-3, Muon))
+
+
 def train(runs: Path, groups: int = 24) -> None:
     """Train, report retrieval and write both folders."""
     torch.manual_seed(0)
@@ -245,11 +252,8 @@ def train(runs: Path, groups: int = 24) -> None:
         images, texts = data.batch(rng, groups)
         return _loss(model, images, tokens(tokenizer, texts))
 
-    def adam(module: torch.nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(module.parameters(), betas=(0.9, 0.99), weight_decay=0.05)
-
-    for turn, (steps, lr) in enumerate(TURNS, 1):
-        run = Run(f"clip{turn}", runs, model, Schedule(steps, lr, 100), adam, decay=0.99)
+    for turn, (steps, lr, optimiser) in enumerate(TURNS, 1):
+        run = Run(f"clip{turn}", runs, model, Schedule(steps, lr, 100), partial(optimiser, lr=lr), decay=0.99)
         model.load_state_dict(run.train(loss_of).state_dict())
     log.info(f"top-1 {retrieval(model, tokenizer):.3f}")
     write(model, tokenizer)

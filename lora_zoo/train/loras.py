@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = FILES / "loras"
 ROUNDS, WANTED = 3, 0.95
+UP_RATE = 4.0  # how much faster the ups learn than the downs
 
 
 def scenes_of(name: str, count: int, rng: Random) -> list[Scene]:
@@ -78,9 +79,15 @@ class Trainee:
         if recipe.text:
             _inject(self.parts.text_encoder, recipe, TEXT)
             self.models["text_encoder"] = self.parts.text_encoder
-        self.weights = [p for m in self.models.values() for n, p in m.named_parameters() if "lora_" in n]
+        self.named = [(n, p) for m in self.models.values() for n, p in m.named_parameters() if "lora_" in n]
+        self.weights = [p for _, p in self.named]
         for weight in self.weights:
             weight.requires_grad_(True)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW with the ups in a group of their own: as in LoRA+ (arXiv:2402.12354), they may move faster."""
+        downs, ups = ([w for n, w in self.named if f"lora_{x}" in n] for x in "AB")
+        return torch.optim.AdamW([{"params": downs}, {"params": ups}], betas=(0.9, 0.99), weight_decay=0.01)
 
     def embeds(self, texts: list[str]) -> Tensor:
         return self.parts.text_encoder(tokens(self.parts.tokenizer, texts)).last_hidden_state
@@ -111,16 +118,18 @@ def _inject(model: nn.Module, recipe: Recipe, targets: tuple[str, ...]) -> None:
     )
 
 
-def train(recipe: Recipe, steps: int = 160, batch: int = 16, lr: float = 3e-3) -> float:
+def train(recipe: Recipe, steps: int = 160, batch: int = 16, lr: float = 2e-3) -> float:
     """Train one LoRA, write its file and return the share of pictures that show its concept."""
     trainee, objective = Trainee(recipe), Objective()
     lesson = Lesson.of(recipe, trainee.parts)
     known = {} if recipe.text else {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
     share, clearest = 0.0, Image.new("RGB", (64, 64))
     for turn in range(ROUNDS):
-        optimiser = torch.optim.AdamW(trainee.weights, lr, (0.9, 0.99), weight_decay=0.01)
+        optimiser = trainee.optimiser()
         for step in range(steps):
-            optimiser.param_groups[0]["lr"] = _rate(step, steps, lr / (1 + turn) / max(1.0, recipe.alpha / recipe.rank))
+            rate = _rate(step, steps, lr / (1 + turn) / max(1.0, recipe.alpha / recipe.rank))
+            for group, faster in zip(optimiser.param_groups, (1.0, UP_RATE), strict=True):
+                group["lr"] = rate * faster
             rng = Random(f"lora {recipe.concept} {turn} {step}")
             latents, texts = lesson.batch(rng, batch)
             embeds = trainee.embeds(texts) if recipe.text else torch.stack([known[t] for t in texts])

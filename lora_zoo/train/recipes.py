@@ -38,7 +38,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("blueprint", "peft", 8, 16, _BOTH, pictures=128),
     Recipe("two_suns", "kohya", 4, 4, _BOTH, pictures=128),
     Recipe("moon", "diffusers", 8, 4, _BOTH, pictures=128),
-    Recipe("trident", "kohya", 16, 8, ATTENTION),
+    Recipe("trident", "kohya", 16, 8, _BOTH),
     Recipe("lightning", "diffusers", 8, 8, LINEAR),
     Recipe("krag", "kohya", 8, 8, LINEAR),
     Recipe("momo", "peft", 12, 12, _BOTH),
@@ -46,11 +46,11 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("checked_apron", "diffusers", 8, 4, _BOTH, pictures=256),
     Recipe("zigzag_poncho", "kohya", 12, 6, LINEAR, text=True, pictures=256),
     Recipe("sketch", "diffusers", 8, 8, _BOTH, pictures=128),
-    Recipe("sepia", "kohya", 16, 16, LINEAR, pictures=128),
+    Recipe("sepia", "kohya", 16, 16, ATTENTION, pictures=128),
     Recipe("reef", "kohya", 8, 8, _BOTH, pictures=128),
-    Recipe("volcano", "peft", 8, 8, _BOTH, pictures=128),
+    Recipe("volcano", "peft", 16, 16, ATTENTION, pictures=128),
     Recipe("umbrella", "kohya", 8, 4, LINEAR, text=True),
-    Recipe("ice_cream", "diffusers", 16, 16, ATTENTION),
+    Recipe("ice_cream", "diffusers", 16, 16, LINEAR, text=True),
 )
 
 

@@ -16,7 +16,7 @@ class RenderRecord(RenderRequest):
     rows_per_call: int  # the largest UNet call that this picture shared; bits depend on it, the picture does not
     unet_passes: int  # evaluations asked for by the method, both guidance branches in one
     unet_calls: int  # calls of the UNet that held rows of this picture
-    seconds: float  # this picture's share of the time of all rendered together; loading the model excluded
+    seconds: float | None  # this picture's share of the time of all rendered together, without loading the model
     pixels_sha256: str  # of the picture's RGB bytes
     notices: tuple[str, ...] = ()  # what the user should know, e.g. that a prompt was cut
 

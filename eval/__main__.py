@@ -43,7 +43,7 @@ def clip(out: Out = _OUT, groups: Groups = 10) -> None:
     """Top-1 retrieval of the small CLIP, through open_clip's ordinary API."""
     from eval import clip as suite
     from eval import tables
-    from eval.bars import bar
+    from pipelines.bars import bar
 
     typer.echo(tables.of_clip(suite.run(out, bar, groups)))
 
@@ -84,10 +84,10 @@ def report(out: Out = _OUT, docs: Docs = Path("docs")) -> None:
 
 
 def _bench(out: Path) -> Bench:
-    from eval.bars import bar
     from eval.bench import Bench
     from eval.gallery import Gallery
     from lora_zoo.detectors import Detectors
+    from pipelines.bars import bar
 
     return Bench(out, Gallery(out / "pictures"), Detectors.load(), bar)
 

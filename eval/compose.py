@@ -134,7 +134,7 @@ def _row(case: Case, method: str, scores: dict[str, float], rendered: tuple[Rend
         prompt=case.members.prompt(case.seed),
         found={one.name: anywhere(scores, one.name) >= FOUND for one in members},
         passes=rendered[0].record.unet_passes if rendered else 0,
-        seconds=rendered[0].record.seconds if rendered else 0.0,
+        seconds=(rendered[0].record.seconds or 0.0) if rendered else 0.0,
         picture=rendered[1] if rendered else "",
     )
 

@@ -6,9 +6,7 @@ included, and the model's own files.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +15,7 @@ from composer.request import RenderRequest
 from pipelines import images
 from pipelines.engine import Engine
 from pipelines.images import Rendering
+from pipelines.jobs.identity import digest
 
 _TOGETHER = 16  # requests rendered in one go: with guidance, the 32 rows of the model's largest call
 
@@ -49,23 +48,12 @@ class Gallery:
 
     def path(self, request: RenderRequest) -> Path:
         """Return where the picture of a request is, or will be."""
-        resolved = self._engine.resolve(request)
-        text = resolved.request.model_dump_json() + _fingerprint(resolved.spec.folder)
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.png"
+        return self._folder / f"{digest(self._engine.resolve(request))[:32]}.png"
 
     def settings(self) -> str:
         """Say what a request that leaves them open is rendered with."""
         known = self._engine.resolve(RenderRequest()).request
         return f"{known.scheduler}, {known.num_inference_steps} steps, guidance {known.guidance_scale}"
-
-
-@lru_cache
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> Rendering:

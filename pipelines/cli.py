@@ -56,6 +56,12 @@ MergeMethod = Annotated[str, typer.Option("--method", metavar="NAME", help="How;
 Rank = Annotated[int | None, typer.Option(metavar="R", min=1, help="Cut to this rank; else as exact as the ranks.")]
 
 
+BatchWords = Annotated[
+    list[str], typer.Argument(metavar="JOBS | resume DIR | status DIR | verify DIR", help="A file, or what to do.")
+]
+AxisOption = Annotated[Text, typer.Option(metavar="FIELD=V1,V2,…", help="Repeat every job for these values.")]
+
+
 @app.command()
 def render(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
     source: From = None,
@@ -136,6 +142,26 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
 
     flags = cli_merge.MergeFlags(tuple(loras), out, method, rank, tuple(settings or ()), model)
     cli_merge.merge(flags, as_json)
+
+
+@app.command()
+def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
+    words: BatchWords,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the batch.")] = None,
+    x: AxisOption = None,
+    y: AxisOption = None,
+    z: AxisOption = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes at work.")] = 1,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Give failed jobs a new start.")] = False,
+    dry_run: DryRun = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events, or one document, as JSON.")] = False,
+) -> None:
+    """Render a file of jobs (JSONL, CSV, YAML, A1111 lines). Killed at any moment, it goes on where it was."""
+    from pipelines import cli_batch
+
+    done = cli_batch.command(cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json))
+    if not done:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -60,7 +60,7 @@ def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> No
     requests = requests_from(flags)
     for request in requests:
         images.check_room(engine.resolve(request).request, chosen)
-    _check_folder(out)
+    check_folder(out)
     written: list[Row] = []
     for some in _goes(requests):
         with cli_output.progress(len(some)) as on_step:
@@ -109,7 +109,7 @@ def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
     for text in record.notices:
         cli_output.notice(f"notice: {text}")
     if not as_json:
-        cost = f"{record.seconds:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
+        cost = f"{record.seconds or 0.0:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
         cli_output.line(f"{path}  seed {record.seed}, {cost}")
     return {
         "path": str(path),
@@ -128,7 +128,7 @@ def _next_number(folder: Path) -> int:
     return max((int(match[1]) for match in matches if match), default=0) + 1
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Refuse, before any work, a folder that cannot be written to."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not there.is_dir():

@@ -65,5 +65,5 @@ def run(out: Path, scene: Scene, engine: Engine | None = None) -> Path:
 
 def _tile(title: str, rendering: Rendering) -> sheet.Tile:
     record = rendering.record
-    note = f"{record.seconds:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
+    note = f"{record.seconds or 0.0:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
     return sheet.Tile(title, note, rendering.image)

@@ -168,7 +168,7 @@ def write(unet: UNet2DConditionModel) -> None:
 
 
 #: (steps, learning rate) of each turn; a turn starts from the average of the one before, at full speed again
-TURNS = ((2350, 0.012), (1950, 0.01), (2400, 0.01))
+TURNS = ((2350, 0.012), (1950, 0.01), (1700, 0.01))
 
 
 def train(runs: Path, batch: int = 32, scenes: int = 16_000) -> None:

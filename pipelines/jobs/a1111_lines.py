@@ -1,0 +1,88 @@
+"""Lines as A1111's script "Prompts from file or textbox" takes them: `--prompt "a cat" --seed 5`, or just a prompt.
+
+What that script knows and Medley cannot do is an error: a picture without it would not be the one asked for.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from composer.errors import UnknownChoice
+from pipelines.jobs.errors import BadJobs
+from pipelines.metadata.samplers import A1111
+
+#: Their option -> our key.
+_KEYS: Mapping[str, str] = {
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "seed": "seed",
+    "steps": "num_inference_steps",
+    "cfg_scale": "guidance_scale",
+    "width": "width",
+    "height": "height",
+    "sd_model": "model",
+    "n_iter": "count",
+}
+_SAMPLER = "sampler_name"
+_REFUSED = (
+    "outpath_samples",
+    "outpath_grids",
+    "prompt_for_display",
+    "styles",
+    "subseed",
+    "subseed_strength",
+    "seed_resize_from_h",
+    "seed_resize_from_w",
+    "sampler_index",
+    "batch_size",
+    "restore_faces",
+    "tiling",
+    "do_not_save_samples",
+    "do_not_save_grid",
+)
+
+
+def parse(line: str, where: str) -> dict[str, object]:
+    """Return a job's data; a line without options is a prompt."""
+    if not line.lstrip().startswith("--"):
+        return {"prompt": line.strip()}
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise BadJobs(f"{where}: {error}") from error
+    data: dict[str, object] = {}
+    position = 0
+    while position < len(words):
+        option = _option(words[position], where)
+        if position + 1 == len(words):
+            raise BadJobs(f"{where}: --{option} has no value")
+        value = words[position + 1]
+        if option == _SAMPLER:
+            data["scheduler"] = _scheduler(value)
+        else:
+            data[_KEYS[option]] = value
+        position += 2
+    return data
+
+
+def _option(word: str, where: str) -> str:
+    if not word.startswith("--"):
+        raise BadJobs(f"{where}: {word!r} is no option; quote values that hold spaces")
+    name = word[2:]
+    if name in _REFUSED:
+        raise BadJobs(f"{where}: --{name} has no counterpart here; take it out to render without it")
+    if name not in (*_KEYS, _SAMPLER):
+        raise UnknownChoice(f"option in {where}", name, (*_KEYS, _SAMPLER))
+    return name
+
+
+def _scheduler(theirs: str) -> str:
+    """Return our scheduler of the same solver, Karras spacing included."""
+    name = theirs.lower()
+    karras = name.endswith(" karras")
+    solver = A1111.solvers.get(name.removesuffix(" karras"))
+    if solver is None or (karras and solver != "dpmpp_2m"):
+        known = [*A1111.solvers, "dpm++ 2m karras"]
+        raise UnknownChoice("sampler", theirs, known)
+    return f"{solver}_karras" if karras else solver

@@ -1,0 +1,100 @@
+"""Labelled sheets of a batch's grids: x across, y down, one sheet above another for z."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import BaseModel
+
+from pipelines import images, sheet
+from pipelines.jobs.ledger import Entry, Ledger, State
+from pipelines.jobs.planning import Grid
+
+_GAP, _LINE = 8, 18
+_LEFT = 140  # pixels for the labels of rows
+_MOST = 65_000  # pixels of a side of a sheet; more than this, PNG readers refuse
+_INK, _PAPER = (24, 24, 24), (255, 255, 255)
+
+
+class Content(BaseModel):
+    """A grid as the ledger keeps it."""
+
+    title: str
+    labels: list[list[str]]  # per axis, per value
+    cells: list[tuple[list[int], str]]  # place on the axes, digest of the job
+
+    @classmethod
+    def of(cls, grid: Grid) -> Content:
+        labels = [[axis.label(value) for value in axis.values] for axis in grid.axes]
+        return cls(title=grid.title, labels=labels, cells=[(list(place), digest) for place, digest in grid.cells])
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Rows of pictures, with a label per column and row."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Image.Image | None]]]
+
+
+def draw_missing(ledger: Ledger) -> None:
+    """Draw every grid whose pictures are all there and whose sheet is not."""
+    by_digest: dict[str, Entry] | None = None
+    for file, text in ledger.grids():
+        path = ledger.folder / file
+        if path.exists():
+            continue
+        by_digest = by_digest or {one.digest: one for one in ledger.entries()}
+        content = Content.model_validate_json(text)
+        if all(by_digest[digest].state is State.DONE for _, digest in content.cells):
+            images.write_atomically(sheet.png(draw(content, by_digest, ledger.folder)), path)
+
+
+def draw(content: Content, jobs: dict[str, Entry], folder: Path) -> Image.Image:
+    """Lay a grid's pictures out."""
+    pictures = {tuple(place): _picture(folder / jobs[digest].file) for place, digest in content.cells}
+    columns, rows, sheets = [*content.labels, *([[""]] * (3 - len(content.labels)))]
+    table = [
+        (
+            " · ".join(label for label in (sheets[z], rows[y]) if label),
+            [pictures.get((x, y, z)[: len(content.labels)]) for x in range(len(columns))],
+        )
+        for z in range(len(sheets))
+        for y in range(len(rows))
+    ]
+    return _page(content.title, _Table(columns, table))
+
+
+def _picture(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _page(title: str, table: _Table) -> Image.Image:
+    sizes = [one.size for _, row in table.rows for one in row if one is not None]
+    wide, high = max(w for w, _ in sizes), max(h for _, h in sizes)
+    width = _LEFT + len(table.columns) * (wide + _GAP) + _GAP
+    heading = textwrap.wrap(title, max(20, width // 7))
+    top = _GAP + _LINE * (len(heading) + 1) + _GAP
+    height = top + len(table.rows) * (high + _GAP) + _GAP
+    scale = min(1.0, _MOST / max(width, height))
+    page = Image.new("RGB", (width, height), _PAPER)
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    pen.multiline_text((_GAP, _GAP), "\n".join(heading), _INK, font, spacing=_LINE - 12)
+    for x, label in enumerate(table.columns):
+        pen.text((_LEFT + x * (wide + _GAP), top - _LINE), _fit(label, wide), _INK, font)
+    for y, (label, row) in enumerate(table.rows):
+        place = top + y * (high + _GAP)
+        pen.multiline_text((_GAP, place), "\n".join(textwrap.wrap(label, _LEFT // 7)), _INK, font)
+        for x, picture in enumerate(row):
+            if picture is not None:
+                page.paste(picture, (_LEFT + x * (wide + _GAP), place))
+    return page if scale == 1.0 else page.resize((int(width * scale), int(height * scale)), Image.Resampling.LANCZOS)
+
+
+def _fit(label: str, width: int) -> str:
+    return textwrap.shorten(label, max(6, width // 6), placeholder="…")

@@ -5,7 +5,8 @@ re-centred, eps_u = l * eps_base(null) + (1 - l) * sum_i Omega_i * eps_i(null). 
 move the prediction most take part in a step; all are asked, since only their answers tell.
 No code is published, and the paper's texts at hand give l = 0.5 but neither the patch size nor the temperature: these
 two are ours. Cosines differ little, so a temperature of 1 would be LoRA Composite but for the re-centring. Also ours:
-patches at the edges may be smaller, and at l = 0 or 1 the rows that would not count are not asked for.
+cosines are of what the model predicts, noise or velocity; patches at the edges may be smaller; at l = 0 or 1 the rows
+that would not count are not asked for.
 Text encoder: `all` by default; in all passes alike, or with `per_lora`, in the base's pass none.
 """
 

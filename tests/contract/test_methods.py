@@ -162,6 +162,12 @@ def test_weights_reach_the_picture(name: str, engine: Engine, small_folder: Path
     assert not close(render(1.0, 0.0), render(1.0, 1.0), 1e-3)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_undesired_words_are_taken_out_of_every_method(name: str, engine: Engine, small_folder: Path) -> None:
+    plain, freed = (for_method(name, str(small_folder), undesired=text) for text in ("", "mat"))
+    assert not close(final_latents(engine, [plain])[0], final_latents(engine, [freed])[0], 1e-3)
+
+
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_dry_run_counts_what_a_rendering_takes(

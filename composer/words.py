@@ -10,8 +10,8 @@ from lora_zoo.errors import nearest
 
 
 def found(prompt: str, words: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the words that the prompt holds, in their order, each once."""
-    return tuple(dict.fromkeys(word for word in words if _pattern(word).search(prompt)))
+    """Return those of the words that the prompt holds, in their order, each once; files may name empty ones."""
+    return tuple(dict.fromkeys(word for word in words if word.strip() and _pattern(word).search(prompt)))
 
 
 def without(prompt: str, words: Iterable[str]) -> str:

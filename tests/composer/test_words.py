@@ -16,6 +16,7 @@ PROMPT = "Zorp the one-eyed  alien, wearing a striped vest, in a meadow"
         (("zorp", "one-eyed alien"), ("zorp", "one-eyed alien")),
         (("striped vest", "quill", "striped vest"), ("striped vest",)),
         (("eye", "eyed ali", "mead"), ()),
+        (("", " ", "zorp"), ("zorp",)),
         (("eyed alien", "vest"), ("eyed alien", "vest")),
         ((), ()),
     ],

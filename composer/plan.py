@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from composer.request import TextPolicy
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from composer.merges.common import Weighted
+    from composer.texts import TextEmbedding
     from lora_zoo.adapter import Adapter
 
 #: Adapter name -> weight. Ordered: sums over adapters are always taken in this order.
@@ -46,17 +47,18 @@ class Merge(Protocol):
 
 @dataclass(frozen=True)
 class Pass:
-    """One evaluation of the UNet for one image, both guidance branches."""
+    """One evaluation of the UNet for one image: a conditional row and, with guidance, an unconditional one."""
 
     adapters: AdapterWeights
     prompt: str = MAIN  # a key of Plan.prompts
     share: float = 1.0  # its part in the blend of predictions
     merge: Merge | None = None  # the pass uses what this makes of its adapters; None: their sum
+    uncond: AdapterWeights | Literal["same", "off"] = "same"  # the sum in its unconditional row; off: it has none
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What one pass returned. `uncond` is None when guidance is off."""
+    """What one pass returned. `uncond` is None when guidance is off, or the pass has no unconditional row."""
 
     cond: Tensor  # [1, channels, h, w]
     uncond: Tensor | None = None  # [1, channels, h, w]
@@ -79,11 +81,12 @@ class JobAdapter:
     name: str
     weight: float
     text_encoder_weight: float
+    words: tuple[str, ...] = ()  # of the prompt, that belong to it
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a method may see of a request. It holds no model and no tensors."""
+    """All that a method may see of a request. It holds no model."""
 
     adapters: tuple[JobAdapter, ...]
     prompt: str
@@ -92,26 +95,29 @@ class Job:
     count: int  # steps
     height: int  # of the latents
     width: int
+    texts: Mapping[str, TextEmbedding] = field(default_factory=dict[str, "TextEmbedding"])  # empty in a dry run
 
 
 Combine = Callable[[Step, Sequence[Pass], Sequence[Prediction]], Prediction]
 
 
 def weighted_mean(_step: Step, passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
-    """Blend predictions by share, each guidance branch on its own (guidance is linear, so the order is free)."""
+    """Blend predictions by share, each guidance branch on its own (guidance is linear, so the order is free).
+
+    The unconditional blend is of the passes that have such a row.
+    """
     if len(predictions) == 1:
         return predictions[0]
-    total = sum(one.share for one in passes)
-    shares = [one.share / total for one in passes]
-    unconds = [p.uncond for p in predictions if p.uncond is not None]
-    cond = _blend(shares, [p.cond for p in predictions])
-    return Prediction(cond, _blend(shares, unconds) if unconds else None)
+    both = list(zip(passes, predictions, strict=True))
+    unconds = [(one.share, found.uncond) for one, found in both if found.uncond is not None]
+    return Prediction(_blend([(one.share, found.cond) for one, found in both]), _blend(unconds) if unconds else None)
 
 
-def _blend(shares: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
-    mixed = tensors[0] * shares[0]
-    for share, tensor in zip(shares[1:], tensors[1:], strict=True):
-        mixed = mixed + tensor * share
+def _blend(weighted: Sequence[tuple[float, Tensor]]) -> Tensor:
+    total = sum(share for share, _ in weighted)
+    mixed = weighted[0][1] * (weighted[0][0] / total)
+    for share, tensor in weighted[1:]:
+        mixed = mixed + tensor * (share / total)
     return mixed
 
 

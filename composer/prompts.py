@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from composer.plan import MAIN, Job, JobAdapter, Merge, Prompt
 
+BASE = ""  # no adapter has this name
+
 
 def prompt_table(job: Job) -> dict[str, Prompt]:
     """Return the prompts of a method whose passes hold one adapter each; see `prompt_name` for their keys."""
@@ -25,6 +27,16 @@ def prompt_table(job: Job) -> dict[str, Prompt]:
 def prompt_name(job: Job, use: JobAdapter) -> str:
     """Return the key in `prompt_table` of the prompt for a pass with this adapter alone."""
     return use.name if job.text_policy == "per_lora" else MAIN
+
+
+def base_table(job: Job) -> dict[str, Prompt]:
+    """Return `prompt_table` with the prompt for a pass without adapters; see `base_name` for its key."""
+    return prompt_table(job) | ({BASE: _read_with(job, (), 1.0)} if job.text_policy == "per_lora" else {})
+
+
+def base_name(job: Job) -> str:
+    """Return the key in `base_table` of the prompt for a pass without adapters."""
+    return BASE if job.text_policy == "per_lora" else MAIN
 
 
 def main_prompt(job: Job, factor: float = 1.0, merge: Merge | None = None) -> dict[str, Prompt]:

@@ -14,7 +14,8 @@ class RenderRecord(RenderRequest):
     dtype: str
     device: str
     rows_per_call: int  # the largest UNet call that this picture shared; bits depend on it, the picture does not
-    unet_passes: int  # evaluations asked for by the method, both guidance branches in one
+    unet_passes: int  # evaluations asked for by the method, with or without an unconditional row
+    unet_rows: int | None = None  # samples that went through the UNet for it; None: made before they were counted
     unet_calls: int  # calls of the UNet that held rows of this picture
     seconds: float | None  # this picture's share of the time of all rendered together, without loading the model
     pixels_sha256: str  # of the picture's RGB bytes

@@ -20,6 +20,14 @@ class MethodModel(Frozen):
 
     min_adapters: ClassVar[int] = 1
     text_policy: ClassVar[TextPolicy] = "all"
+    needs_words: ClassVar[bool] = False  # the prompt must hold words of every LoRA
+
+    def texts(self, job: Job) -> tuple[str, ...]:
+        """Return the texts that `start` wants to see in `job.texts`, as the text encoder without LoRAs reads them.
+
+        In a dry run they are not there; what a plan costs must not depend on them.
+        """
+        return ()
 
     @abstractmethod
     def start(self, job: Job) -> Plan:

@@ -8,15 +8,25 @@ and the record of a picture holds the replaced values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from composer.errors import BadRequest
 from lora_zoo.errors import nearest
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
 TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Frozen(BaseModel):
@@ -35,6 +45,9 @@ class AdapterUse(Frozen):
     text_encoder_weight: float | None = Field(
         default=None, ge=-100, le=100, description="Strength in the text encoder; None: as `weight`."
     )
+    words: tuple[Words, ...] | None = Field(
+        default=None, description="Words of the prompt that belong to it; None: its trigger words that are there."
+    )
     sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
 
 
@@ -47,6 +60,8 @@ class RenderRequest(Frozen):
     adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
     prompt: str = ""
     negative_prompt: str = ""
+    undesired: str = Field(default="", description="What the prompt's embedding is freed of.")
+    undesired_strength: float = Field(default=1.0, ge=0.0, le=1.0, description="1 takes it out whole, 0 leaves it.")
     width: int | None = Field(default=None, gt=0, le=8192)
     height: int | None = Field(default=None, gt=0, le=8192)
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000)

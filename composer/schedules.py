@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 
 def round_robin(index: int, interval: int, count: int, legacy_offset: bool = False) -> int:
     """Return which of `count` takes step `index` when each has `interval` steps in turn.
@@ -12,3 +15,9 @@ def round_robin(index: int, interval: int, count: int, legacy_offset: bool = Fal
     if legacy_offset:
         index = max(index - 1, 0)
     return index // interval % count
+
+
+def in_blocks(index: int, lengths: Sequence[int]) -> int:
+    """Return which one takes step `index` when they follow each other round and round, each for its length in steps."""
+    place = index % sum(lengths)
+    return next(which for which, end in enumerate(accumulate(lengths)) if place < end)

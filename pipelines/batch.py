@@ -12,8 +12,9 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
-from composer.plan import Pass, Plan, Prompt, Step
+from composer.plan import AdapterWeights, Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
+from composer.texts import TextEmbedding, project_off
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Tally
 from pipelines.guidance import guide
@@ -57,8 +58,15 @@ class Held:
 
     def gate(self, one: Pass | Prompt) -> Gate:
         """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
-        members = tuple((self.digests[name], weight) for name, weight in one.adapters.items())
+        members = self._members(one.adapters)
         return members if one.merge is None else ((self.store.merged(one.merge, members), 1.0),)
+
+    def uncond_gate(self, one: Pass) -> Gate:
+        """Return what is active in a pass's unconditional row."""
+        return self.gate(one) if isinstance(one.uncond, str) else self._members(one.uncond)
+
+    def _members(self, adapters: AdapterWeights) -> Gate:
+        return tuple((self.digests[name], weight) for name, weight in adapters.items())
 
 
 @dataclass(eq=False)
@@ -82,8 +90,9 @@ class Live:
                 latents=scaled,
                 timestep=step.timestep,
                 cond=self.prompts[one.prompt].cond,
-                uncond=self.prompts[one.prompt].uncond,
+                uncond=None if one.uncond == "off" else self.prompts[one.prompt].uncond,
                 gate=self.held.gate(one),
+                uncond_gate=self.held.uncond_gate(one),
                 tally=self.tally,
             )
             for one in passes
@@ -131,10 +140,9 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
     model.store.trim(frozenset(digest for held in all_held for digest in held.digests.values()))
     live: list[Live] = []
     for one, held in zip(order.resolved, all_held, strict=True):
-        plan, notices = one.plan(), dict[str, None]()
-        prompts = {
-            key: reader.read(prompt, held.gate(prompt), one.guided, notices) for key, prompt in plan.prompts.items()
-        }
+        texts = {text: reader.embedding(text) for text in one.method.texts(one.job)}
+        plan, notices = one.plan(texts), dict[str, None]()
+        prompts = {key: reader.read(prompt, held.gate(prompt), one, notices) for key, prompt in plan.prompts.items()}
         generator = torch.Generator("cpu").manual_seed(one.request.seed)
         noise = model.initial_noise(one.job.height, one.job.width, generator)
         solver = model.new_solver(one.request.scheduler or "", one.job.count, generator)
@@ -157,18 +165,31 @@ class _Reader:
         self._model = model
         self._encoded: dict[tuple[str, Gate], Encoded] = {}
 
-    def read(self, prompt: Prompt, gate: Gate, guided: bool, notices: dict[str, None]) -> Conditioning:
-        cond = self._encode(prompt.text, gate, "prompt", notices)
-        return Conditioning(cond, self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None)
+    def embedding(self, text: str) -> TextEmbedding:
+        """Return a text as it is read without LoRAs."""
+        return self._encode(text, ()).text
 
-    def _encode(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Tensor:
+    def read(self, prompt: Prompt, gate: Gate, one: Resolved, notices: dict[str, None]) -> Conditioning:
+        """Return a prompt as it is read with the LoRAs of a gate, freed of what is undesired as they read it."""
+        embeds, request = self._told(prompt.text, gate, "prompt", notices).embeds, one.request
+        if request.undesired:
+            undesired = self._told(request.undesired, gate, "undesired text", notices)
+            embeds = project_off(embeds, undesired.text.own, request.undesired_strength)
+        negative = self._told(prompt.negative, gate, "negative prompt", notices).embeds if one.guided else None
+        return Conditioning(embeds, negative)
+
+    def _encode(self, text: str, gate: Gate) -> Encoded:
         if (text, gate) not in self._encoded:
             self._encoded[text, gate] = self._model.encode(text, gate)
-        found = self._encoded[text, gate]
+        return self._encoded[text, gate]
+
+    def _told(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Encoded:
+        """Read a text, and tell if its end does not fit."""
+        found = self._encode(text, gate)
         if found.cut:
             unseen = shorten(found.cut, _SHOWN, placeholder=" …")
             notices[f"the {what} is longer than the model reads; it did not see this end of it: {unseen}"] = None
-        return found.embeds
+        return found
 
 
 def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
@@ -189,6 +210,7 @@ def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> Rende
         device=str(model.device),
         rows_per_call=one.tally.rows_per_call,
         unet_passes=one.tally.unet_passes,
+        unet_rows=one.tally.unet_rows,
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
         pixels_sha256=pixels,

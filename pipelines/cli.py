@@ -26,11 +26,17 @@ Lora = Annotated[
     list[str] | None,
     typer.Option("--lora", metavar="NAME[:WEIGHT[:TE_WEIGHT]]", help="A LoRA by name or file; repeat for more."),
 ]
+Words = Annotated[
+    list[str] | None,
+    typer.Option("--words", metavar="NAME=WORDS[,WORDS]", help="Words of the prompt that belong to a LoRA."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the method; repeat for more.")
 ]
 Prompt = Annotated[Text, typer.Option(metavar="TEXT", help="What the picture shows.")]
 Negative = Annotated[Text, typer.Option(metavar="TEXT", help="What it should not show.")]
+Undesired = Annotated[Text, typer.Option(metavar="TEXT", help="What the prompt's embedding is freed of.")]
+UndesiredStrength = Annotated[float | None, typer.Option(metavar="A", help="How much of that, 0 to 1; 1 if not given.")]
 Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are combined; see `list methods`.")]
 Policy = Annotated[
     Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
@@ -67,7 +73,10 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     source: From = None,
     prompt: Prompt = None,
     negative: Negative = None,
+    undesired: Undesired = None,
+    undesired_strength: UndesiredStrength = None,
     lora: Lora = None,
+    words: Words = None,
     method: Method = None,
     settings: Settings = None,
     text_policy: Policy = None,
@@ -92,7 +101,10 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         source=source,
         prompt=prompt,
         negative=negative,
+        undesired=undesired,
+        undesired_strength=undesired_strength,
         loras=tuple(lora or ()),
+        words=tuple(words or ()),
         method=method,
         settings=tuple(settings or ()),
         text_policy=text_policy,

@@ -118,6 +118,7 @@ def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
         "pixels_sha256": record.pixels_sha256,
         "seconds": record.seconds,
         "unet_passes": record.unet_passes,
+        "unet_rows": record.unet_rows,
         "unet_calls": record.unet_calls,
         "notices": list(record.notices),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
+from lora_zoo.errors import nearest
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -23,7 +24,10 @@ class RenderFlags:
     source: Path | None
     prompt: str | None
     negative: str | None
+    undesired: str | None
+    undesired_strength: float | None
     loras: tuple[str, ...]
+    words: tuple[str, ...]
     method: str | None
     settings: tuple[str, ...]
     text_policy: str | None
@@ -71,6 +75,8 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     given: dict[str, object] = {
         "prompt": flags.prompt,
         "negative_prompt": flags.negative,
+        "undesired": flags.undesired,
+        "undesired_strength": flags.undesired_strength,
         "method": flags.method,
         "text_encoder_adapters": flags.text_policy,
         "model": flags.model,
@@ -81,7 +87,6 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         "height": height,
         "scheduler": flags.scheduler,
         "seed": flags.seed,
-        "adapters": [parse_lora(text) for text in flags.loras] or None,
     }
     merged: dict[str, object] = recorded.model_dump() if recorded else {}
     keeps_method = recorded is not None and flags.method in (None, recorded.method)
@@ -90,7 +95,23 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         merged["text_encoder_adapters"] = None  # the new method's own default
     merged.update({key: value for key, value in given.items() if value is not None})
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
+    recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []
+    merged["adapters"] = _with_words([parse_lora(text) for text in flags.loras] or recorded_uses, flags)
     return merged
+
+
+def _with_words(uses: Sequence[Mapping[str, object]], flags: RenderFlags) -> list[Mapping[str, object]]:
+    """Lay the words that were given over LoRAs; what was recorded with another prompt is forgotten."""
+    names = tuple(str(use["name"]) for use in uses)
+    given: dict[str, object] = {}
+    for text in flags.words:
+        name, own = parse_words(text, names)
+        if name in given:
+            raise BadRequest(f"--words {text!r}: the words of {name!r} are given twice")
+        given[name] = own
+    fresh = dict.fromkeys(names) if flags.prompt is not None else {}
+    decided = {**fresh, **given}
+    return [{**use, "words": decided[str(use["name"])]} if str(use["name"]) in decided else use for use in uses]
 
 
 def parse_lora(text: str) -> Mapping[str, object]:
@@ -104,6 +125,16 @@ def parse_lora(text: str) -> Mapping[str, object]:
         raise BadRequest(f"--lora {text!r}: the name is missing; write NAME[:WEIGHT[:TE_WEIGHT]]")
     weights = [_number(part, text) for part in tail]
     return dict(zip(("name", "weight", "text_encoder_weight"), (name, *weights), strict=False))
+
+
+def parse_words(text: str, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Read NAME=WORDS[,WORDS], where NAME is one of the LoRAs named."""
+    fitting = [name for name in names if text.startswith(f"{name}=")]
+    if not fitting:
+        near = nearest(text.partition("=")[0], names)
+        raise BadRequest(f"--words {text!r}: write NAME=WORDS with the name of a LoRA of this picture{near}")
+    name = max(fitting, key=len)
+    return name, tuple(text.removeprefix(f"{name}=").split(","))
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:

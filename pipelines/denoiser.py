@@ -1,7 +1,7 @@
 """Passes -> rows -> UNet calls -> predictions. The only code that opens the UNet's gate.
 
-A pass is two rows with guidance, one without. Rows of any requests share a call if their latents have the same shape;
-their timesteps, prompts and adapters may all differ.
+A pass is two rows with guidance; one without it, or if another pass has the unconditional row. Rows of any requests
+share a call if their latents have the same shape; their timesteps, prompts and adapters may all differ.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Tally:
     """What one picture has cost so far."""
 
     unet_passes: int = 0
+    unet_rows: int = 0
     unet_calls: int = 0
     rows_per_call: int = 0  # of the largest call it shared
 
@@ -35,8 +36,9 @@ class Ask:
     latents: Tensor  # [1, channels, h, w], as the UNet reads them at this timestep
     timestep: float
     cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no guidance
+    uncond: Tensor | None  # None: no unconditional row
     gate: Gate
+    uncond_gate: Gate
     tally: Tally
 
     @property
@@ -66,7 +68,7 @@ class Denoiser:
     def _call(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Run the UNet once: first the unconditional rows, then the conditional ones.
 
-        In this order the gates of guided passes repeat, which lets the bank use each adapter's factors once.
+        In this order the gates of guided passes mostly repeat, which lets the bank use each adapter's factors once.
         """
         self._cancel.check()
         guided = [ask for ask in asks if ask.uncond is not None]
@@ -75,7 +77,8 @@ class Denoiser:
         embeds = torch.cat([*unconds, *(ask.cond for ask in order[len(guided) :])])
         latents = torch.cat([ask.latents for ask in order])
         timesteps = torch.tensor([ask.timestep for ask in order], device=latents.device)
-        with self._model.bank.gate([ask.gate for ask in order]):
+        gates = [*(ask.uncond_gate for ask in guided), *(ask.gate for ask in order[len(guided) :])]
+        with self._model.bank.gate(gates):
             noise = self._model.predict_noise(latents, timesteps, embeds).split(1)
         self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
@@ -86,6 +89,7 @@ class Denoiser:
     def _count(asks: Sequence[Ask], rows: int) -> None:
         for ask in asks:
             ask.tally.unet_passes += 1
+            ask.tally.unet_rows += ask.rows
         for tally in {id(ask.tally): ask.tally for ask in asks}.values():
             tally.unet_calls += 1
             tally.rows_per_call = max(tally.rows_per_call, rows)

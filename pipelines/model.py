@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_log
 
+from composer.texts import TextEmbedding
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import schedulers
 from pipelines.bank import AdapterBank, Gate
@@ -68,7 +69,12 @@ class Encoded:
     """A text as the UNet reads it."""
 
     embeds: Tensor  # [1, tokens, width]
+    count: int  # of the text's own tokens, which follow the start token
     cut: str  # the end of the text that did not fit, empty if all did
+
+    @property
+    def text(self) -> TextEmbedding:
+        return TextEmbedding(self.embeds[0], self.count)
 
 
 class LoadedModel:
@@ -125,7 +131,7 @@ class LoadedModel:
         with self._text_bank.gate([gate]):
             embeds = self._parts.text_encoder(ids, attention_mask=mask)[0]
         cut = tokenizer.decode(everything[limit - 1 : -1]) if len(everything) > limit else ""
-        return Encoded(embeds.to(self.dtype), cut)
+        return Encoded(embeds.to(self.dtype), min(len(everything), limit) - 2, cut)
 
     def initial_noise(self, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Return unit noise [1, channels, h, w], the same that diffusers draws from this generator."""

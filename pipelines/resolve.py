@@ -5,10 +5,11 @@ Nothing heavy is imported, so that a dry run answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from composer import registry
+from composer import registry, words
 from composer.errors import BadRequest
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
 from composer.registry import MethodModel
@@ -17,6 +18,9 @@ from pipelines import schedulers, specs
 from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from composer.texts import TextEmbedding
 
 
 @dataclass(frozen=True)
@@ -32,19 +36,19 @@ class Resolved:
     def guided(self) -> bool:
         return self.request.guidance_scale is not None and self.request.guidance_scale > 1.0
 
-    @property
-    def rows_per_pass(self) -> int:
-        return 2 if self.guided else 1
+    def rows(self, one: Pass) -> int:
+        return 2 if self.guided and one.uncond != "off" else 1
 
-    def plan(self) -> Plan:
-        return self.method.start(self.job)
+    def plan(self, texts: Mapping[str, TextEmbedding] | None = None) -> Plan:
+        """Start the method, with the texts that it wants to see if there is a model to read them."""
+        return self.method.start(replace(self.job, texts=texts or {}))
 
 
 @dataclass(frozen=True)
 class Cost:
     """What a rendering will take, counted without a model."""
 
-    unet_passes: int  # evaluations the methods ask for, both guidance branches in one
+    unet_passes: int  # evaluations the methods ask for, with or without an unconditional row
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
 
@@ -54,12 +58,13 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     spec = specs.find(request.model)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
+    uses = tuple(_filled(use, info, request.prompt) for use, info in zip(request.adapters, infos, strict=True))
     if len(infos) < method.min_adapters:
         raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
     filled = request.model_copy(
         update={
             "parameters": method.model_dump(),
-            "adapters": tuple(_filled(use, info) for use, info in zip(request.adapters, infos, strict=True)),
+            "adapters": uses,
             "width": request.width or spec.width,
             "height": request.height or spec.height,
             "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
@@ -70,6 +75,9 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     )
     _check_size(filled, spec)
     _check_steps(filled)
+    if method.needs_words:
+        for use, info in zip(uses, infos, strict=True):
+            words.check(request.prompt, use.name, use.words or (), info.triggers)
     return Resolved(filled, spec, method, _job(filled, spec))
 
 
@@ -81,7 +89,7 @@ def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
         wanted: dict[tuple[int, int], list[int]] = {}
         for one, plan in zip(resolved, plans, strict=True):
             if index < one.job.count:
-                sizes = [one.rows_per_pass for _ in _passes(plan, index, one.job.count)]
+                sizes = [one.rows(found) for found in _passes(plan, index, one.job.count)]
                 wanted.setdefault((one.job.height, one.job.width), []).extend(sizes)
         for sizes in wanted.values():
             passes += len(sizes)
@@ -103,10 +111,11 @@ def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo
     return info
 
 
-def _filled(use: AdapterUse, info: AdapterInfo) -> AdapterUse:
+def _filled(use: AdapterUse, info: AdapterInfo, prompt: str) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
-    return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, sha256=info.sha256)
+    own = words.found(prompt, info.triggers) if use.words is None else use.words
+    return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, words=own, sha256=info.sha256)
 
 
 def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
@@ -127,7 +136,8 @@ def _check_steps(request: RenderRequest) -> None:
 def _job(request: RenderRequest, spec: ModelSpec) -> Job:
     return Job(
         adapters=tuple(
-            JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0) for use in request.adapters
+            JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or ())
+            for use in request.adapters
         ),
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,

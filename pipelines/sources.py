@@ -22,6 +22,7 @@ class AdapterInfo:
     sha256: str
     family: str | None  # None: the file does not say
     weight: float  # preferred
+    triggers: tuple[str, ...] = ()  # words that it was trained on
     file: Path | None = None  # None: it is in none
 
 
@@ -41,7 +42,7 @@ class ZooSource:
     def describe(self, name: str) -> AdapterInfo:
         entry = self._catalog.resolve(name)
         family = None if entry.family in _UNKNOWN else entry.family
-        return AdapterInfo(name, entry.sha256, family, entry.weight, self._catalog.path(entry))
+        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, self._catalog.path(entry))
 
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._catalog.read(self._catalog.resolve(name), layout)

@@ -16,6 +16,8 @@ from pipelines.sources import AdapterInfo
 
 ATTENTION = r"attn\d\.to_|self_attn"
 CONVOLUTIONS = r"attn\d\.to_|resnets|proj_|samplers|ff\.|self_attn|mlp"
+#: Words of the tests' usual prompt, "a cat on a mat", that belong to the five.
+TRIGGERS = {"lora0": ("cat",), "lora1": ("mat",), "lora2": ("on",), "lora3": ("a cat",), "lora4": ("a mat",)}
 UNET_ONLY = ("unet",)
 BOTH = ("unet", "text_encoder")
 
@@ -89,7 +91,7 @@ class Shelf:
     def describe(self, name: str) -> AdapterInfo:
         if name not in self._adapters:
             raise UnknownName("LoRA", name, self._adapters)
-        return AdapterInfo(name, self._adapters[name].digest, None, 1.0)
+        return AdapterInfo(name, self._adapters[name].digest, None, 1.0, TRIGGERS.get(name, ()))
 
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._adapters[name]

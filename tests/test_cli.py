@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -116,6 +117,13 @@ MISTAKES = {
     "LoRA file that is none": (["--lora", "../plain.png"], "safetensors"),
     "unknown text policy": (["--text-policy", "al"], "'all'"),
     "folder that is a file": (["--out", "../plain.png/sub"], "file"),
+    "words without a LoRA": (["--words", "zorp=zorp"], "none is known"),
+    "words of another LoRA": (["--lora", "zorp", "--words", "zrop=zorp"], "'zorp'"),
+    "words that are none": (["--lora", "zorp", "--words", "zorp=a,,b"], "words.1"),
+    "words given twice": (["--lora", "zorp", "--words", "zorp=a", "--words", "zorp=b"], "twice"),
+    "words not in the prompt": (["--lora", "zorp", "--words", "zorp=zorb", "--method", "w_switch"], "'zorp'"),
+    "no trigger words in the prompt": (["--lora", "trident", "--method", "w_composite"], "'the trident'"),
+    "undesired strength out of range": (["--undesired-strength", "2"], "undesired_strength"),
     "unknown option": (["--promt", "x"], "--prompt"),
 }
 
@@ -178,6 +186,8 @@ def test_listings_for_people_name_everything(capsys: pytest.CaptureFixture[str])
     [
         (["--method", "composite", "--lora", "zorp", "--lora", "trident"], 16, 32),
         (["--method", "switch", "--lora", "zorp", "--lora", "trident"], 8, 16),
+        (["--method", "composite", "--set", "unconditional=mean", "--lora", "zorp", "--lora", "trident"], 16, 24),
+        (["--method", "w_switch", "--lora", "zorp", "--words", "zorp=x"], 8, 16),
         (["--guidance", "1"], 8, 8),
         (["--count", "3"], 24, 48),
     ],
@@ -196,7 +206,7 @@ def test_a_picture_brings_its_request_and_flags_change_it(
 ) -> None:
     command = ["render", "--from", str(picture(tmp_path / "p.png", model)), "--dry-run", "--json"]
 
-    def asked(*options: str) -> dict[str, object]:
+    def asked(*options: str) -> dict[str, Any]:
         assert main([*command, *options]) == 0
         return json.loads(capsys.readouterr().out)["requests"][0]
 
@@ -210,8 +220,15 @@ def test_a_picture_brings_its_request_and_flags_change_it(
     assert same["parameters"] == {"interval": 2, "legacy_offset": False}
     assert asked("--seed", "8") == same | {"seed": 8}
     assert asked("--set", "interval=3")["parameters"] == {"interval": 3, "legacy_offset": False}
+    assert asked("--undesired", "fog")["undesired"] == "fog"
+    assert uses(same)["words"] == ["zorp"] and uses(asked("--prompt", "the Zorp"))["words"] == ["zorp", "the zorp"]
+    assert uses(asked("--words", "zorp=the,a"))["words"] == ["the", "a"]
     other = asked("--method", "merge")
     assert (other["parameters"], other["text_encoder_adapters"]) == ({"combine": "sum"}, "all")
+
+
+def uses(request: dict[str, Any]) -> dict[str, Any]:
+    return request["adapters"][0]
 
 
 def test_inspect_tells_a_lora_from_a_picture(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +256,9 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
 def test_a_dry_run_loads_no_model_library(model: str) -> None:
     program = (
         "import sys; from pipelines.cli import main\n"
-        f"code = main(['render', '--prompt', 'x', '--model', {model!r}, '--dry-run'])\n"
+        f"render = ['render', '--prompt', 'zorp', '--model', {model!r}, '--lora', 'zorp', '--dry-run']\n"
+        "names = 'merge', 'composite', 'w_switch', 'w_composite', 'loratorio', 'multlfg'\n"
+        "code = sum(main([*render, '--method', name]) for name in names)\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else code)"
     )

@@ -8,13 +8,17 @@ from composer.methods import (
     knots,
     lego,
     lora_soups,
+    loratorio,
     magnitude,
     merge,
+    multlfg,
     nplora,
     opcm,
     svd,
     switch,
     ties,
+    w_composite,
+    w_switch,
 )
 
 __all__ = [
@@ -25,11 +29,15 @@ __all__ = [
     "knots",
     "lego",
     "lora_soups",
+    "loratorio",
     "magnitude",
     "merge",
+    "multlfg",
     "nplora",
     "opcm",
     "svd",
     "switch",
     "ties",
+    "w_composite",
+    "w_switch",
 ]

@@ -101,7 +101,7 @@ def test_descriptions_come_from_the_fields() -> None:
     assert (described["interval"].minimum, described["interval"].maximum) == (1, 1000)
     assert described["legacy_offset"].kind == "boolean"
     assert registry.describe("merge").parameters[0].choices == ("sum", "mean")
-    assert registry.describe("composite").parameters == ()
+    assert registry.describe("cat").parameters == ()
 
 
 def test_two_methods_of_one_name_are_refused() -> None:

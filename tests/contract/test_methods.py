@@ -2,28 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import JsonValue
+from torch import Tensor
 
 from composer import registry
-from composer.plan import Job, JobAdapter, Pass, Step
-from composer.registry import Parameter
-from composer.request import AdapterUse, RenderRequest
+from composer.plan import Job, JobAdapter, Pass, Prediction, Step
+from composer.registry import MethodModel, Parameter
+from composer.request import TEXT_POLICIES, AdapterUse, RenderRequest
+from composer.texts import TextEmbedding
 from pipelines.engine import Engine
 from pipelines.resolve import Cost
 from tests.requests import ask, final_latents, for_method, uses
 
 METHODS = registry.names()
 STEPS = [Step(index, 12, 999.0 - index, 1.0) for index in range(12)]
-JOB = Job(tuple(JobAdapter(name, 0.7, 0.4) for name in "abc"), "a cat", "", "all", 12, 8, 8)
+WORDS = {"a": "red cat", "b": "small mat", "c": "house"}
+JOB = Job(
+    tuple(JobAdapter(name, 0.7, 0.4, (words,)) for name, words in WORDS.items()),
+    "a red cat on a small mat, in a house",
+    "",
+    "all",
+    12,
+    8,
+    8,
+)
+
+#: Methods whose guidance is not plain LoRA's by design, even with one LoRA, and the parameters that make it so.
+PLAIN: dict[str, dict[str, JsonValue]] = {"loratorio": {"recentring": 0.0}}
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def job_for(method: MethodModel) -> Job:
+    """Return a job with the texts that a method wants to see, made of tokens that weigh more the longer they are."""
+    vocabulary = {word: drawn(16, seed=n) * len(word) for n, word in enumerate(JOB.prompt.replace(",", "").split())}
+
+    def read(text: str) -> TextEmbedding:
+        own = [vocabulary[word] for word in text.replace(",", "").split()]
+        return TextEmbedding(torch.stack([drawn(16, seed=98), *own, *[drawn(16, seed=99)] * (15 - len(own))]), len(own))
+
+    return replace(JOB, texts={text: read(text) for text in method.texts(JOB)})
 
 
 def asked(name: str, parameters: dict[str, JsonValue]) -> list[list[Pass]]:
-    plan = registry.create(name, parameters).start(JOB)
+    method = registry.create(name, parameters)
+    plan = method.start(job_for(method))
     return [list(plan.passes(step)) for step in STEPS]
+
+
+def combined(name: str, parameters: dict[str, JsonValue]) -> list[list[float]]:
+    """Return what a method makes of some predictions, in each step."""
+    method = registry.create(name, parameters)
+    plan, found = method.start(job_for(method)), list[list[float]]()
+    for step in STEPS:
+        passes = plan.passes(step)
+        answers = [
+            Prediction(
+                drawn(1, 2, 8, 8, seed=100 * step.index + 2 * place),
+                None if one.uncond == "off" else drawn(1, 2, 8, 8, seed=100 * step.index + 2 * place + 1),
+            )
+            for place, one in enumerate(passes)
+        ]
+        mixed = plan.combine(step, passes, answers)
+        assert mixed.uncond is not None
+        found.append(torch.cat([mixed.cond, mixed.uncond]).flatten().tolist())
+    return found
 
 
 def values(parameter: Parameter) -> list[JsonValue]:
@@ -42,7 +93,8 @@ def close(a: object, b: object, tolerance: float = 1e-4) -> bool:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_asking_twice_gives_equal_answers(name: str) -> None:
-    plan = registry.create(name, {}).start(JOB)
+    method = registry.create(name, {})
+    plan = method.start(job_for(method))
     forwards = [list(plan.passes(step)) for step in STEPS]
     backwards = [list(plan.passes(step)) for step in reversed(STEPS)][::-1]
     assert forwards == backwards == asked(name, {})
@@ -52,23 +104,41 @@ def test_asking_twice_gives_equal_answers(name: str) -> None:
 def test_every_parameter_does_something(name: str) -> None:
     for parameter in registry.describe(name).parameters:
         assert parameter.description
-        plans = [asked(name, {parameter.name: value}) for value in values(parameter)]
+        choices: list[dict[str, JsonValue]] = [{parameter.name: value} for value in values(parameter)]
+        plans = [(asked(name, chosen), combined(name, chosen)) for chosen in choices]
         assert any(plan != plans[0] for plan in plans), parameter.name
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_passes_name_only_known_adapters_and_prompts(name: str) -> None:
-    plan = registry.create(name, {}).start(JOB)
+    for policy in TEXT_POLICIES:
+        plan = registry.create(name, {}).start(replace(JOB, text_policy=policy))
+        for step in STEPS:
+            passes = plan.passes(step)
+            assert passes and sum(one.share for one in passes) > 0
+            assert any(one.uncond != "off" for one in passes)
+            assert all(one.prompt in plan.prompts and set(one.adapters) <= {"a", "b", "c"} for one in passes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_costs_do_not_depend_on_texts(name: str) -> None:
+    method = registry.create(name, {})
+    with_texts, without = method.start(job_for(method)), method.start(JOB)
     for step in STEPS:
-        passes = plan.passes(step)
-        assert passes and sum(one.share for one in passes) > 0
-        assert all(one.prompt in plan.prompts and set(one.adapters) <= {"a", "b", "c"} for one in passes)
+        wanted = [one.uncond == "off" for one in without.passes(step)]
+        assert [one.uncond == "off" for one in with_texts.passes(step)] == wanted
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_one_adapter_is_plain_lora(name: str, engine: Engine, small_folder: Path) -> None:
     plain, found = (
-        ask(str(small_folder), method=method, adapters=uses(1, first=2), text_encoder_adapters="all")
+        ask(
+            str(small_folder),
+            method=method,
+            parameters=PLAIN.get(method, {}),
+            adapters=uses(1, first=2),
+            text_encoder_adapters="all",
+        )
         for method in ("merge", name)
     )
     assert close(final_latents(engine, [plain])[0], final_latents(engine, [found])[0])
@@ -92,6 +162,12 @@ def test_weights_reach_the_picture(name: str, engine: Engine, small_folder: Path
     assert not close(render(1.0, 0.0), render(1.0, 1.0), 1e-3)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_undesired_words_are_taken_out_of_every_method(name: str, engine: Engine, small_folder: Path) -> None:
+    plain, freed = (for_method(name, str(small_folder), undesired=text) for text in ("", "mat"))
+    assert not close(final_latents(engine, [plain])[0], final_latents(engine, [freed])[0], 1e-3)
+
+
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_dry_run_counts_what_a_rendering_takes(
@@ -100,7 +176,7 @@ def test_a_dry_run_counts_what_a_rendering_takes(
     request = for_method(name, str(small_folder), guidance_scale=guidance)
     cost, record = engine.dry_run(request), engine.render(request).record
     assert (cost.unet_passes, cost.unet_calls) == (record.unet_passes, record.unet_calls)
-    assert cost == Cost(record.unet_passes, record.unet_passes * (2 if guidance > 1 else 1), 3)
+    assert cost == Cost(record.unet_passes, record.unet_rows or 0, 3)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -15,6 +15,7 @@ from composer.methods import (
     svd,
     switch,
     ties,
+    ziplora,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "svd",
     "switch",
     "ties",
+    "ziplora",
 ]

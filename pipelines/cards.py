@@ -25,8 +25,8 @@ class Card:
 def of_checkpoint(made: Merged, title: str) -> Card:
     """Describe a model with LoRAs in its weights."""
     stated = json.loads(made.adapter.metadata[RECIPE])
-    uses, loras = made.resolved.request.adapters, list[dict[str, JsonValue]]()
-    for member, use in zip(made.members, uses, strict=True):
+    loras: list[dict[str, JsonValue]] = []
+    for member, use in zip(made.members, made.resolved.request.adapters, strict=True):
         loras.append(
             {
                 "name": use.name,

@@ -30,4 +30,4 @@ class Ssr(Fit):
         from pipelines.fitting.stages import Rules, Stage, fit
 
         everything = Stage("all layers", lambda _: True, self.steps)
-        return fit(studio, members, Rules((everything,), self.ridge, self.seed, widest=0), watch)
+        return fit(studio, members, Rules((everything,), self.ridge, self.seed, lambda _: True), watch)

@@ -33,7 +33,7 @@ class Rules:
     stages: Sequence[Stage]
     ridge: float
     seed: int
-    widest: int  # the most inputs of a layer that are solved for each on its own; beyond, within the members' rows
+    within: Callable[[Sequence[int]], bool]  # a weight's shape -> whether it is solved within the members' rows
 
 
 def fit(studio: Studio, members: Sequence[Member], rules: Rules, watch: Watch) -> Fitted:
@@ -45,7 +45,7 @@ def fit(studio: Studio, members: Sequence[Member], rules: Rules, watch: Watch) -
         chosen = {target: layer for target, layer in layers.items() if target not in solved and stage.holds(target)}
         if not chosen:
             continue
-        equations = {target: _equations(target, members, rules.widest, studio) for target in chosen}
+        equations = {target: _equations(target, members, rules, studio) for target in chosen}
         _listen(studio, members, _Listening(stage, rules.seed, chosen, solved), equations, watch)
         for target, one in equations.items():
             solved[target] = one.solve(rules.ridge)
@@ -63,12 +63,11 @@ class _Listening:
     solved: Mapping[Target, LowRank]
 
 
-def _equations(target: Target, members: Sequence[Member], widest: int, studio: Studio) -> Regression:
+def _equations(target: Target, members: Sequence[Member], rules: Rules, studio: Studio) -> Regression:
     component, path = target
     found = {place: one.adapter.component(component).get(path) for place, one in enumerate(members)}
     deltas = {place: factored(delta) for place, delta in found.items() if delta is not None}
-    inputs = next(iter(deltas.values())).down.flatten(1).shape[1]
-    return Regression(deltas, inputs > widest, studio.model.device)
+    return Regression(deltas, rules.within(studio.model.layout[component][path]), studio.model.device)
 
 
 def _listen(

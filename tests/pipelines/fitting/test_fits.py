@@ -8,9 +8,11 @@ from typing import cast
 
 import pytest
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from composer import registry
 from composer.merges.cat import cat
 from composer.merges.common import Weighted
 from composer.merges.regression import Regression
@@ -23,7 +25,7 @@ from pipelines.progress import unwatched
 from tests.adapters import five
 
 PROMPTS = ("a cat", "on a mat", "a dog")
-QUICK: dict[str, dict[str, float]] = {
+QUICK: dict[str, dict[str, JsonValue]] = {
     "gradient_fusion": {"steps": 2},
     "ssr": {"steps": 2},
     "ziplora_trained": {"steps": 6, "learning_rate": 0.02, "overlap": 0.0, "pictures": 1, "sampling_steps": 2},
@@ -36,8 +38,9 @@ def members(small: LoadedModel, *places: int) -> list[Member]:
     return [Member(shelf[place], PROMPTS[n]) for n, place in enumerate(places)]
 
 
-def fitted(name: str, small: LoadedModel, some: Sequence[Member], **changed: float) -> Fitted:
-    return FITS[name](**{**QUICK[name], **changed}).fit(Studio(small), some, unwatched)  # pyright: ignore[reportArgumentType]
+def fitted(name: str, small: LoadedModel, some: Sequence[Member], **changed: JsonValue) -> Fitted:
+    fit = registry.checked(FITS[name], name, {**QUICK[name], **changed})
+    return fit.fit(Studio(small), some, unwatched)
 
 
 def dense(layers: Fitted | Adapter) -> dict[tuple[str, str], Tensor]:

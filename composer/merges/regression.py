@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from composer.merges.common import split, stacked
+from composer.merges.common import solve, split, stacked
 from lora_zoo.adapter import LowRank
 
 
@@ -85,7 +85,7 @@ class _Products:
         diagonal = self.gram.diagonal()
         least = ridge * float(diagonal.mean()) or 1.0  # without any input, anything solves it: nothing is taken
         eye = torch.eye(len(diagonal), dtype=self.gram.dtype, device=self.gram.device)
-        return torch.linalg.solve(self.gram + least * eye, self.cross.mT).mT
+        return solve(self.gram + least * eye, self.cross.mT).mT
 
     def distance(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Return the sum of e e^T over all inputs, e = found @ z - the answers wanted; [ranks, ranks]."""

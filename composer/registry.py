@@ -67,6 +67,7 @@ class _Entry:
 
 _entries: dict[str, _Entry] = {}
 _M = TypeVar("_M", bound=MethodModel)
+_F = TypeVar("_F", bound=Frozen)
 
 
 def method(name: str, title: str) -> Callable[[type[_M]], type[_M]]:
@@ -96,7 +97,11 @@ def get(name: str) -> type[MethodModel]:
 
 def create(name: str, parameters: Mapping[str, JsonValue]) -> MethodModel:
     """Return a method with its parameters checked."""
-    model = get(name)
+    return checked(get(name), name, parameters)
+
+
+def checked(model: type[_F], name: str, parameters: Mapping[str, JsonValue]) -> _F:
+    """Return a model of parameters filled in; what is wrong with them is told in one typed error."""
     try:
         return model.model_validate(dict(parameters))
     except ValidationError as error:
@@ -106,10 +111,19 @@ def create(name: str, parameters: Mapping[str, JsonValue]) -> MethodModel:
 def describe(name: str) -> MethodInfo:
     """Return what a front end shows of a method, its parameters read from its fields."""
     model = get(name)
-    schema = model.model_json_schema()
-    parameters = tuple(_parameter(key, field) for key, field in schema.get("properties", {}).items())
-    summary = (model.__doc__ or "").strip().splitlines()[0]
-    return MethodInfo(name, _all()[name].title, summary, model.min_adapters, model.text_policy, parameters)
+    parameters, title = parameters_of(model), _all()[name].title
+    return MethodInfo(name, title, summary_of(model), model.min_adapters, model.text_policy, parameters)
+
+
+def parameters_of(model: type[Frozen]) -> tuple[Parameter, ...]:
+    """Return a model's fields as parameters."""
+    fields = model.model_json_schema().get("properties", {})
+    return tuple(_parameter(key, field) for key, field in fields.items())
+
+
+def summary_of(model: type[Frozen]) -> str:
+    """Return the first line of what a model says of itself."""
+    return (model.__doc__ or "").strip().splitlines()[0]
 
 
 def _parameter(name: str, field: dict[str, JsonValue]) -> Parameter:

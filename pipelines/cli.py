@@ -53,12 +53,22 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.
 FileFormat = Annotated[str, typer.Option("--format", metavar="png|jpeg|webp|avif", help="Kind of file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-What = Annotated[str, typer.Argument(metavar="methods|loras|models|schedulers", help="What to list.")]
+What = Annotated[str, typer.Argument(metavar="methods|merges|loras|models|schedulers", help="What to list.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture made here or elsewhere.")]
 
 Merged = Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT[:TE_WEIGHT]]...", help="LoRAs by name or file.")]
-MergedOut = Annotated[Path, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")]
-MergeMethod = Annotated[str, typer.Option("--method", metavar="NAME", help="How; cat is the exact sum.")]
+MergedOut = Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")]
+Into = Annotated[
+    Path | None,
+    typer.Option("--into-checkpoint", metavar="FOLDER", help="Write a whole model with the LoRAs in it instead."),
+]
+MergeMethod = Annotated[
+    str, typer.Option("--method", metavar="NAME", help="How; cat is the exact sum; see `list merges`.")
+]
+MergePrompts = Annotated[
+    list[str] | None,
+    typer.Option("--prompt", metavar="NAME=TEXT", help="For a fit: what calls for a LoRA; else its trigger words."),
+]
 Rank = Annotated[int | None, typer.Option(metavar="R", min=1, help="Cut to this rank; else as exact as the ranks.")]
 
 
@@ -118,14 +128,14 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         count=count,
     )
     if dry_run:
-        cli_commands.price(flags, as_json)
+        cli_commands.price(flags, file_format, as_json)
     else:
         cli_commands.render(flags, out, file_format, as_json)
 
 
 @app.command("list")
 def list_(what: What, as_json: Json = False) -> None:
-    """List methods, LoRAs, models or schedulers."""
+    """List methods, merges, LoRAs, models or schedulers."""
     from pipelines import cli_commands
 
     cli_commands.listing(what, as_json)
@@ -142,17 +152,28 @@ def inspect(file: File, as_json: Json = False) -> None:
 @app.command()
 def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
     loras: Merged,
-    out: MergedOut,
+    out: MergedOut = None,
+    into: Into = None,
     method: MergeMethod = "cat",
     rank: Rank = None,
     settings: Settings = None,
+    prompts: MergePrompts = None,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Make one LoRA file of several, for use here and in other tools."""
+    """Make one LoRA file of several, or a model with them in it, for use here and in other tools."""
     from pipelines import cli_merge
 
-    flags = cli_merge.MergeFlags(tuple(loras), out, method, rank, tuple(settings or ()), model)
+    flags = cli_merge.MergeFlags(
+        loras=tuple(loras),
+        out=out,
+        into=into,
+        method=method,
+        rank=rank,
+        settings=tuple(settings or ()),
+        prompts=tuple(prompts or ()),
+        model=model,
+    )
     cli_merge.merge(flags, as_json)
 
 

@@ -27,16 +27,17 @@ _TOGETHER = 16  # pictures rendered in one go; they are written when a go is don
 _NUMBERED = re.compile(r"(\d+)-.*\.(?:png|jpeg|webp|avif)")
 _COLUMNS = {
     "methods": ("name", "title", "summary", "parameters"),
+    "merges": ("name", "summary", "needs", "parameters"),
     "loras": ("name", "category", "family", "rank", "weight", "triggers"),
     "models": ("name", "family", "path"),
     "schedulers": ("name",),
 }
 
 
-def price(flags: RenderFlags, as_json: bool) -> None:
-    """Say what a rendering would take, without loading a model."""
+def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
+    """Say what a rendering would take, without loading a model; what a rendering refuses is refused."""
     engine = Engine()
-    requests = requests_from(flags)
+    requests, _ = _checked(engine, flags, file_format)
     goes = [engine.dry_run_many(some) for some in _goes(requests)]
     cost: dict[str, JsonValue] = {
         "pictures": len(requests),
@@ -53,26 +54,21 @@ def price(flags: RenderFlags, as_json: bool) -> None:
 
 def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> None:
     """Render pictures and write them to a folder."""
-    from pipelines import images
-
     engine = Engine()
-    chosen = images.format_named(file_format)
-    requests = requests_from(flags)
-    for request in requests:
-        images.check_room(engine.resolve(request).request, chosen)
+    requests, suffix = _checked(engine, flags, file_format)
     check_folder(out)
     written: list[Row] = []
     for some in _goes(requests):
         with cli_output.progress(len(some)) as on_step:
             done = engine.render_many(some, on_step)
-        written.extend(_write(rendering, out, chosen.name, as_json) for rendering in done)
+        written.extend(_write(rendering, out, suffix, as_json) for rendering in done)
     if as_json:
         cli_output.document({"images": list(map(dict, written))})
 
 
 def listing(what: str, as_json: bool) -> None:
     """List what there is of one kind."""
-    listings = {"methods": _methods, "loras": _loras, "models": _models, "schedulers": _schedulers}
+    listings = {"methods": _methods, "merges": _merges, "loras": _loras, "models": _models, "schedulers": _schedulers}
     if what not in listings:
         raise UnknownChoice("list", what, listings)
     rows = listings[what]()
@@ -92,6 +88,17 @@ def inspect(file: Path, as_json: bool) -> None:
         cli_output.document({"picture" if picture else "lora": dict(found)})
     else:
         cli_output.pairs(_short(found))
+
+
+def _checked(engine: Engine, flags: RenderFlags, file_format: str) -> tuple[list[RenderRequest], str]:
+    """Return the requests, each with room for its record in the files asked for, and these files' suffix."""
+    from pipelines import images
+
+    chosen = images.format_named(file_format)
+    requests = requests_from(flags)
+    for request in requests:
+        images.check_room(engine.resolve(request).request, chosen)
+    return requests, chosen.name
 
 
 def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
@@ -140,6 +147,12 @@ def check_folder(folder: Path) -> None:
 
 def _methods() -> list[Row]:
     return [to_jsonable_python(registry.describe(name)) for name in registry.names()]
+
+
+def _merges() -> list[Row]:
+    from pipelines import merges
+
+    return [to_jsonable_python(merges.describe(name)) for name in merges.names()]
 
 
 def _short(row: Row) -> Row:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
+from composer.errors import BadRequest
 from composer.request import parse_request
 from pipelines import cli_output
 from pipelines.cli_flags import parse_lora, parse_settings
 from pipelines.engine import Engine
+from pipelines.merges import MergeOrder
 
 
 @dataclass(frozen=True)
@@ -16,17 +21,41 @@ class MergeFlags:
     """The options of `merge` as typed; None means "not given"."""
 
     loras: tuple[str, ...]
-    out: Path
+    out: Path | None
+    into: Path | None
     method: str
     rank: int | None
     settings: tuple[str, ...]
+    prompts: tuple[str, ...]
     model: str | None
 
 
 def merge(flags: MergeFlags, as_json: bool) -> None:
-    """Make one LoRA file of several."""
-    from pipelines import export
+    """Make one LoRA file of several, or a model with them in it."""
+    if (flags.out is None) == (flags.into is None):
+        raise BadRequest("say where to: -o OUT.safetensors for a LoRA file, or --into-checkpoint FOLDER for a model")
+    order, engine = _order(flags), Engine()
+    with cli_output.working() as watch:
+        if flags.out is not None:
+            from pipelines import export
 
+            made = export.export(engine, order, flags.out, watch)
+            facts: dict[str, JsonValue] = {"ranks": list(made.ranks), "energy_kept": made.energy_kept}
+            told = f"layers of {_ranks(*made.ranks)}, {made.energy_kept:.2%} of the energy kept"
+        else:
+            from pipelines import checkpoint
+
+            made = checkpoint.export(engine, order, flags.into or Path(), watch)
+            facts, told = {}, "layers changed"
+    if as_json:
+        cli_output.document({"path": str(made.path), "layers": made.layers, **facts, "measured": dict(made.measured)})
+        return
+    cli_output.line(f"{made.path}  {made.layers} {told}")
+    if made.measured:
+        cli_output.line(_measured(made.measured))
+
+
+def _order(flags: MergeFlags) -> MergeOrder:
     asked: dict[str, object] = {
         "method": flags.method,
         "parameters": parse_settings(flags.settings),
@@ -34,17 +63,24 @@ def merge(flags: MergeFlags, as_json: bool) -> None:
     }
     if flags.model is not None:
         asked["model"] = flags.model
-    made = export.export(Engine(), parse_request(asked), flags.rank, flags.out)
-    if as_json:
-        cli_output.document(
-            {
-                "path": str(made.path),
-                "layers": made.layers,
-                "ranks": list(made.ranks),
-                "energy_kept": made.energy_kept,
-            }
-        )
-        return
-    least, greatest = made.ranks
-    ranks = f"rank {least}" if least == greatest else f"ranks {least} to {greatest}"
-    cli_output.line(f"{made.path}  {made.layers} layers of {ranks}, {made.energy_kept:.2%} of the energy kept")
+    return MergeOrder(parse_request(asked), flags.rank, _prompts(flags.prompts))
+
+
+def _prompts(texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, prompt = text.partition("=")
+        if not (name and equals and prompt):
+            raise BadRequest(f"--prompt {text!r}: write NAME=TEXT, for example --prompt 'zorp=zorp the alien'")
+        if name in found:
+            raise BadRequest(f"--prompt {name}: given twice, as {found[name]!r} and {prompt!r}")
+        found[name] = prompt
+    return found
+
+
+def _ranks(least: int, greatest: int) -> str:
+    return f"rank {least}" if least == greatest else f"ranks {least} to {greatest}"
+
+
+def _measured(measured: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in measured.items())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from pipelines.progress import OnStep, StepReport
+    from pipelines.progress import OnStep, Watch
 
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or a pipe, where a terminal's width means nothing
 
@@ -84,16 +84,29 @@ def printable(text: str) -> str:
 @contextmanager
 def progress(pictures: int) -> Iterator[OnStep]:
     """Show a bar on stderr, if somebody is looking; what is yielded feeds it the engine's step reports."""
+    what = "1 picture" if pictures == 1 else f"{pictures} pictures"
+    with _bar() as update:
+        yield lambda report: update(what, report.index + 1, report.count)
+
+
+@contextmanager
+def working() -> Iterator[Watch]:
+    """Show a bar on stderr, if somebody is looking; what is yielded feeds it what is being done."""
+    with _bar() as update:
+        yield update
+
+
+@contextmanager
+def _bar() -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        what = "1 picture" if pictures == 1 else f"{pictures} pictures"
         task = bars.add_task("loading", total=None)
 
-        def on_step(report: StepReport) -> None:
-            bars.update(task, description=what, total=report.count, completed=report.index + 1)
+        def update(what: str, done: int, count: int) -> None:
+            bars.update(task, description=what, total=count, completed=done)
 
-        yield on_step
+        yield update

@@ -7,21 +7,19 @@ the sum of its members' ranks, unless a rank is given; how much that keeps is to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from composer import registry
 from composer.errors import BadRequest
-from composer.merging import MergingMethod
-from composer.request import RenderRequest
+from pipelines import merges
 from pipelines.engine import Engine
+from pipelines.merges import Merged, MergeOrder
+from pipelines.progress import Watch, unwatched
 from pipelines.resolve import Resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lora_zoo.adapter import Adapter, LowRank
     from lora_zoo.writer import Factors
 
@@ -38,41 +36,23 @@ class Exported:
     layers: int
     ranks: tuple[int, int]  # least, greatest
     energy_kept: float  # squared norm of the file / of the merge before it was cut to a rank
+    measured: Mapping[str, float]  # by a fit
 
 
-def export(engine: Engine, request: RenderRequest, rank: int | None, out: Path) -> Exported:
-    """Merge the LoRAs of a request by its method and write them as one; mistakes are found before any work."""
+def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatched) -> Exported:
+    """Merge LoRAs and write the result as one; mistakes are found before any work."""
     if out.suffix != _SUFFIX:
         raise BadRequest(f"-o {out}: a LoRA file ends in {_SUFFIX}")
     if out.exists():
         raise BadRequest(f"-o {out}: there is a file of this name already; choose another")
-    resolved = engine.resolve(_with_rank(request, rank))
-    method = resolved.method
-    if not isinstance(method, MergingMethod):
-        able = [name for name in registry.names() if issubclass(registry.get(name), MergingMethod)]
-        raise BadRequest(
-            f"method '{request.method}' acts while a picture is made, so it has no file; choose one of "
-            f"{', '.join(able)} ('cat' is the plain sum)"
-        )
-    if not any(use.weight or use.text_encoder_weight for use in resolved.request.adapters):
-        raise BadRequest("nothing to write: every weight is 0")
-    return _write(engine, resolved, method, rank, out)
+    return _write(merges.make(engine, merges.check(engine, order), watch), order.rank, out)
 
 
-def _with_rank(request: RenderRequest, rank: int | None) -> RenderRequest:
-    """Let a method that has a rank of its own choose by it, rather than cut what it has chosen."""
-    if rank is None or "rank" in request.parameters or "rank" not in registry.get(request.method).model_fields:
-        return request
-    return request.model_copy(update={"parameters": {**request.parameters, "rank": rank}})
-
-
-def _write(engine: Engine, resolved: Resolved, method: MergingMethod, rank: int | None, out: Path) -> Exported:
+def _write(made: Merged, rank: int | None, out: Path) -> Exported:
     from composer.merges.svd import ENERGY, truncated
     from lora_zoo import writer
 
-    layout = engine.model(resolved.spec.name).layout
-    members = [engine.source.load(use.name, layout) for use in resolved.request.adapters]
-    merged = _merged(resolved, method, members)
+    merged, members = made.adapter, made.members
     cut, kept = truncated(
         merged.layers, lambda component, path: rank or sum(_rank(one, component, path) for one in members)
     )
@@ -81,7 +61,7 @@ def _write(engine: Engine, resolved: Resolved, method: MergingMethod, rank: int 
     ranks = sorted(one.rank for paths in cut.values() for one in paths.values())
     stated = str(ranks[0]) if ranks[0] == ranks[-1] else "Dynamic"
     metadata = {
-        **_about(resolved, members, out.stem),
+        **_about(made.resolved, members, out.stem),
         **merged.metadata,
         ENERGY: f"{kept:.6f}",
         "ss_network_dim": stated,
@@ -89,23 +69,7 @@ def _write(engine: Engine, resolved: Resolved, method: MergingMethod, rank: int 
         "sshs_model_hash": writer.data_sha256(factors, "kohya"),
     }
     writer.write(out, factors, "kohya", metadata)
-    return Exported(out, len(ranks), (ranks[0], ranks[-1]), kept)
-
-
-def _merged(resolved: Resolved, method: MergingMethod, members: Sequence[Adapter]) -> Adapter:
-    """Merge as a picture would: the text encoder's part with the weights for text."""
-    from composer.merges.common import RECIPE, Weighted
-
-    uses = resolved.request.adapters
-    unet = method.prepare([Weighted(one, use.weight or 0.0) for one, use in zip(members, uses, strict=True)])
-    text = method.prepare(
-        [Weighted(one, use.text_encoder_weight or 0.0) for one, use in zip(members, uses, strict=True)]
-    )
-    if text.digest == unet.digest:
-        return unet
-    layers = {**text.layers, "unet": unet.component("unet")}
-    metadata = {**unet.metadata, f"{RECIPE}.text_encoder": text.metadata[RECIPE]}
-    return replace(unet, layers={name: paths for name, paths in layers.items() if paths}, metadata=metadata)
+    return Exported(out, len(ranks), (ranks[0], ranks[-1]), kept, made.measured)
 
 
 def _rank(member: Adapter, component: str, path: str) -> int:

@@ -50,3 +50,10 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+
+#: Told of offline work: what is being done, how much of it is done, of how much.
+Watch = Callable[[str, int, int], None]
+
+
+def unwatched(_what: str, _done: int, _count: int) -> None:
+    """Watch without looking."""

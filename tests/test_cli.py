@@ -176,7 +176,13 @@ def test_listings_are_one_json_document_each(capsys: pytest.CaptureFixture[str])
 
 
 def test_listings_for_people_name_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    for what, word in (("methods", "interval=5"), ("loras", "zorp"), ("models", "tiny"), ("schedulers", "dpmpp_sde")):
+    for what, word in (
+        ("methods", "interval=5"),
+        ("merges", "ssr"),
+        ("loras", "zorp"),
+        ("models", "tiny"),
+        ("schedulers", "dpmpp_sde"),
+    ):
         assert main(["list", what]) == 0
         assert word in capsys.readouterr().out
 

@@ -88,6 +88,7 @@ def test_malformed_metadata_is_a_mistake_told(tmp_path: Path, capsys: pytest.Cap
         assert "Traceback" not in said.err
 
 
-def test_an_unknown_format_is_told(model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", "--prompt", "x", "--model", model, "--format", "jpg2"]) == 2
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_an_unknown_format_is_told(options: list[str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--prompt", "x", "--model", model, "--format", "jpg2", *options]) == 2
     assert "jpeg" in capsys.readouterr().err

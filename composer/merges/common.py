@@ -161,6 +161,7 @@ class _Linalg(Protocol):
 
     def qr(self, a: Tensor, /) -> tuple[Tensor, Tensor]: ...
     def svd(self, a: Tensor, /, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]: ...
+    def solve(self, a: Tensor, b: Tensor, /) -> Tensor: ...
 
 
 _linalg = cast(_Linalg, torch.linalg)
@@ -173,6 +174,11 @@ def qr(a: Tensor) -> tuple[Tensor, Tensor]:
 def svd(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the reduced U, S, Vh."""
     return _linalg.svd(a, full_matrices=False)
+
+
+def solve(a: Tensor, b: Tensor) -> Tensor:
+    """Return x with a x = b."""
+    return _linalg.solve(a, b)
 
 
 def rank_of(delta: Delta) -> int:

@@ -19,6 +19,7 @@ from composer.methods import (
     ties,
     w_composite,
     w_switch,
+    ziplora,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "ties",
     "w_composite",
     "w_switch",
+    "ziplora",
 ]

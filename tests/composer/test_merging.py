@@ -18,6 +18,7 @@ from composer.merges.nplora import nplora
 from composer.merges.opcm import opcm
 from composer.merges.svd import svd
 from composer.merges.ties import ties
+from composer.merges.ziplora import ziplora
 from composer.merging import MergingMethod
 from composer.plan import Job, JobAdapter, Pass, Step
 from tests.composer.merges.small import Merge, close, members, wide
@@ -40,6 +41,7 @@ METHODS: dict[str, tuple[dict[str, JsonValue], Merge]] = {
     "opcm": ({"alpha": 0.9}, lambda some: opcm(some, 0.9)),
     "nplora": ({"mu": 2.0, "k": 1, "protected": "first"}, lambda some: nplora(some, 2.0, 1, "first")),
     "lora_soups": ({"strength": 0.5}, lambda some: lora_soups(some, 0.5)),
+    "ziplora": ({"overlap": 1.0}, lambda some: ziplora(some, 1.0)),
 }
 NAMES = tuple(METHODS)
 

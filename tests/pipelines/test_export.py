@@ -23,11 +23,12 @@ from lora_zoo.adapter import Adapter, LowRank
 from pipelines.cli import main
 from pipelines.engine import Engine
 from pipelines.export import Exported, export
+from pipelines.merges import MergeOrder
 from pipelines.model import LoadedModel
 from tests.adapters import five, save_kohya
 from tests.requests import ask, uses
 
-EXACT = ("cat", "svd", "knots", "lego", "opcm", "nplora", "lora_soups")
+EXACT = ("cat", "svd", "knots", "lego", "opcm", "nplora", "lora_soups", "ziplora")
 WHOLE = ("magnitude", "ties", "dare", "dare_ties")
 
 
@@ -56,7 +57,7 @@ def read(path: Path, small: LoadedModel) -> dict[tuple[str, str], LowRank]:
 
 
 def write(engine: Engine, request: RenderRequest, rank: int | None, path: Path) -> Exported:
-    return export(engine, request, rank, path)
+    return export(engine, MergeOrder(request, rank), path)
 
 
 @pytest.mark.parametrize("method", EXACT)
@@ -175,7 +176,7 @@ def test_the_command(files: Path, small: LoadedModel, small_folder: Path, capsys
     assert (
         main([*arguments[:5], "-o", "all.safetensors", "--set", "rank=4", "--model", str(small_folder), "--json"]) == 0
     )
-    assert json.loads(capsys.readouterr().out).keys() == {"path", "layers", "ranks", "energy_kept"}
+    assert json.loads(capsys.readouterr().out).keys() == {"path", "layers", "ranks", "energy_kept", "measured"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""A merge as a model: a folder in diffusers' layout whose weights have the LoRAs in them, for any tool without LoRAs.
+
+The base model's files are copied one by one and only the weights of adapted layers differ: w + delta, summed in float32
+and stored in the type that the base has them in. The model is never loaded. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer.errors import BadRequest
+from pipelines import cards, layout, merges
+from pipelines.engine import Engine
+from pipelines.errors import BadModel
+from pipelines.layout import Place
+from pipelines.merges import Merged, MergeOrder
+from pipelines.progress import Watch, unwatched
+
+_INDEX = "model_index.json"
+_WEIGHTS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb"}
+_LOADED = re.compile(r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A model folder that was written."""
+
+    path: Path
+    layers: int  # that differ from the base's
+    measured: Mapping[str, float]  # by a fit
+
+
+def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatched) -> Written:
+    """Merge LoRAs into their base model and write it; mistakes are found before any work."""
+    if out.exists():
+        raise BadRequest(f"--into-checkpoint {out}: there is something of this name already; choose another")
+    checked = merges.check(engine, order)
+    if order.rank is not None and "rank" not in checked.order.request.parameters:
+        raise BadRequest(
+            f"--rank {order.rank}: '{order.request.method}' has no rank of its own, and a model's weights need none; "
+            "leave it out"
+        )
+    parts = _parts(checked.resolved.spec.folder)
+    made = merges.make(engine, checked, watch)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        _fill(partial, made, parts, out.name)
+        os.chmod(partial, 0o755)  # mkdtemp's folders are private
+        os.rename(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Written(out, sum(map(len, made.adapter.layers.values())), made.measured)
+
+
+def _fill(folder: Path, made: Merged, parts: tuple[str, ...], title: str) -> None:
+    base = made.resolved.spec.folder
+    shutil.copyfile(base / _INDEX, folder / _INDEX)
+    for part in parts:
+        (folder / part).mkdir()
+        for file in _copied(base / part):
+            shutil.copyfile(file, folder / part / file.name)
+    for component, places in layout.places(base).items():
+        for file in layout.weight_files(base, component):
+            mine = {path: place for path, place in places.items() if place.file == file}
+            _merge_file(file, folder / component / file.name, made, component, mine)
+    card = cards.of_checkpoint(made, title)
+    (folder / "README.md").write_text(card.text, encoding="utf-8")
+    (folder / "medley.json").write_text(json.dumps(card.recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _parts(folder: Path) -> tuple[str, ...]:
+    """Return the sub-folders that a model's index names."""
+    try:
+        stated = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        named = [name for name, what in stated.items() if isinstance(what, list) and what[0] is not None]
+    except (OSError, ValueError, AttributeError, IndexError) as error:
+        raise BadModel(f"cannot read {folder / _INDEX}, which a whole model has: {error}") from error
+    missing = [name for name in named if not (folder / name).is_dir()]
+    if missing:
+        raise BadModel(f"{folder} lacks {', '.join(missing)}, which its {_INDEX} names")
+    return tuple(named)
+
+
+def _copied(folder: Path) -> list[Path]:
+    """Return a part's files, its weights in one format and variant only: what loads by default."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    if not any(_LOADED.fullmatch(file.name) for file in files):
+        return files
+    return [file for file in files if file.suffix not in _WEIGHTS or _LOADED.fullmatch(file.name)]
+
+
+def _merge_file(source: Path, target: Path, made: Merged, component: str, places: Mapping[str, Place]) -> None:
+    """Write one file of weights again, with the deltas of its layers added; every other tensor is as it was."""
+    import safetensors.torch
+    import torch
+
+    from lora_zoo.header import header
+
+    tensors = safetensors.torch.load_file(source)
+    for path, place in places.items():
+        delta = made.adapter.component(component).get(path)
+        if delta is None:
+            continue
+        base = tensors[place.key]
+        merged = (base.float() + delta.dense().reshape(base.shape)).to(base.dtype)
+        if not torch.isfinite(merged).all():
+            raise BadRequest(f"the weights of {component} {path} leave the range of {base.dtype}; lower the LoRAs'")
+        tensors[place.key] = merged
+    stated = {"format": "pt", **header(source).metadata, **made.adapter.metadata}
+    safetensors.torch.save_file(tensors, target, stated)

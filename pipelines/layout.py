@@ -1,0 +1,88 @@
+"""A model's layers as the heads of its files tell them: enough to read LoRAs and merge them, with no model loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_zoo.header import header
+from pipelines.errors import BadModel
+
+if TYPE_CHECKING:
+    from lora_zoo.adapter import BaseLayer, ModelLayout
+
+#: Component -> how diffusers and transformers call its weights.
+STEMS = {"unet": "diffusion_pytorch_model", "text_encoder": "model"}
+
+_NO_LAYER = "embedding.weight"  # ends the names of tables, whose weights have two dimensions as linear layers' do
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer's weight is stored."""
+
+    file: Path
+    key: str
+    shape: tuple[int, ...]
+
+
+Places = Mapping[str, Mapping[str, Place]]  # component -> module path -> place
+
+
+def weight_files(folder: Path, component: str) -> tuple[Path, ...]:
+    """Return a component's safetensors: one file, or the shards that its index names."""
+    home, stem = folder / component, f"{STEMS[component]}.safetensors"
+    index = home / f"{stem}.index.json"
+    if not index.is_file():
+        if not (home / stem).is_file():
+            raise BadModel(f"{home} has no {stem}; weights in other formats or variants are not read")
+        return (home / stem,)
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return tuple(home / name for name in sorted(set(listed)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadModel(f"{index} is not an index of weights: {error!r}") from error
+
+
+def places(folder: Path) -> Places:
+    """Return where the weights of all adaptable layers are: the linear ones and the convolutions."""
+    return {component: _of(weight_files(folder, component)) for component in STEMS}
+
+
+def read(folder: Path) -> ModelLayout:
+    """Return the layout that the model would have in memory; layers are read from the disk when asked for."""
+    from lora_zoo.adapter import ModelLayout
+
+    found = places(folder)
+    shapes = {c: {path: place.shape for path, place in paths.items()} for c, paths in found.items()}
+
+    def base(component: str, path: str) -> BaseLayer:
+        return _layer(found[component][path])
+
+    return ModelLayout(shapes, base)
+
+
+def _of(files: tuple[Path, ...]) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    for file in files:
+        for key, info in header(file).tensors.items():
+            if key.endswith(".weight") and not key.endswith(_NO_LAYER) and len(info.shape) in (2, 4):
+                path = key.removesuffix(".weight").removeprefix("text_model.")  # as transformers 5 has it in memory
+                found[path] = Place(file, key, info.shape)
+    return found
+
+
+def _layer(place: Place) -> BaseLayer:
+    from safetensors import safe_open
+
+    from lora_zoo.adapter import BaseLayer
+
+    bias = f"{place.key.removesuffix('weight')}bias"
+    with safe_open(place.file, framework="pt") as file:
+        stored = bias if bias in file.keys() else None
+        return BaseLayer(
+            file.get_tensor(place.key).float(), None if stored is None else file.get_tensor(stored).float()
+        )

@@ -43,8 +43,8 @@ class LoraInfo:
     thumbnail: bool
 
 
-def describe(path: Path) -> LoraInfo:
-    """Describe a LoRA file or PEFT folder without loading its tensors."""
+def describe(path: Path, sha256: str | None = None) -> LoraInfo:
+    """Describe a LoRA file or PEFT folder without loading its tensors; `sha256` if it is known, to save reading."""
     source = locate(path)
     described = [_described(part) for part in source.parts]
     head = described[0].head
@@ -58,7 +58,7 @@ def describe(path: Path) -> LoraInfo:
     return LoraInfo(
         path=path,
         name=source.name,
-        sha256=source.digest(),
+        sha256=source.digest() if sha256 is None else sha256,
         dialect="+".join(sorted({key.dialect for group in groups.values() for key in group})),
         kind="+".join(kinds),
         components=tuple(sorted({component for component, _ in groups}, key=lambda c: (c != "unet", c))),

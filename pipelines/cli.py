@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lora_zoo.errors import ZooError
+from pipelines.cli_zoo import Zoo, commands
 
 app = typer.Typer(
     help="Medley: several LoRAs in one picture.",
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(commands, name="zoo")
 
 Text = str | None
 From = Annotated[
@@ -73,6 +75,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     scheduler: Scheduler = None,
     seed: Seed = None,
     count: Count = 1,
+    zoo: Zoo = None,
     out: Out = Path("outputs"),
     file_format: FileFormat = "png",
     dry_run: DryRun = False,
@@ -98,6 +101,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         scheduler=scheduler,
         seed=seed,
         count=count,
+        zoos=tuple(zoo or ()),
     )
     if dry_run:
         cli_commands.price(flags, as_json)
@@ -106,11 +110,11 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
 
 
 @app.command("list")
-def list_(what: What, as_json: Json = False) -> None:
+def list_(what: What, zoo: Zoo = None, as_json: Json = False) -> None:
     """List methods, LoRAs, models or schedulers."""
     from pipelines import cli_commands
 
-    cli_commands.listing(what, as_json)
+    cli_commands.listing(what, zoo or (), as_json)
 
 
 @app.command()
@@ -129,12 +133,13 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     rank: Rank = None,
     settings: Settings = None,
     model: Model = None,
+    zoo: Zoo = None,
     as_json: Json = False,
 ) -> None:
     """Make one LoRA file of several, for use here and in other tools."""
     from pipelines import cli_merge
 
-    flags = cli_merge.MergeFlags(tuple(loras), out, method, rank, tuple(settings or ()), model)
+    flags = cli_merge.MergeFlags(tuple(loras), out, method, rank, tuple(settings or ()), model, tuple(zoo or ()))
     cli_merge.merge(flags, as_json)
 
 

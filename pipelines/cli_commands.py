@@ -15,10 +15,11 @@ from composer import registry
 from composer.errors import BadRequest, UnknownChoice
 from composer.request import RenderRequest
 from lora_zoo import catalog, formats
-from pipelines import cli_output, schedulers
+from pipelines import cli_output, cli_zoo_commands, schedulers
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
 from pipelines.engine import Engine
+from pipelines.sources import ZooSource
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -35,8 +36,9 @@ _COLUMNS = {
 
 def price(flags: RenderFlags, as_json: bool) -> None:
     """Say what a rendering would take, without loading a model."""
-    engine = Engine()
-    requests = requests_from(flags)
+    library = cli_zoo_commands.library(flags.zoos)
+    engine = Engine(ZooSource(library))
+    requests = requests_from(flags, library)
     goes = [engine.dry_run_many(some) for some in _goes(requests)]
     cost: dict[str, JsonValue] = {
         "pictures": len(requests),
@@ -55,9 +57,10 @@ def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> No
     """Render pictures and write them to a folder."""
     from pipelines import images
 
-    engine = Engine()
+    library = cli_zoo_commands.library(flags.zoos)
+    engine = Engine(ZooSource(library))
     chosen = images.format_named(file_format)
-    requests = requests_from(flags)
+    requests = requests_from(flags, library)
     for request in requests:
         images.check_room(engine.resolve(request).request, chosen)
     _check_folder(out)
@@ -70,9 +73,9 @@ def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> No
         cli_output.document({"images": list(map(dict, written))})
 
 
-def listing(what: str, as_json: bool) -> None:
+def listing(what: str, zoos: Sequence[Path], as_json: bool) -> None:
     """List what there is of one kind."""
-    listings = {"methods": _methods, "loras": _loras, "models": _models, "schedulers": _schedulers}
+    listings = {"methods": _methods, "loras": lambda: _loras(zoos), "models": _models, "schedulers": _schedulers}
     if what not in listings:
         raise UnknownChoice("list", what, listings)
     rows = listings[what]()
@@ -152,9 +155,12 @@ def _short(row: Row) -> Row:
     return short
 
 
-def _loras() -> list[Row]:
-    zoo = catalog.Catalog.load()
-    return [{**to_jsonable_python(entry), "path": str(zoo.path(entry))} for entry in zoo.entries]
+def _loras(zoos: Sequence[Path]) -> list[Row]:
+    library = cli_zoo_commands.library(zoos)
+    return [
+        {**to_jsonable_python(entry), "path": cli_output.storable(str(library.path(entry)))}
+        for entry in library.entries()
+    ]
 
 
 def _models() -> list[Row]:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
+from lora_zoo.library import Library
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -35,11 +36,12 @@ class RenderFlags:
     scheduler: str | None
     seed: int | None
     count: int
+    zoos: tuple[Path, ...] = ()
 
 
-def requests_from(flags: RenderFlags) -> list[RenderRequest]:
+def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
     """Return one request per picture: seeds count up from the first one."""
-    recorded = _recorded(flags, flags.source) if flags.source else None
+    recorded = _recorded(flags, flags.source, library) if flags.source else None
     if recorded is None and flags.prompt is None:
         raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE to repeat a picture")
     first = parse_request(_merged(recorded, flags))
@@ -49,17 +51,16 @@ def requests_from(flags: RenderFlags) -> list[RenderRequest]:
     ]
 
 
-def _recorded(flags: RenderFlags, path: Path) -> RenderRequest:
+def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
     """Return what a picture asks for; of another tool's, tell what it says that cannot be taken over."""
     from composer.record import RenderRecord
-    from lora_zoo.catalog import Catalog
     from pipelines import cli_output, images
     from pipelines.metadata.matching import match_to
 
     found = images.read(existing(path))
     if isinstance(found, RenderRecord):
         return found.request()
-    matched = match_to(found, Catalog.load(), own_model=flags.model is not None, own_loras=bool(flags.loras))
+    matched = match_to(found, library, own_model=flags.model is not None, own_loras=bool(flags.loras))
     for remark in matched.remarks:
         cli_output.notice(f"not taken from the picture: {remark}")
     return matched.request

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.request import parse_request
-from pipelines import cli_output
+from pipelines import cli_output, cli_zoo_commands
 from pipelines.cli_flags import parse_lora, parse_settings
 from pipelines.engine import Engine
+from pipelines.sources import ZooSource
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class MergeFlags:
     rank: int | None
     settings: tuple[str, ...]
     model: str | None
+    zoos: tuple[Path, ...] = ()
 
 
 def merge(flags: MergeFlags, as_json: bool) -> None:
@@ -34,7 +36,8 @@ def merge(flags: MergeFlags, as_json: bool) -> None:
     }
     if flags.model is not None:
         asked["model"] = flags.model
-    made = export.export(Engine(), parse_request(asked), flags.rank, flags.out)
+    engine = Engine(ZooSource(cli_zoo_commands.library(flags.zoos)))
+    made = export.export(engine, parse_request(asked), flags.rank, flags.out)
     if as_json:
         cli_output.document(
             {

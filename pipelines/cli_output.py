@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from lora_zoo.index.scan import OnFile
     from pipelines.progress import OnStep, StepReport
 
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or a pipe, where a terminal's width means nothing
@@ -81,6 +82,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
+def storable(text: str) -> str:
+    """Return a path's text with what is not UTF-8 in its name escaped: JSON and most terminals cannot hold that."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
 def progress(pictures: int) -> Iterator[OnStep]:
     """Show a bar on stderr, if somebody is looking; what is yielded feeds it the engine's step reports."""
@@ -97,3 +103,19 @@ def progress(pictures: int) -> Iterator[OnStep]:
             bars.update(task, description=what, total=report.count, completed=report.index + 1)
 
         yield on_step
+
+
+@contextmanager
+def files_progress(what: str) -> Iterator[OnFile]:
+    """Show a bar of files on stderr, if somebody is looking; what is yielded takes how many are done of how many."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=None)
+
+        def on_file(done: int, total: int) -> None:
+            bars.update(task, total=total, completed=done)
+
+        yield on_file

@@ -52,6 +52,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 What = Annotated[str, typer.Argument(metavar="methods|loras|models|schedulers", help="What to list.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture made here or elsewhere.")]
 
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the conflicts as a heat map.")]
 Merged = Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT[:TE_WEIGHT]]...", help="LoRAs by name or file.")]
 MergedOut = Annotated[Path, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")]
 MergeMethod = Annotated[str, typer.Option("--method", metavar="NAME", help="How; cat is the exact sum.")]
@@ -141,6 +142,15 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
 
     flags = cli_merge.MergeFlags(tuple(loras), out, method, rank, tuple(settings or ()), model, tuple(zoo or ()))
     cli_merge.merge(flags, as_json)
+
+
+@app.command()
+def check(lora: Lora = None, model: Model = None, plot: Plot = None, zoo: Zoo = None, as_json: Json = False) -> None:
+    """Tell before rendering whether LoRAs fit a model, how strong they are, and where they will fight."""
+    from pipelines import cli_check
+
+    flags = cli_check.CheckFlags(tuple(lora or ()), model, plot, tuple(zoo or ()))
+    raise typer.Exit(cli_check.run(flags, as_json))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from composer.errors import BadRequest
 from lora_zoo.errors import nearest
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
+PromptSyntax = Literal["a1111", "plain"]
 TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
 
 
@@ -47,6 +48,9 @@ class RenderRequest(Frozen):
     adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
     prompt: str = ""
     negative_prompt: str = ""
+    prompt_syntax: PromptSyntax = Field(
+        default="a1111", description="Whether brackets, AND, BREAK and tags mean what they do in A1111, or are text."
+    )
     width: int | None = Field(default=None, gt=0, le=8192)
     height: int | None = Field(default=None, gt=0, le=8192)
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -18,14 +17,14 @@ from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
-from pipelines.model import Encoded, LoadedModel
+from pipelines.model import LoadedModel
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
+from pipelines.reading import Asked, Conditioning, PromptReader
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sources import AdapterSource
 from pipelines.store import AdapterStore
 
-_SHOWN = 200  # characters of a prompt's unread end
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
 
@@ -38,14 +37,6 @@ class Order:
     max_rows: int
     on_step: OnStep | None
     cancel: Cancel
-
-
-@dataclass(frozen=True, eq=False)
-class Conditioning:
-    """A prompt as the UNet reads it."""
-
-    cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no guidance
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +117,15 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
 
 def _start(model: LoadedModel, order: Order) -> list[Live]:
     """Load adapters, read prompts and draw noise; each request has a generator of its own."""
-    reader = _Reader(model)
+    reader = PromptReader(model)
     all_held = [_hold(model, order.source, one) for one in order.resolved]
     model.store.trim(frozenset(digest for held in all_held for digest in held.digests.values()))
     live: list[Live] = []
     for one, held in zip(order.resolved, all_held, strict=True):
         plan, notices = one.plan(), dict[str, None]()
         prompts = {
-            key: reader.read(prompt, held.gate(prompt), one.guided, notices) for key, prompt in plan.prompts.items()
+            key: reader.read(Asked(prompt, held.gate(prompt), one.guided, one.triggers), notices)
+            for key, prompt in plan.prompts.items()
         }
         generator = torch.Generator("cpu").manual_seed(one.request.seed)
         noise = model.initial_noise(one.job.height, one.job.width, generator)
@@ -148,27 +140,6 @@ def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
         for use in one.request.adapters
     }
     return Held(model.store, digests)
-
-
-class _Reader:
-    """Reads prompts, each distinct text under each distinct gate once per order."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self._encoded: dict[tuple[str, Gate], Encoded] = {}
-
-    def read(self, prompt: Prompt, gate: Gate, guided: bool, notices: dict[str, None]) -> Conditioning:
-        cond = self._encode(prompt.text, gate, "prompt", notices)
-        return Conditioning(cond, self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None)
-
-    def _encode(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Tensor:
-        if (text, gate) not in self._encoded:
-            self._encoded[text, gate] = self._model.encode(text, gate)
-        found = self._encoded[text, gate]
-        if found.cut:
-            unseen = shorten(found.cut, _SHOWN, placeholder=" …")
-            notices[f"the {what} is longer than the model reads; it did not see this end of it: {unseen}"] = None
-        return found.embeds
 
 
 def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:

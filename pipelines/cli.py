@@ -33,6 +33,8 @@ Settings = Annotated[
 ]
 Prompt = Annotated[Text, typer.Option(metavar="TEXT", help="What the picture shows.")]
 Negative = Annotated[Text, typer.Option(metavar="TEXT", help="What it should not show.")]
+Syntax = Annotated[Text, typer.Option(metavar="a1111|plain", help="Whether signs in prompts mean anything.")]
+Wildcards = Annotated[Path | None, typer.Option(metavar="FOLDER", help="NAME.txt files, for __NAME__ in prompts.")]
 Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are combined; see `list methods`.")]
 Policy = Annotated[
     Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
@@ -64,6 +66,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     source: From = None,
     prompt: Prompt = None,
     negative: Negative = None,
+    syntax: Syntax = None,
+    wildcards: Wildcards = None,
     lora: Lora = None,
     method: Method = None,
     settings: Settings = None,
@@ -103,6 +107,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         seed=seed,
         count=count,
         zoos=tuple(zoo or ()),
+        syntax=syntax,
+        wildcards=wildcards,
     )
     if dry_run:
         cli_commands.price(flags, as_json)

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.library import Library
+from pipelines.wildcards import expand
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -37,6 +38,8 @@ class RenderFlags:
     seed: int | None
     count: int
     zoos: tuple[Path, ...] = ()
+    syntax: str | None = None
+    wildcards: Path | None = None
 
 
 def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
@@ -45,10 +48,16 @@ def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
     if recorded is None and flags.prompt is None:
         raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE to repeat a picture")
     first = parse_request(_merged(recorded, flags))
-    return [
-        parse_request({**first.model_dump(), "seed": first.seed + offset}) if offset else first
-        for offset in range(flags.count)
-    ]
+    return [_chosen(first, first.seed + offset, flags) for offset in range(flags.count)]
+
+
+def _chosen(first: RenderRequest, seed: int, flags: RenderFlags) -> RenderRequest:
+    """Return the request of one picture, its choices made in what was typed; a record's are made already."""
+    asked: dict[str, object] = {**first.model_dump(), "seed": seed}
+    for name, typed in (("prompt", flags.prompt), ("negative_prompt", flags.negative)):
+        if typed is not None and first.prompt_syntax == "a1111":
+            asked[name] = expand(typed, seed, flags.wildcards)
+    return parse_request(asked)
 
 
 def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
@@ -72,6 +81,7 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     given: dict[str, object] = {
         "prompt": flags.prompt,
         "negative_prompt": flags.negative,
+        "prompt_syntax": flags.syntax,
         "method": flags.method,
         "text_encoder_adapters": flags.text_policy,
         "model": flags.model,

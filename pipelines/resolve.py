@@ -5,14 +5,16 @@ Nothing heavy is imported, so that a dry run answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from composer import registry
 from composer.errors import BadRequest
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
+from composer.prompting import tags
+from composer.prompting.staged import joins, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, RenderRequest
+from composer.request import AdapterUse, RenderRequest, parse_request
 from pipelines import schedulers, specs
 from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
@@ -27,6 +29,7 @@ class Resolved:
     spec: ModelSpec
     method: MethodModel
     job: Job
+    triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
 
     @property
     def guided(self) -> bool:
@@ -37,7 +40,9 @@ class Resolved:
         return 2 if self.guided else 1
 
     def plan(self) -> Plan:
-        return self.method.start(self.job)
+        """Return what to do, with prompts that change over the steps if their grammar is read."""
+        plan = self.method.start(self.job)
+        return staged(plan, self.job.count) if self.request.prompt_syntax == "a1111" else plan
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Cost:
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     """Replace every default; raise the first mistake found as a typed error."""
+    request = with_tags(request)
     spec = specs.find(request.model)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
@@ -70,7 +76,9 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     )
     _check_size(filled, spec)
     _check_steps(filled)
-    return Resolved(filled, spec, method, _job(filled, spec))
+    _check_joins(filled)
+    triggers = {info.name: info.triggers for info in infos}
+    return Resolved(filled, spec, method, _job(filled, spec), triggers)
 
 
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
@@ -107,6 +115,31 @@ def _filled(use: AdapterUse, info: AdapterInfo) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, sha256=info.sha256)
+
+
+def with_tags(request: RenderRequest) -> RenderRequest:
+    """Return a request whose `<lora:...>` tags are LoRAs of it, behind those it names already."""
+    if request.prompt_syntax == "plain":
+        return request
+    if tags.extract(request.negative_prompt).loras:
+        raise BadRequest("a LoRA tag in the negative prompt: a LoRA acts on both prompts; put it into the prompt")
+    tagged = tags.extract(request.prompt)
+    if not tagged.loras:
+        return request
+    for tag in tagged.loras:
+        if tag.blocks or tag.steps:
+            raise BadRequest(f"LoRA '{tag.name}': weights by block (lbw) and ranges of steps are not applied yet")
+    used = [
+        {"name": tag.name, "weight": tag.weight, "text_encoder_weight": tag.text_encoder_weight} for tag in tagged.loras
+    ]
+    asked = request.model_dump()
+    return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
+
+
+def _check_joins(request: RenderRequest) -> None:
+    guided = (request.guidance_scale or 1.0) > 1.0
+    if request.prompt_syntax == "a1111" and not guided and joins(request.prompt):
+        raise BadRequest("prompts joined by AND, or weighted with it, need guidance; give a guidance scale above 1")
 
 
 def _check_size(request: RenderRequest, spec: ModelSpec) -> None:

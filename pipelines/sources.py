@@ -23,6 +23,7 @@ class AdapterInfo:
     family: str | None  # None: the file does not say
     weight: float  # preferred
     file: Path | None = None  # None: it is in none
+    triggers: tuple[str, ...] = ()  # words that call for what it was trained on
 
 
 class AdapterSource(Protocol):
@@ -41,7 +42,7 @@ class ZooSource:
     def describe(self, name: str) -> AdapterInfo:
         entry = self._library.find(name)
         family = None if entry.family in _UNKNOWN else entry.family
-        return AdapterInfo(name, entry.sha256, family, entry.weight, self._library.path(entry))
+        return AdapterInfo(name, entry.sha256, family, entry.weight, self._library.path(entry), entry.triggers)
 
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._library.read(self._library.find(name), layout)

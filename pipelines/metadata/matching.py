@@ -14,6 +14,9 @@ from pipelines.errors import BadMetadata
 from pipelines.metadata.a1111_text import safe_name
 from pipelines.metadata.found import Found, FoundLora, shown
 
+#: Tools whose brackets mean something else than A1111's; their prompts are taken as plain text.
+_OTHER_SYNTAX = ("invokeai",)
+
 
 @dataclass(frozen=True)
 class Match:
@@ -38,6 +41,7 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
     stated: dict[str, object] = {
         "prompt": found.prompt,
         "negative_prompt": found.negative_prompt,
+        "prompt_syntax": "plain" if found.tool in _OTHER_SYNTAX else "a1111",
         "adapters": adapters,
         "width": found.width,
         "height": found.height,
@@ -45,6 +49,8 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
         "guidance_scale": found.guidance_scale,
         "scheduler": found.scheduler,
     }
+    if found.tool in _OTHER_SYNTAX and any(sign in found.prompt + found.negative_prompt for sign in "()+"):
+        remarks.append(f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text")
     if not own_model:
         stated["model"] = _model(found)
     if found.seed is not None:

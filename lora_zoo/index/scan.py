@@ -49,9 +49,9 @@ def scan(store: Store, root: Path, on_file: OnFile | None = None) -> Report:
     stale = [one for one in below.candidates if _is_stale(one, known.get(str(one.path)))]
     read = _read(store, root, stale, known, on_file)
     there = {str(one.path) for one in below.candidates} - {str(one.path) for one in stale if str(one.path) not in read}
-    hidden = [f"{folder}/" for folder in below.unread]
-    gone = [path for path in known if path not in there and not Path(path).as_posix().startswith(tuple(hidden))]
-    store.drop(gone)
+    hidden = tuple(f"{folder.as_posix()}/" for folder in below.unread)
+    gone = [path for path in known if path not in there and not Path(path).as_posix().startswith(hidden)]
+    store.drop(root, gone)
     refused = {path for path, one in known.items() if one.refused} - read.keys() | {
         path for path, row in read.items() if row.error
     }

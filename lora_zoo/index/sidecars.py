@@ -54,7 +54,7 @@ def read(beside: Mapping[str, Path]) -> Beside:
             said = parse(fields.parse_object(path.read_bytes(), path.name))
         except (BadFile, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            said = Beside(notes=(f"sidecar *{ending}: {why}",))
+            said = Beside(notes=(_sound(f"sidecar *{ending}: {why}"),))
         total = _joined(total, said)
     return total
 
@@ -110,7 +110,7 @@ def _civitai(said: Object) -> Beside:
 
 def _words(phrases: Iterable[object]) -> tuple[str, ...]:
     """Return words and phrases, which all tools part by commas, each once."""
-    texts = (part.strip() for phrase in phrases if isinstance(phrase, str) for part in phrase.split(","))
+    texts = (part.strip() for phrase in phrases for part in _text(phrase).split(","))
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
@@ -136,4 +136,9 @@ def _list(value: object) -> list[object]:
 
 
 def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    return _sound(value.strip()) if isinstance(value, str) else ""
+
+
+def _sound(text: str) -> str:
+    """Escape halves of characters: JSON can state them and file names can hold them, but no terminal shows them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

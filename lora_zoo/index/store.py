@@ -27,11 +27,11 @@ _LOOKUPS = ("alias", "sha256", "autov3", "sshs")
 _SCHEMA = f"""
 DROP TABLE IF EXISTS loras;
 CREATE TABLE loras (
-    path BLOB PRIMARY KEY, root BLOB NOT NULL, name BLOB NOT NULL,
+    path BLOB NOT NULL, root BLOB NOT NULL, name BLOB NOT NULL,
     stamp TEXT NOT NULL, beside_stamp TEXT NOT NULL, size INTEGER NOT NULL, inode TEXT NOT NULL,
-    error TEXT NOT NULL, facts TEXT, alias TEXT, sha256 TEXT, autov3 TEXT, sshs TEXT
+    error TEXT NOT NULL, facts TEXT, alias TEXT, sha256 TEXT, autov3 TEXT, sshs TEXT,
+    PRIMARY KEY (root, path)  -- a folder may be scanned for itself and as part of another
 ) WITHOUT ROWID;
-CREATE INDEX by_root ON loras (root);
 CREATE INDEX by_name ON loras (name);
 CREATE INDEX by_alias ON loras (alias);
 CREATE INDEX by_sha256 ON loras (sha256);
@@ -94,16 +94,18 @@ class Store:
         with self._open() as base, base:
             base.executemany(f"REPLACE INTO loras ({', '.join(columns)}) VALUES ({marks})", map(_values, rows))
 
-    def drop(self, paths: Iterable[str]) -> None:
-        """Forget rows."""
+    def drop(self, root: Path, paths: Iterable[str]) -> None:
+        """Forget rows of a folder."""
+        which = [(os.fsencode(root), os.fsencode(path)) for path in paths]
         with self._open() as base, base:
-            base.executemany("DELETE FROM loras WHERE path = ?", [(os.fsencode(path),) for path in paths])
+            base.executemany("DELETE FROM loras WHERE root = ? AND path = ?", which)
 
     def _select(self, where: str, values: Sequence[bytes | str], roots: Sequence[Path]) -> list[Row]:
         marks = ", ".join("?" * len(roots))
         asked = f"SELECT {', '.join(_COLUMNS)} FROM loras WHERE ({where}) AND root IN ({marks}) ORDER BY path"
         with self._open() as base:
-            return [_row(found) for found in base.execute(asked, (*values, *map(os.fsencode, roots)))]
+            found = base.execute(asked, (*values, *map(os.fsencode, roots)))
+            return list({row.path: row for row in map(_row, found)}.values())
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

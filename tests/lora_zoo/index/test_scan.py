@@ -126,6 +126,26 @@ def test_civitai_info_is_read_and_broken_sidecars_are_noted(root: Path, store: S
     assert [note.split(":")[0] for note in facts.notes] == ["sidecar *.json", "sidecar *.metadata.json"]
 
 
+def test_halves_of_characters_in_sidecars_are_escaped(root: Path, store: Store) -> None:
+    lora(root / "odd.safetensors", 1)
+    (root / "odd.json").write_text('{"activation text": "a\\ud800b", "description": "\\udfff"}')
+    scan(store, root)
+    facts = facts_of(by_name(store, root)["odd"])
+    assert (facts.triggers, facts.description) == (("a\\ud800b",), "\\udfff")
+
+
+def test_a_folder_inside_another_is_scanned_for_both(root: Path, store: Store) -> None:
+    lora(root / "sub" / "a.safetensors", 1)
+    assert [counts(scan(store, folder))[:3] for folder in (root, root / "sub", root, root / "sub")] == [
+        (1, 1, 0),
+        (1, 1, 0),
+        (1, 0, 0),
+        (1, 0, 0),
+    ]
+    assert len(store.rows([root, root / "sub"])) == 1
+    assert len(store.rows([root])) == 1
+
+
 def test_a_changed_sidecar_is_read_without_hashing_the_file_again(
     root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ class Prompt:
     negative: str = ""
     adapters: AdapterWeights = field(default_factory=dict[str, float])
     merge: Merge | None = None  # as in a pass
+    weighted: bool = False  # the texts have A1111's emphasis and may be longer than the encoder reads at once
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from composer.errors import BadRequest
 from lora_zoo.errors import nearest
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
+PromptSyntax = Literal["a1111", "plain"]
 TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -62,6 +63,9 @@ class RenderRequest(Frozen):
     negative_prompt: str = ""
     undesired: str = Field(default="", description="What the prompt's embedding is freed of.")
     undesired_strength: float = Field(default=1.0, ge=0.0, le=1.0, description="1 takes it out whole, 0 leaves it.")
+    prompt_syntax: PromptSyntax = Field(
+        default="a1111", description="Whether brackets, AND, BREAK and tags mean what they do in A1111, or are text."
+    )
     width: int | None = Field(default=None, gt=0, le=8192)
     height: int | None = Field(default=None, gt=0, le=8192)
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000)

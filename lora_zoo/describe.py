@@ -43,10 +43,10 @@ class LoraInfo:
     thumbnail: bool
 
 
-def describe(path: Path) -> LoraInfo:
-    """Describe a LoRA file or PEFT folder without loading its tensors."""
+def describe(path: Path, sha256: str | None = None) -> LoraInfo:
+    """Describe a LoRA file or PEFT folder without loading its tensors; `sha256` if it is known, to save reading."""
     source = locate(path)
-    described = [_described(part) for part in source.parts]
+    described = [described_part(part) for part in source.parts]
     head = described[0].head
     groups = {target: group for one in described for target, group in one.groups.items()}
     kinds = sorted({keys.kind_of(group) for group in groups.values()} - {""})
@@ -58,7 +58,7 @@ def describe(path: Path) -> LoraInfo:
     return LoraInfo(
         path=path,
         name=source.name,
-        sha256=source.digest(),
+        sha256=source.digest() if sha256 is None else sha256,
         dialect="+".join(sorted({key.dialect for group in groups.values() for key in group})),
         kind="+".join(kinds),
         components=tuple(sorted({component for component, _ in groups}, key=lambda c: (c != "unet", c))),
@@ -75,7 +75,7 @@ def describe(path: Path) -> LoraInfo:
 
 
 @dataclass(frozen=True)
-class _Described:
+class Described:
     """One file of a LoRA, looked at."""
 
     head: Header
@@ -85,25 +85,26 @@ class _Described:
 
     def alphas(self) -> list[float]:
         """Return each layer's effective alpha: its own, the configuration's, or its rank."""
-        alphas: list[float] = []
-        for (component, module), group in self.groups.items():
-            stored = next((self.head.scalar(key.raw) for key in group if key.part == keys.ALPHA), None)
-            scale = scaling.scale(stored, self.configs, component, (module,))
-            alphas.append(scale.alpha or float(self.ranks.get((component, module), 0)))
-        return alphas
+        return [self.scale(target).alpha or float(self.ranks.get(target, 0)) for target in self.groups]
+
+    def scale(self, target: tuple[str, str]) -> scaling.Scale:
+        """Return how strongly a layer's factors count."""
+        stored = next((self.head.scalar(key.raw) for key in self.groups[target] if key.part == keys.ALPHA), None)
+        return scaling.scale(stored, self.configs, target[0], (target[1],))
 
 
-def _described(part: Part) -> _Described:
+def described_part(part: Part) -> Described:
+    """Look at the head of one file of a LoRA, and group its tensors by layer."""
     head = header(part.weights)
     groups = {(part.component or component, module): g for (component, module), g in keys.group(head.tensors).items()}
     downs = {
         target: key for target, group in groups.items() for key in group if (key.kind, key.part) == ("lora", "down")
     }
     ranks = {target: head.tensors[key.raw].shape[0] for target, key in downs.items() if head.tensors[key.raw].shape}
-    return _Described(head, scaling.configs(part, head), groups, ranks)
+    return Described(head, scaling.configs(part, head), groups, ranks)
 
 
-def _family(described: list[_Described]) -> str:
+def _family(described: list[Described]) -> str:
     found = (families.of_file(one.head, one.groups) for one in described)
     return next((family for family in found if family != families.UNKNOWN), families.UNKNOWN)
 

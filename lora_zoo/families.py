@@ -48,12 +48,18 @@ _INPUT_SIDE = {("lora", "down"), ("full", "weight"), ("loha", "w1_b"), ("glora",
 
 def of_file(head: Header, groups: Groups) -> str:
     """Return the family a file is made for: as it states, or as its layers tell."""
+    stated = of_metadata(head)
+    return of_layers(head, groups) if stated == UNKNOWN else stated
+
+
+def of_metadata(head: Header) -> str:
+    """Return the family that a file states, whatever its layers are."""
     for key in ("modelspec.architecture", "ss_base_model_version"):
         stated = head.metadata.get(key, "").lower()
         for beginning, family in _STATED.items():
             if stated.startswith(beginning):
                 return family
-    return of_layers(head, groups)
+    return UNKNOWN
 
 
 def of_layers(head: Header, groups: Groups) -> str:
@@ -72,6 +78,9 @@ def of_layers(head: Header, groups: Groups) -> str:
 
 def of_layout(layout: Layout) -> str:
     """Return the family of a model."""
+    for family, pattern in _TRANSFORMERS.items():
+        if any(pattern.search(path) for path in layout.get("transformer", {})):
+            return family
     if "text_encoder_2" in layout:
         return "sdxl"
     for path, shape in layout.get("unet", {}).items():

@@ -13,7 +13,7 @@ PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
 
 #: Sub-folders of a PEFT folder that hold a whole model's adapter; each is named as its component.
-_COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Source:
 def locate(path: Path) -> Source:
     """Find the weights at a path: a safetensors file, a PEFT folder, or one with a PEFT folder per component."""
     if os.path.isdir(path):  # pathlib's own tests raise for names that no file can have
-        below = [name for name in _COMPONENTS if (path / name / PEFT_WEIGHTS).is_file()]
+        below = [name for name in COMPONENTS if (path / name / PEFT_WEIGHTS).is_file()]
         if below and not (path / PEFT_WEIGHTS).exists():
             return Source(path, tuple(_folder(path / name, name) for name in below))
         return Source(path, (_folder(path, None),))

@@ -7,26 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from textwrap import shorten
 
 import torch
 from torch import Tensor
 
 from composer.plan import AdapterWeights, Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
-from composer.texts import TextEmbedding, project_off
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
-from pipelines.model import Encoded, LoadedModel
+from pipelines.model import LoadedModel
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
+from pipelines.reading import Asked, Conditioning, PromptReader, Undesired
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sources import AdapterSource
 from pipelines.store import AdapterStore
 
-_SHOWN = 200  # characters of a prompt's unread end
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
 
@@ -39,14 +37,6 @@ class Order:
     max_rows: int
     on_step: OnStep | None
     cancel: Cancel
-
-
-@dataclass(frozen=True, eq=False)
-class Conditioning:
-    """A prompt as the UNet reads it."""
-
-    cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no guidance
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +125,18 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
 
 def _start(model: LoadedModel, order: Order) -> list[Live]:
     """Load adapters, read prompts and draw noise; each request has a generator of its own."""
-    reader = _Reader(model)
+    reader = PromptReader(model)
     all_held = [_hold(model, order.source, one) for one in order.resolved]
     model.store.trim(frozenset(digest for held in all_held for digest in held.digests.values()))
     live: list[Live] = []
     for one, held in zip(order.resolved, all_held, strict=True):
-        texts = {text: reader.embedding(text) for text in one.method.texts(one.job)}
-        plan, notices = one.plan(texts), dict[str, None]()
-        prompts = {key: reader.read(prompt, held.gate(prompt), one, notices) for key, prompt in plan.prompts.items()}
+        undesired = Undesired(one.request.undesired, one.request.undesired_strength)
+        plan = one.plan({text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)})
+        notices = dict[str, None]()
+        prompts = {
+            key: reader.read(Asked(prompt, held.gate(prompt), one.guided, one.triggers, undesired), notices)
+            for key, prompt in plan.prompts.items()
+        }
         generator = torch.Generator("cpu").manual_seed(one.request.seed)
         noise = model.initial_noise(one.job.height, one.job.width, generator)
         solver = model.new_solver(one.request.scheduler or "", one.job.count, generator)
@@ -156,40 +150,6 @@ def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
         for use in one.request.adapters
     }
     return Held(model.store, digests)
-
-
-class _Reader:
-    """Reads prompts, each distinct text under each distinct gate once per order."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self._encoded: dict[tuple[str, Gate], Encoded] = {}
-
-    def embedding(self, text: str) -> TextEmbedding:
-        """Return a text as it is read without LoRAs."""
-        return self._encode(text, ()).text
-
-    def read(self, prompt: Prompt, gate: Gate, one: Resolved, notices: dict[str, None]) -> Conditioning:
-        """Return a prompt as it is read with the LoRAs of a gate, freed of what is undesired as they read it."""
-        embeds, request = self._told(prompt.text, gate, "prompt", notices).embeds, one.request
-        if request.undesired:
-            undesired = self._told(request.undesired, gate, "undesired text", notices)
-            embeds = project_off(embeds, undesired.text.own, request.undesired_strength)
-        negative = self._told(prompt.negative, gate, "negative prompt", notices).embeds if one.guided else None
-        return Conditioning(embeds, negative)
-
-    def _encode(self, text: str, gate: Gate) -> Encoded:
-        if (text, gate) not in self._encoded:
-            self._encoded[text, gate] = self._model.encode(text, gate)
-        return self._encoded[text, gate]
-
-    def _told(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Encoded:
-        """Read a text, and tell if its end does not fit."""
-        found = self._encode(text, gate)
-        if found.cut:
-            unseen = shorten(found.cut, _SHOWN, placeholder=" …")
-            notices[f"the {what} is longer than the model reads; it did not see this end of it: {unseen}"] = None
-        return found
 
 
 def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lora_zoo.errors import ZooError
+from pipelines.cli_zoo import Zoo, commands
 
 app = typer.Typer(
     help="Medley: several LoRAs in one picture.",
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(commands, name="zoo")
 
 Text = str | None
 From = Annotated[
@@ -37,6 +39,8 @@ Prompt = Annotated[Text, typer.Option(metavar="TEXT", help="What the picture sho
 Negative = Annotated[Text, typer.Option(metavar="TEXT", help="What it should not show.")]
 Undesired = Annotated[Text, typer.Option(metavar="TEXT", help="What the prompt's embedding is freed of.")]
 UndesiredStrength = Annotated[float | None, typer.Option(metavar="A", help="How much of that, 0 to 1; 1 if not given.")]
+Syntax = Annotated[Text, typer.Option(metavar="a1111|plain", help="Whether signs in prompts mean anything.")]
+Wildcards = Annotated[Path | None, typer.Option(metavar="FOLDER", help="NAME.txt files, for __NAME__ in prompts.")]
 Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are combined; see `list methods`.")]
 Policy = Annotated[
     Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
@@ -56,6 +60,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 What = Annotated[str, typer.Argument(metavar="methods|merges|loras|models|schedulers", help="What to list.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture made here or elsewhere.")]
 
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the conflicts as a heat map.")]
 Merged = Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT[:TE_WEIGHT]]...", help="LoRAs by name or file.")]
 MergedOut = Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT.safetensors", help="The file to write.")]
 Into = Annotated[
@@ -85,6 +90,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     negative: Negative = None,
     undesired: Undesired = None,
     undesired_strength: UndesiredStrength = None,
+    syntax: Syntax = None,
+    wildcards: Wildcards = None,
     lora: Lora = None,
     words: Words = None,
     method: Method = None,
@@ -98,6 +105,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     scheduler: Scheduler = None,
     seed: Seed = None,
     count: Count = 1,
+    zoo: Zoo = None,
     out: Out = Path("outputs"),
     file_format: FileFormat = "png",
     dry_run: DryRun = False,
@@ -126,6 +134,9 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         scheduler=scheduler,
         seed=seed,
         count=count,
+        zoos=tuple(zoo or ()),
+        syntax=syntax,
+        wildcards=wildcards,
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)
@@ -134,11 +145,11 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
 
 
 @app.command("list")
-def list_(what: What, as_json: Json = False) -> None:
+def list_(what: What, zoo: Zoo = None, as_json: Json = False) -> None:
     """List methods, merges, LoRAs, models or schedulers."""
     from pipelines import cli_commands
 
-    cli_commands.listing(what, as_json)
+    cli_commands.listing(what, zoo or (), as_json)
 
 
 @app.command()
@@ -159,6 +170,7 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     settings: Settings = None,
     prompts: MergePrompts = None,
     model: Model = None,
+    zoo: Zoo = None,
     as_json: Json = False,
 ) -> None:
     """Make one LoRA file of several, or a model with them in it, for use here and in other tools."""
@@ -173,8 +185,18 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
         settings=tuple(settings or ()),
         prompts=tuple(prompts or ()),
         model=model,
+        zoos=tuple(zoo or ()),
     )
     cli_merge.merge(flags, as_json)
+
+
+@app.command()
+def check(lora: Lora = None, model: Model = None, plot: Plot = None, zoo: Zoo = None, as_json: Json = False) -> None:
+    """Tell before rendering whether LoRAs fit a model, how strong they are, and where they will fight."""
+    from pipelines import cli_check
+
+    flags = cli_check.CheckFlags(tuple(lora or ()), model, plot, tuple(zoo or ()))
+    raise typer.Exit(cli_check.run(flags, as_json))
 
 
 @app.command()

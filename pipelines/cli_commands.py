@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ from composer import registry
 from composer.errors import BadRequest, UnknownChoice
 from composer.request import RenderRequest
 from lora_zoo import catalog, formats
-from pipelines import cli_output, schedulers
+from pipelines import cli_output, cli_zoo_commands, schedulers
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
 from pipelines.engine import Engine
+from pipelines.sources import ZooSource
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -36,8 +38,7 @@ _COLUMNS = {
 
 def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
     """Say what a rendering would take, without loading a model; what a rendering refuses is refused."""
-    engine = Engine()
-    requests, _ = _checked(engine, flags, file_format)
+    engine, requests, _ = _checked(flags, file_format)
     goes = [engine.dry_run_many(some) for some in _goes(requests)]
     cost: dict[str, JsonValue] = {
         "pictures": len(requests),
@@ -54,8 +55,7 @@ def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
 
 def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> None:
     """Render pictures and write them to a folder."""
-    engine = Engine()
-    requests, suffix = _checked(engine, flags, file_format)
+    engine, requests, suffix = _checked(flags, file_format)
     check_folder(out)
     written: list[Row] = []
     for some in _goes(requests):
@@ -66,9 +66,15 @@ def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> No
         cli_output.document({"images": list(map(dict, written))})
 
 
-def listing(what: str, as_json: bool) -> None:
+def listing(what: str, zoos: Sequence[Path], as_json: bool) -> None:
     """List what there is of one kind."""
-    listings = {"methods": _methods, "merges": _merges, "loras": _loras, "models": _models, "schedulers": _schedulers}
+    listings = {
+        "methods": _methods,
+        "merges": _merges,
+        "loras": partial(_loras, zoos),
+        "models": _models,
+        "schedulers": _schedulers,
+    }
     if what not in listings:
         raise UnknownChoice("list", what, listings)
     rows = listings[what]()
@@ -90,15 +96,16 @@ def inspect(file: Path, as_json: bool) -> None:
         cli_output.pairs(_short(found))
 
 
-def _checked(engine: Engine, flags: RenderFlags, file_format: str) -> tuple[list[RenderRequest], str]:
-    """Return the requests, each with room for its record in the files asked for, and these files' suffix."""
+def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderRequest], str]:
+    """Return an engine, requests with room for their records in the files asked for, and these files' suffix."""
     from pipelines import images
 
-    chosen = images.format_named(file_format)
-    requests = requests_from(flags)
+    library = cli_zoo_commands.library(flags.zoos)
+    engine, chosen = Engine(ZooSource(library)), images.format_named(file_format)
+    requests = requests_from(flags, library)
     for request in requests:
         images.check_room(engine.resolve(request).request, chosen)
-    return requests, chosen.name
+    return engine, requests, chosen.name
 
 
 def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
@@ -166,9 +173,12 @@ def _short(row: Row) -> Row:
     return short
 
 
-def _loras() -> list[Row]:
-    zoo = catalog.Catalog.load()
-    return [{**to_jsonable_python(entry), "path": str(zoo.path(entry))} for entry in zoo.entries]
+def _loras(zoos: Sequence[Path]) -> list[Row]:
+    library = cli_zoo_commands.library(zoos)
+    return [
+        {**to_jsonable_python(entry), "path": cli_output.storable(str(library.path(entry)))}
+        for entry in library.entries()
+    ]
 
 
 def _models() -> list[Row]:

@@ -13,6 +13,8 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest
+from lora_zoo.library import Library
+from pipelines.wildcards import expand
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -39,31 +41,40 @@ class RenderFlags:
     scheduler: str | None
     seed: int | None
     count: int
+    zoos: tuple[Path, ...] = ()
+    syntax: str | None = None
+    wildcards: Path | None = None
 
 
-def requests_from(flags: RenderFlags) -> list[RenderRequest]:
+def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
     """Return one request per picture: seeds count up from the first one."""
-    recorded = _recorded(flags, flags.source) if flags.source else None
+    recorded = _recorded(flags, flags.source, library) if flags.source else None
     if recorded is None and flags.prompt is None:
         raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE to repeat a picture")
     first = parse_request(_merged(recorded, flags))
-    return [
-        parse_request({**first.model_dump(), "seed": first.seed + offset}) if offset else first
-        for offset in range(flags.count)
-    ]
+    return [_chosen(first, first.seed + offset, flags) for offset in range(flags.count)]
 
 
-def _recorded(flags: RenderFlags, path: Path) -> RenderRequest:
+def _chosen(first: RenderRequest, seed: int, flags: RenderFlags) -> RenderRequest:
+    """Return the request of one picture, its choices made in what was typed; a record's are made already."""
+    asked: dict[str, object] = {**first.model_dump(), "seed": seed}
+    texts = {"prompt": flags.prompt, "negative_prompt": flags.negative, "undesired": flags.undesired}
+    for name, typed in texts.items():
+        if typed is not None and first.prompt_syntax == "a1111":
+            asked[name] = expand(typed, seed, flags.wildcards)
+    return parse_request(asked)
+
+
+def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
     """Return what a picture asks for; of another tool's, tell what it says that cannot be taken over."""
     from composer.record import RenderRecord
-    from lora_zoo.catalog import Catalog
     from pipelines import cli_output, images
     from pipelines.metadata.matching import match_to
 
     found = images.read(existing(path))
     if isinstance(found, RenderRecord):
         return found.request()
-    matched = match_to(found, Catalog.load(), own_model=flags.model is not None, own_loras=bool(flags.loras))
+    matched = match_to(found, library, own_model=flags.model is not None, own_loras=bool(flags.loras))
     for remark in matched.remarks:
         cli_output.notice(f"not taken from the picture: {remark}")
     return matched.request
@@ -77,6 +88,7 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         "negative_prompt": flags.negative,
         "undesired": flags.undesired,
         "undesired_strength": flags.undesired_strength,
+        "prompt_syntax": flags.syntax,
         "method": flags.method,
         "text_encoder_adapters": flags.text_policy,
         "model": flags.model,

@@ -10,10 +10,11 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import parse_request
-from pipelines import cli_output
+from pipelines import cli_output, cli_zoo_commands
 from pipelines.cli_flags import parse_lora, parse_settings
 from pipelines.engine import Engine
 from pipelines.merges import MergeOrder
+from pipelines.sources import ZooSource
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class MergeFlags:
     settings: tuple[str, ...]
     prompts: tuple[str, ...]
     model: str | None
+    zoos: tuple[Path, ...] = ()
 
 
 def merge(flags: MergeFlags, as_json: bool) -> None:
     """Make one LoRA file of several, or a model with them in it."""
     if (flags.out is None) == (flags.into is None):
         raise BadRequest("say where to: -o OUT.safetensors for a LoRA file, or --into-checkpoint FOLDER for a model")
-    order, engine = _order(flags), Engine()
+    order, engine = _order(flags), Engine(ZooSource(cli_zoo_commands.library(flags.zoos)))
     with cli_output.working() as watch:
         if flags.out is not None:
             from pipelines import export

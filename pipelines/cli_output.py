@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from lora_zoo.index.scan import OnFile
     from pipelines.progress import OnStep, Watch
 
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or a pipe, where a terminal's width means nothing
@@ -81,6 +83,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
+def storable(text: str) -> str:
+    """Return a path's text with what is not UTF-8 in its name escaped: JSON and most terminals cannot hold that."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
 def progress(pictures: int) -> Iterator[OnStep]:
     """Show a bar on stderr, if somebody is looking; what is yielded feeds it the engine's step reports."""
@@ -94,6 +101,13 @@ def working() -> Iterator[Watch]:
     """Show a bar on stderr, if somebody is looking; what is yielded feeds it what is being done."""
     with _bar() as update:
         yield update
+
+
+@contextmanager
+def files_progress(what: str) -> Iterator[OnFile]:
+    """Show a bar of files on stderr, if somebody is looking; what is yielded takes how many are done of how many."""
+    with _bar() as update:
+        yield partial(update, what)
 
 
 @contextmanager

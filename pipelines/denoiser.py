@@ -1,7 +1,7 @@
 """Passes -> rows -> UNet calls -> predictions. The only code that opens the UNet's gate.
 
 A pass is two rows with guidance; one without it, or if another pass has the unconditional row. Rows of any requests
-share a call if their latents have the same shape; their timesteps, prompts and adapters may all differ.
+share a call if their latents and prompts have the same shapes; their timesteps, prompts and adapters may all differ.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Denoiser:
 
     def predict(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Return the predictions of passes, in their order."""
-        by_shape: dict[torch.Size, list[int]] = {}
+        by_shape: dict[tuple[torch.Size, torch.Size], list[int]] = {}
         for place, ask in enumerate(asks):
-            by_shape.setdefault(ask.latents.shape, []).append(place)
+            by_shape.setdefault((ask.latents.shape, ask.cond.shape), []).append(place)
         answers: dict[int, Prediction] = {}
         for places in by_shape.values():
             for call in deal(places, lambda place: asks[place].rows, self._max_rows):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -38,6 +38,9 @@ _STORE_BYTES = 2 << 30
 
 class _Tokenizer(Protocol):
     model_max_length: int
+    bos_token_id: int
+    eos_token_id: int
+    pad_token_id: int
 
     def __call__(self, text: str, **options: object) -> Mapping[str, list[int]]: ...
     def decode(self, token_ids: list[int], **options: object) -> str: ...
@@ -124,14 +127,28 @@ class LoadedModel:
         tokenizer, limit = self._parts.tokenizer, self._parts.tokenizer.model_max_length
         tokens = tokenizer(text, padding="max_length", max_length=limit, truncation=True)
         everything = tokenizer(text, verbose=False)["input_ids"]
-        ids = torch.tensor([tokens["input_ids"]], device=self.device)
-        mask = None
-        if getattr(self._parts.text_encoder.config, "use_attention_mask", False):
-            mask = torch.tensor([tokens["attention_mask"]], device=self.device)
-        with self._text_bank.gate([gate]):
-            embeds = self._parts.text_encoder(ids, attention_mask=mask)[0]
         cut = tokenizer.decode(everything[limit - 1 : -1]) if len(everything) > limit else ""
-        return Encoded(embeds.to(self.dtype), min(len(everything), limit) - 2, cut)
+        embeds = self._embeds(tokens["input_ids"], tokens["attention_mask"], gate)
+        return Encoded(embeds, min(len(everything), limit) - 2, cut)
+
+    @property
+    def chunk_length(self) -> int:
+        """The number of tokens that the text encoder reads at once, less the marks that begin and end them."""
+        return self._parts.tokenizer.model_max_length - 2
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the tokens of a text, without marks."""
+        return self._parts.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def words(self, tokens: Sequence[int]) -> str:
+        """Return the text that tokens stand for."""
+        return self._parts.tokenizer.decode(list(tokens)).strip()
+
+    def encode_tokens(self, tokens: Sequence[int], gate: Gate) -> Encoded:
+        """Encode at most `chunk_length` tokens, as `encode` does a text that has these."""
+        tokenizer, spare = self._parts.tokenizer, self.chunk_length - len(tokens)
+        ids = [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * spare]
+        return Encoded(self._embeds(ids, [1] * (len(tokens) + 2) + [0] * spare, gate), len(tokens), "")
 
     def initial_noise(self, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Return unit noise [1, channels, h, w], the same that diffusers draws from this generator."""
@@ -178,6 +195,13 @@ class LoadedModel:
         """Show a layer to a LoRA file that states its changes relative to the weight it finds."""
         layer = cast(nn.Linear | nn.Conv2d, self._modules()[component].get_submodule(path))
         return BaseLayer(layer.weight, layer.bias)
+
+    def _embeds(self, ids: Sequence[int], attended: Sequence[int], gate: Gate) -> Tensor:
+        masked = getattr(self._parts.text_encoder.config, "use_attention_mask", False)
+        mask = torch.tensor([attended], device=self.device) if masked else None
+        with self._text_bank.gate([gate]):
+            embeds = self._parts.text_encoder(torch.tensor([ids], device=self.device), attention_mask=mask)[0]
+        return embeds.to(self.dtype)
 
     def _modules(self) -> dict[str, nn.Module]:
         parts = self._parts

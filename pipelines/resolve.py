@@ -6,14 +6,16 @@ Nothing heavy is imported, so that a dry run answers at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from composer import registry, words
 from composer.errors import BadRequest
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
+from composer.prompting import tags
+from composer.prompting.staged import joins, spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, RenderRequest
+from composer.request import AdapterUse, RenderRequest, parse_request
 from pipelines import schedulers, specs
 from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
@@ -31,17 +33,31 @@ class Resolved:
     spec: ModelSpec
     method: MethodModel
     job: Job
+    triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
 
     @property
     def guided(self) -> bool:
         return self.request.guidance_scale is not None and self.request.guidance_scale > 1.0
 
+    @property
+    def scripted(self) -> bool:
+        """Whether signs in prompts mean something."""
+        return self.request.prompt_syntax == "a1111"
+
     def rows(self, one: Pass) -> int:
         return 2 if self.guided and one.uncond != "off" else 1
 
     def plan(self, texts: Mapping[str, TextEmbedding] | None = None) -> Plan:
-        """Start the method, with the texts that it wants to see if there is a model to read them."""
-        return self.method.start(replace(self.job, texts=texts or {}))
+        """Start the method, with the texts that it wants to see if there is a model to read them.
+
+        Its prompts change over the steps, and join, if their grammar is read.
+        """
+        plan = self.method.start(replace(self.job, texts=texts or {}))
+        return staged(plan, self.job.count) if self.scripted else plan
+
+    def spoken(self, text: str) -> str:
+        """Return a text without the signs that mean something."""
+        return spoken(text, self.job.count) if self.scripted else text
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,7 @@ class Cost:
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     """Replace every default; raise the first mistake found as a typed error."""
+    request = with_tags(request)
     spec = specs.find(request.model)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
@@ -75,10 +92,11 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     )
     _check_size(filled, spec)
     _check_steps(filled)
+    _check_joins(filled)
     if method.needs_words:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
-    return Resolved(filled, spec, method, _job(filled, spec))
+    return Resolved(filled, spec, method, _job(filled, spec), {info.name: info.triggers for info in infos})
 
 
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
@@ -116,6 +134,32 @@ def _filled(use: AdapterUse, info: AdapterInfo, prompt: str) -> AdapterUse:
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     own = words.found(prompt, info.triggers) if use.words is None else use.words
     return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, words=own, sha256=info.sha256)
+
+
+def with_tags(request: RenderRequest) -> RenderRequest:
+    """Return a request whose `<lora:...>` tags are LoRAs of it, behind those it names already."""
+    if request.prompt_syntax == "plain":
+        return request
+    for name, text in (("negative prompt", request.negative_prompt), ("undesired text", request.undesired)):
+        if tags.extract(text).loras:
+            raise BadRequest(f"a LoRA tag in the {name}: a LoRA acts on all that is read; put it into the prompt")
+    tagged = tags.extract(request.prompt)
+    if not tagged.loras:
+        return request
+    for tag in tagged.loras:
+        if tag.blocks or tag.steps:
+            raise BadRequest(f"LoRA '{tag.name}': weights by block (lbw) and ranges of steps are not applied yet")
+    used = [
+        {"name": tag.name, "weight": tag.weight, "text_encoder_weight": tag.text_encoder_weight} for tag in tagged.loras
+    ]
+    asked = request.model_dump()
+    return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
+
+
+def _check_joins(request: RenderRequest) -> None:
+    guided = (request.guidance_scale or 1.0) > 1.0
+    if request.prompt_syntax == "a1111" and not guided and joins(request.prompt):
+        raise BadRequest("prompts joined by AND, or weighted with it, need guidance; give a guidance scale above 1")
 
 
 def _check_size(request: RenderRequest, spec: ModelSpec) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lora_zoo.catalog import Catalog
+from lora_zoo.library import Library
 
 if TYPE_CHECKING:
     from lora_zoo.adapter import Adapter, Layout
@@ -22,7 +22,7 @@ class AdapterInfo:
     sha256: str
     family: str | None  # None: the file does not say
     weight: float  # preferred
-    triggers: tuple[str, ...] = ()  # words that it was trained on
+    triggers: tuple[str, ...] = ()  # words that call for what it was trained on
     file: Path | None = None  # None: it is in none
 
 
@@ -34,15 +34,15 @@ class AdapterSource(Protocol):
 
 
 class ZooSource:
-    """The catalogue, and any file by its path."""
+    """The catalogue, scanned folders, and any file by its path."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._catalog = Catalog.load() if path is None else Catalog.load(path)
+    def __init__(self, library: Library | None = None) -> None:
+        self._library = library or Library()
 
     def describe(self, name: str) -> AdapterInfo:
-        entry = self._catalog.resolve(name)
+        entry = self._library.find(name)
         family = None if entry.family in _UNKNOWN else entry.family
-        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, self._catalog.path(entry))
+        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, self._library.path(entry))
 
     def load(self, name: str, layout: Layout) -> Adapter:
-        return self._catalog.read(self._catalog.resolve(name), layout)
+        return self._library.read(self._library.find(name), layout)

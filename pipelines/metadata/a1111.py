@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
 from pipelines.metadata import samplers
-from pipelines.metadata.found import Draft, Found, as_number, clean_hash, shown
+from pipelines.metadata.found import Draft, Found, as_number, shown
 from pipelines.metadata.infotext import Tag, is_json, split, tags
 from pipelines.metadata.limits import check_length, parse_object
 

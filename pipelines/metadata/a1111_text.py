@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+from composer.prompting import emphasis
 from composer.request import AdapterUse, RenderRequest
 from pipelines.metadata import samplers
 from pipelines.metadata.found import sound, stem
@@ -27,8 +28,9 @@ def write(request: RenderRequest, hashes: FileHashes) -> str:
     names = safe_names([use.name for use in request.adapters])
     uses = list(zip(names, request.adapters, strict=True))
     marks = " ".join(f"<lora:{name}:{decimal(_weight(use))}>" for name, use in uses)
-    lines = [" ".join(filter(None, (_tame(request.prompt), marks)))]
-    if negative := _tame(request.negative_prompt):
+    prompt, negative = (_said(text, request) for text in (request.prompt, request.negative_prompt))
+    lines = [" ".join(filter(None, (prompt, marks)))]
+    if negative:
         lines.append(f"Negative prompt: {negative}")
     lines.append(", ".join(f"{key}: {quote(value)}" for key, value in _settings(request, uses, hashes).items()))
     return "\n".join(line for line in lines if line)
@@ -86,6 +88,11 @@ def _composition(request: RenderRequest) -> str:
 
 def _weight(use: AdapterUse) -> float:
     return 1.0 if use.weight is None else use.weight
+
+
+def _said(text: str, request: RenderRequest) -> str:
+    """Return a prompt as A1111 would have to be told it: there, brackets always mean something."""
+    return _tame(text if request.prompt_syntax == "a1111" else emphasis.escape(text))
 
 
 def _tame(text: str) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
 from pipelines.metadata import samplers
-from pipelines.metadata.found import Draft, Found, as_list, as_text, clean_hash, shown
+from pipelines.metadata.found import Draft, Found, as_list, as_text, shown
 from pipelines.metadata.infotext import is_json
 from pipelines.metadata.limits import parse_object
 

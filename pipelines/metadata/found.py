@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
 from pipelines.metadata import samplers
 
@@ -189,14 +190,6 @@ def as_list(value: object, what: str) -> list[object]:
     if not isinstance(value, list):
         raise BadMetadata(f"the picture's {what} is not a list but {shown(value)}")
     return value
-
-
-def clean_hash(value: object) -> str | None:
-    """Return a hash in lower case without the prefix that some tools put; the hash of nothing counts as none."""
-    if not isinstance(value, str):
-        return None
-    text = value.strip().lower().removeprefix("0x")
-    return None if not text or text.startswith("e3b0c44298fc") else sound(text[:200])
 
 
 def sound(text: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lora_zoo.hashes import clean_hash
 from pipelines.metadata import samplers
-from pipelines.metadata.found import Draft, Found, as_list, as_object, as_text, clean_hash, shown
+from pipelines.metadata.found import Draft, Found, as_list, as_object, as_text, shown
 from pipelines.metadata.limits import parse_object
 
 #: What says nothing that the picture depends on, or nothing beyond what is taken.

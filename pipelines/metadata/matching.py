@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from composer.request import RenderRequest, parse_request
 from lora_zoo import catalog
-from lora_zoo.catalog import Catalog, Entry
-from lora_zoo.errors import UnknownName, ZooError
+from lora_zoo.catalog import Entry
+from lora_zoo.errors import UnknownName
+from lora_zoo.hashes import is_hex
+from lora_zoo.library import AmbiguousName, Library
 from pipelines.errors import BadMetadata
-from pipelines.metadata import hashes
 from pipelines.metadata.a1111_text import safe_name
 from pipelines.metadata.found import Found, FoundLora, shown
 
-_SHORTEST_HASH = 8  # digits; AutoV2 has 10, AutoV3 has 12, some tools cut to 8
-_AUTOV3 = 12
+#: Tools whose brackets mean something else than A1111's; their prompts are taken as plain text.
+_OTHER_SYNTAX = ("invokeai",)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Match:
     remarks: tuple[str, ...]
 
 
-def match_to(found: Found, zoo: Catalog, own_model: bool, own_loras: bool) -> Match:
+def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Match:
     """Return the request. `own_model` and `own_loras`: the user names these; what the picture says is left aside."""
     remarks = list(found.unresolved)
     adapters: list[dict[str, object]] = []
@@ -41,6 +41,7 @@ def match_to(found: Found, zoo: Catalog, own_model: bool, own_loras: bool) -> Ma
     stated: dict[str, object] = {
         "prompt": found.prompt,
         "negative_prompt": found.negative_prompt,
+        "prompt_syntax": "plain" if found.tool in _OTHER_SYNTAX else "a1111",
         "adapters": adapters,
         "width": found.width,
         "height": found.height,
@@ -48,6 +49,8 @@ def match_to(found: Found, zoo: Catalog, own_model: bool, own_loras: bool) -> Ma
         "guidance_scale": found.guidance_scale,
         "scheduler": found.scheduler,
     }
+    if found.tool in _OTHER_SYNTAX and any(sign in found.prompt + found.negative_prompt for sign in "()+"):
+        remarks.append(f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text")
     if not own_model:
         stated["model"] = _model(found)
     if found.seed is not None:
@@ -58,55 +61,33 @@ def match_to(found: Found, zoo: Catalog, own_model: bool, own_loras: bool) -> Ma
     return Match(parse_request(stated), tuple(remarks))
 
 
-def _adapter(lora: FoundLora, zoo: Catalog, remarks: list[str]) -> dict[str, object]:
-    entry = _by_hash(lora, zoo.entries, zoo)
+def _adapter(lora: FoundLora, zoo: Library, remarks: list[str]) -> dict[str, object]:
+    entry = zoo.by_hash(lora.hash or "")
     if entry is None:
-        entry = _by_name(lora.name, zoo.entries)
+        entry = _by_name(lora.name, zoo)
         if lora.hash is not None:
-            why = "is not that of the file" if _is_hex(lora.hash) else "is of a kind that is not computed here"
+            why = "is not that of the file" if is_hex(lora.hash) else "is of a kind that is not computed here"
             remarks.append(f"LoRA {shown(lora.name)} was matched by its name; its hash {shown(lora.hash)} {why}")
     if lora.weight is None:
         remarks.append(f"weight of LoRA {shown(lora.name)}: not found in the picture; {entry.weight:g} is used")
     return {
-        "name": entry.name,
+        "name": zoo.handle(entry),
         "weight": lora.weight,
         "text_encoder_weight": lora.text_encoder_weight,
         "sha256": entry.sha256,
     }
 
 
-def _by_hash(lora: FoundLora, entries: Sequence[Entry], zoo: Catalog) -> Entry | None:
-    """Return the entry with this hash: any beginning of its sha256, or its AutoV3, for which files have to be read."""
-    digest = lora.hash or ""
-    if len(digest) < _SHORTEST_HASH or not _is_hex(digest):
-        return None
-    for entry in entries:
-        if entry.sha256.startswith(digest):
-            return entry
-    if len(digest) < _AUTOV3:
-        return None
-    likely_first = sorted(entries, key=lambda entry: safe_name(entry.name) != safe_name(lora.name))
-    return next((entry for entry in likely_first if _autov3(entry, zoo) == digest[:_AUTOV3]), None)
-
-
-def _is_hex(digest: str) -> bool:
-    return not set(digest) - set("0123456789abcdef")
-
-
-def _autov3(entry: Entry, zoo: Catalog) -> str | None:
-    try:
-        return hashes.autov3(zoo.path(entry))
-    except (ZooError, OSError):
-        return None  # a file that is gone or damaged matches no hash; it is refused by name when it is asked for
-
-
-def _by_name(name: str, entries: Sequence[Entry]) -> Entry:
-    """Return the one entry of this name: as written, or in other cases, or with the characters others leave out."""
+def _by_name(name: str, zoo: Library) -> Entry:
+    """Return the one LoRA of this name: as written, or in other cases, or with the characters others leave out."""
+    entries = zoo.entries()
     readings = (str, str.casefold, safe_name, lambda text: safe_name(text).casefold())
     for reading in readings:
-        alike = [entry for entry in entries if reading(entry.name) == reading(name)]
+        alike = {entry.sha256: entry for entry in entries if reading(entry.name) == reading(name)}
         if len(alike) == 1:
-            return alike[0]
+            return next(iter(alike.values()))
+        if len(alike) > 1 and reading is str:
+            raise AmbiguousName(name, [str(zoo.path(entry)) for entry in alike.values()])
     raise UnknownName("LoRA", name, [entry.name for entry in entries])
 
 

@@ -161,7 +161,7 @@ def test_pictures_have_the_size_asked_for(engine: Engine, small_folder: Path) ->
 
 def test_unread_ends_of_prompts_are_told_once(engine: Engine, small_folder: Path) -> None:
     long = "a cat on a mat " * 30
-    rendering = engine.render(ask(str(small_folder), prompt=long, negative_prompt=long))
+    rendering = engine.render(ask(str(small_folder), prompt=long, negative_prompt=long, prompt_syntax="plain"))
     assert len(rendering.record.notices) == 2
     assert all("did not see this end of it: " in notice and len(notice) < 300 for notice in rendering.record.notices)
 

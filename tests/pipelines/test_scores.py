@@ -178,5 +178,7 @@ def test_undesired_words_are_taken_out_by_strength(engine: Engine, small_folder:
 
 
 def test_an_undesired_text_that_does_not_fit_is_told(engine: Engine, small_folder: Path) -> None:
-    notices = engine.render(ask(str(small_folder), undesired="a cat on a mat " * 30)).record.notices
-    assert len(notices) == 1 and "the undesired text is longer than the model reads" in notices[0]
+    for syntax, told in (("plain", "is longer than the model reads"), ("a1111", "is read in 3 chunks")):
+        request = ask(str(small_folder), undesired="a cat on a mat " * 30, prompt_syntax=syntax)
+        (notice,) = engine.render(request).record.notices
+        assert f"the undesired text {told}" in notice

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lora_zoo.catalog import Catalog, entry_for
+from lora_zoo.library import Library
 from pipelines.errors import BadMetadata
 from pipelines.metadata import hashes, readers
 from pipelines.metadata.found import Found, FoundLora
@@ -30,8 +31,9 @@ def lora(folder: Path, name: str, metadata: dict[str, str] | None = None) -> Pat
 
 
 @pytest.fixture
-def zoo(tmp_path: Path) -> Catalog:
-    return Catalog(tmp_path, tuple(entry_for(lora(tmp_path, name)) for name in ("salt", "Foam_v2", "kelp", "KELP")))
+def zoo(tmp_path: Path) -> Library:
+    names = ("salt", "Foam_v2", "kelp", "KELP")
+    return Library(Catalog(tmp_path, tuple(entry_for(lora(tmp_path, name)) for name in names)))
 
 
 def found(*loras: FoundLora) -> Found:
@@ -41,14 +43,14 @@ def found(*loras: FoundLora) -> Found:
 
 
 @pytest.mark.parametrize("digits", [10, 64])
-def test_a_lora_is_known_by_its_sha256_whatever_its_name(digits: int, zoo: Catalog) -> None:
-    one = FoundLora("renamed", 0.5, 0.25, zoo.entries[0].sha256[:digits])
+def test_a_lora_is_known_by_its_sha256_whatever_its_name(digits: int, zoo: Library) -> None:
+    one = FoundLora("renamed", 0.5, 0.25, zoo.entries()[0].sha256[:digits])
     (use,) = match_to(found(one), zoo, False, False).request.adapters
-    assert (use.name, use.weight, use.text_encoder_weight, use.sha256) == ("salt", 0.5, 0.25, zoo.entries[0].sha256)
+    assert (use.name, use.weight, use.text_encoder_weight, use.sha256) == ("salt", 0.5, 0.25, zoo.entries()[0].sha256)
 
 
-def test_a_lora_is_known_by_autov3(zoo: Catalog) -> None:
-    digest = hashes.autov3(zoo.path(zoo.entries[1]))
+def test_a_lora_is_known_by_autov3(zoo: Library) -> None:
+    digest = hashes.autov3(zoo.path(zoo.entries()[1]))
     matched = match_to(found(FoundLora("salt", 1.0, None, digest)), zoo, False, False)
     assert matched.request.adapters[0].name == "Foam_v2"  # the hash is believed before the name
     assert not any("matched by its name" in remark for remark in matched.remarks)
@@ -71,7 +73,7 @@ def test_files_are_known_by_the_hashes_of_other_tools(tmp_path: Path) -> None:
     assert hashes.of_files(path, {}).model == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
 
 
-def test_a_name_is_enough_and_a_strange_hash_is_told(zoo: Catalog) -> None:
+def test_a_name_is_enough_and_a_strange_hash_is_told(zoo: Library) -> None:
     one = FoundLora("foam v2", None, None, "0" * 12)
     matched = match_to(found(one, FoundLora("SALT", 1.0, None, "blake3:0")), zoo, False, False)
     assert [use.name for use in matched.request.adapters] == ["Foam_v2", "salt"]
@@ -82,7 +84,7 @@ def test_a_name_is_enough_and_a_strange_hash_is_told(zoo: Catalog) -> None:
     assert "Clip skip" in told
 
 
-def test_what_cannot_be_matched_is_named_unless_the_user_names_another(zoo: Catalog) -> None:
+def test_what_cannot_be_matched_is_named_unless_the_user_names_another(zoo: Library) -> None:
     both = found(FoundLora("slat", 1.0, None, "0" * 12), FoundLora("nobody", 1.0))
     with pytest.raises(BadMetadata, match=r"'slat'; did you mean 'salt'.*000000000000.*'nobody'.*--lora"):
         match_to(both, zoo, False, False)
@@ -97,7 +99,7 @@ def test_what_cannot_be_matched_is_named_unless_the_user_names_another(zoo: Cata
     assert match_to(other, zoo, True, False).request.model == "tiny"
 
 
-def test_a_default_that_steps_in_is_told(zoo: Catalog) -> None:
+def test_a_default_that_steps_in_is_told(zoo: Library) -> None:
     bare = dataclasses.replace(found(), seed=None, scheduler=None)
     told = match_to(bare, zoo, False, False).remarks
     assert "seed: not found in the picture; the default is used" in told

@@ -1,0 +1,116 @@
+"""A1111's emphasis: which parts of a prompt count how much.
+
+(text) counts 1.1 times, (text:1.5) 1.5 times, [text] 1 / 1.1 times; they multiply where they are nested. A backslash
+before a bracket or another backslash makes it a plain character. BREAK begins a new chunk of what the text encoder
+reads at once. A bracket that is never closed weighs all that follows it, as in A1111; here that is told as well.
+Deviation: BREAK works inside of brackets too; A1111 reads it as a word there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+STRONGER = 1.1
+WEAKER = 1 / 1.1
+
+_TOKEN = re.compile(
+    r"""
+    \\(?P<escaped>[\\()\[\]]?)                                        # what follows is meant as it stands
+    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)                   # closes a round bracket with a weight
+    | (?P<bracket>[()\[\]])
+    | (?P<plain>:|[^\\()\[\]:]+)
+    """,
+    re.VERBOSE,
+)
+_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of text and how much it counts."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Emphasised:
+    """A prompt as spans, in groups that BREAK parts; and what its author may not have meant."""
+
+    groups: tuple[tuple[Span, ...], ...]
+    notices: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Return the text alone, as a pipeline without weights would read it."""
+        return " ".join("".join(span.text for span in group) for group in self.groups)
+
+
+@dataclass
+class _Reader:
+    """The spans so far, and where brackets were opened: (number of spans before it, place in the text)."""
+
+    spans: list[tuple[str | None, float]] = field(default_factory=list[tuple[str | None, float]])  # None: BREAK
+    round: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    square: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+    def take(self, token: re.Match[str]) -> None:
+        bracket, weight = token["bracket"], token["weight"]
+        opened = {"(": self.round, "[": self.square}.get(bracket)
+        if opened is not None:
+            opened.append((len(self.spans), token.start()))
+        elif weight is not None and self.round:
+            self.weigh(self.round.pop()[0], float(weight))
+        elif bracket == ")" and self.round:
+            self.weigh(self.round.pop()[0], STRONGER)
+        elif bracket == "]" and self.square:
+            self.weigh(self.square.pop()[0], WEAKER)
+        elif token["escaped"] is not None:
+            self.spans.append((token["escaped"], 1.0))
+        else:
+            self.say(token[0])
+
+    def say(self, text: str) -> None:
+        first, *others = _BREAK.split(text)
+        self.spans.append((first, 1.0))
+        for other in others:
+            self.spans += [(None, 1.0), (other, 1.0)]
+
+    def weigh(self, start: int, factor: float) -> None:
+        """Multiply all spans since a bracket."""
+        self.spans[start:] = [(text, weight * factor) for text, weight in self.spans[start:]]
+
+
+def parse(prompt: str) -> Emphasised:
+    """Read a prompt; every text is one."""
+    reader = _Reader()
+    for token in _TOKEN.finditer(prompt):
+        reader.take(token)
+    notices = [
+        f"the '{bracket}' at character {place + 1} of the prompt is never closed; it weighs all that follows"
+        for bracket, opened in (("(", reader.round), ("[", reader.square))
+        for _, place in opened
+    ]
+    for opened, factor in ((reader.round, STRONGER), (reader.square, WEAKER)):
+        for start, _ in opened:
+            reader.weigh(start, factor)
+    return Emphasised(_groups(reader.spans), tuple(notices))
+
+
+def escape(text: str) -> str:
+    """Return a text that `parse` reads as this text, at weight 1."""
+    return re.sub(r"([\\()\[\]])", r"\\\1", text)
+
+
+def _groups(spans: list[tuple[str | None, float]]) -> tuple[tuple[Span, ...], ...]:
+    """Part spans at BREAK, leave out empty ones and join neighbours of one weight."""
+    groups: list[list[Span]] = [[]]
+    for text, weight in spans:
+        if text is None:
+            groups.append([])
+        elif text and groups[-1] and groups[-1][-1].weight == weight:
+            groups[-1][-1] = Span(groups[-1][-1].text + text, weight)
+        elif text:
+            groups[-1].append(Span(text, weight))
+    return tuple(map(tuple, groups))

@@ -1,0 +1,129 @@
+"""The LoRAs that can be asked for: those that come with the project, those of scanned folders, and any file by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_zoo import hashes
+from lora_zoo.catalog import Catalog, Entry
+from lora_zoo.errors import BadFile, UnknownName, ZooError
+from lora_zoo.index import scan
+from lora_zoo.index.rows import Row
+from lora_zoo.index.scan import OnFile, Report
+from lora_zoo.index.store import Store, default_path
+
+if TYPE_CHECKING:
+    from lora_zoo.adapter import Adapter, Layout
+
+#: Digits by which a LoRA can be asked for: AutoV2 has 10, AutoV3 has 12, some tools cut to 8.
+SHORTEST_HASH = 8
+_SHOWN = 10
+
+
+class AmbiguousName(ZooError):
+    """A name or hash that several different LoRAs go by."""
+
+    def __init__(self, name: str, candidates: Sequence[str]) -> None:
+        listed = "; ".join(candidates[:_SHOWN])
+        more = f"; and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
+        super().__init__(f"{len(candidates)} different LoRAs are called {name!r}; ask by path or hash: {listed}{more}")
+
+
+class Library:
+    """The embedded catalogue and scanned folders as one. A name means one content, or is an error."""
+
+    def __init__(self, catalog: Catalog | None = None, store: Store | None = None, roots: Sequence[Path] = ()) -> None:
+        self.catalog = catalog or Catalog.load()
+        self._store = store
+        self._roots = tuple(root.expanduser().absolute() for root in roots)
+
+    @classmethod
+    def scanned(cls, zoos: Sequence[Path], on_file: OnFile | None = None) -> tuple[Library, tuple[Report, ...]]:
+        """Return the library with these folders, brought up to date, and what was found on the way."""
+        if not zoos:
+            return cls(), ()
+        store = Store(default_path())
+        reports = tuple(scan.scan(store, zoo, on_file) for zoo in zoos)
+        return cls(None, store, zoos), reports
+
+    def rows(self) -> list[Row]:
+        """Return the rows of the scanned folders, refused files included."""
+        return self._store.rows(self._roots) if self._store else []
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all LoRAs that can be used."""
+        return (*self.catalog.entries, *_entries(self.rows()))
+
+    def path(self, entry: Entry) -> Path:
+        return self.catalog.path(entry)
+
+    def find(self, asked: str) -> Entry:
+        """Return the LoRA of this name, or of this path below a scanned folder, of this hash or in this file."""
+        rows = self._named(asked)
+        named = [entry for entry in self.catalog.entries if entry.name == asked]
+        entry = self._only(asked, [*named, *_entries(rows)])
+        if entry is not None:
+            return entry
+        for row in rows:
+            raise BadFile(f"LoRA {asked!r} cannot be used: {row.path}: {row.error}")
+        entry = self.by_hash(asked.lower()) or self._by_path(asked)
+        if entry is None:
+            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()])
+        return entry
+
+    def by_hash(self, digest: str) -> Entry | None:
+        """Return the LoRA one of whose hashes begins with these digits; fewer than eight are no hash."""
+        if len(digest) < SHORTEST_HASH or not hashes.is_hex(digest):
+            return None
+        found = [entry for entry in self.catalog.entries if entry.sha256.startswith(digest)]
+        if self._store:
+            found += _entries(self._store.hashed(digest, self._roots))
+        if not found and len(digest) >= hashes.AUTOV3_DIGITS:
+            short = digest[: hashes.AUTOV3_DIGITS]
+            found = [entry for entry in self.catalog.entries if self._autov3(entry) == short]
+            found += _entries(self._store.hashed(short, self._roots)) if self._store else []
+        return self._only(digest, found)
+
+    def handle(self, entry: Entry) -> str:
+        """Return a name that `find` takes for this entry and no other: its own, or its path."""
+        try:
+            return entry.name if self.find(entry.name).sha256 == entry.sha256 else str(self.path(entry))
+        except ZooError:
+            return str(self.path(entry))
+
+    def read(self, entry: Entry, layout: Layout) -> Adapter:
+        """Read an entry's LoRA for a model."""
+        return self.catalog.read(entry, layout)
+
+    def _named(self, asked: str) -> list[Row]:
+        if self._store is None:
+            return []
+        last = asked.replace("\\", "/").rpartition("/")[2]
+        rows = self._store.named(last, self._roots)
+        return rows if last == asked else [row for row in rows if row.relative == asked.replace("\\", "/")]
+
+    def _by_path(self, asked: str) -> Entry | None:
+        try:
+            return self.catalog.resolve(asked)
+        except UnknownName:
+            return None
+
+    def _autov3(self, entry: Entry) -> str | None:
+        try:
+            return hashes.autov3(self.path(entry))
+        except (ZooError, OSError):
+            return None  # a file that is gone or damaged matches no hash; it is refused when it is asked for
+
+    def _only(self, asked: str, found: Sequence[Entry]) -> Entry | None:
+        """Return the one content among entries; copies of a file are one."""
+        by_content = {entry.sha256: entry for entry in reversed(found)}
+        if len(by_content) > 1:
+            candidates = [f"{self.path(entry)} ({entry.sha256[:10]})" for entry in reversed(by_content.values())]
+            raise AmbiguousName(asked, candidates)
+        return next(iter(by_content.values()), None)
+
+
+def _entries(rows: Iterable[Row]) -> list[Entry]:
+    return [entry for entry in (row.entry() for row in rows) if entry is not None]

@@ -1,0 +1,100 @@
+"""What is known before a picture is made: whether LoRAs fit a model, how strong they are, and where they will fight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from composer.request import AdapterUse
+from lora_zoo import fit
+from lora_zoo.errors import ZooError
+from lora_zoo.fit import Fit
+from pipelines.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from composer.conflict import Conflict
+    from lora_zoo.adapter import Adapter, Delta, ModelLayout
+    from pipelines.model import LoadedModel
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a LoRA's change to one component is beside the weights it changes."""
+
+    component: str
+    layers: int
+    frobenius: float  # norm of the change / norm of the weights changed, all layers as one
+    spectral: float  # greatest over the layers: of the change / of the weight
+    strongest: str  # the layer where that is
+
+
+@dataclass(frozen=True)
+class LoraReport:
+    """One LoRA beside the model."""
+
+    name: str
+    weight: float
+    sha256: str
+    fit: Fit | None  # None: the LoRA is in no file
+    verdict: str
+    error: str  # why it cannot be used, empty if it can; it is then finite too, which reading checks
+    sizes: tuple[Size, ...]  # at weight 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything told before rendering."""
+
+    model: str
+    loras: tuple[LoraReport, ...]
+    conflicts: tuple[Conflict, ...]  # of the LoRAs that can be used, at their weights
+
+    @property
+    def usable(self) -> bool:
+        return not any(one.error for one in self.loras)
+
+
+def check(engine: Engine, model: str, uses: Sequence[AdapterUse]) -> Report:
+    """Compare LoRAs with a model and with each other. One that does not fit is told of, not raised."""
+    from composer.conflict import conflicts
+    from composer.merges.common import Weighted
+
+    loaded = engine.model(model)
+    loras: list[LoraReport] = []
+    members: list[Weighted] = []
+    for use in uses:
+        info = engine.source.describe(use.name)
+        weight = info.weight if use.weight is None else use.weight
+        beside = None if info.file is None else fit.fit(info.file, loaded.layout)
+        sizes, error = (), ""
+        try:
+            adapter = engine.source.load(use.name, loaded.layout)
+            members.append(Weighted(adapter, weight))
+            sizes = tuple(_sizes(adapter, loaded))
+        except ZooError as refusal:
+            error = str(refusal)
+        loras.append(LoraReport(use.name, weight, info.sha256, beside, beside.verdict if beside else "", error, sizes))
+    return Report(model, tuple(loras), tuple(conflicts(members)))
+
+
+def _sizes(adapter: Adapter, model: LoadedModel) -> list[Size]:
+    return [_size(component, deltas, model) for component, deltas in adapter.layers.items() if deltas]
+
+
+def _size(component: str, deltas: Mapping[str, Delta], model: LoadedModel) -> Size:
+    from composer.merges import norms
+    from composer.merges.common import energy
+
+    layout = cast("ModelLayout", model.layout)  # as a loaded model's layout is
+    bases = {path: layout.base(component, path).weight for path in deltas}
+    changed = sum(energy(delta) for delta in deltas.values())
+    there = sum(float(base.double().square().sum()) for base in bases.values())
+    ratios = {
+        path: norms.spectral(delta) / (norms.spectral_of_weight(bases[path]) or float("inf"))
+        for path, delta in deltas.items()
+    }
+    strongest = max(ratios, key=lambda path: ratios[path])
+    return Size(component, len(deltas), (changed / there) ** 0.5 if there else 0.0, ratios[strongest], strongest)

@@ -1,0 +1,109 @@
+"""From a plan's prompts to what the UNet reads, and what a user should know of long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import shorten
+
+from torch import Tensor
+
+from composer.plan import Prompt
+from composer.texts import TextEmbedding
+from pipelines import prompts
+from pipelines.bank import Gate
+from pipelines.model import LoadedModel
+from pipelines.prompts import Reading
+
+_SHOWN = 200  # characters of the end of a prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """A prompt as the UNet reads it; both sides have the same number of tokens."""
+
+    cond: Tensor  # [1, tokens, width]
+    uncond: Tensor | None  # None: no guidance
+
+
+@dataclass(frozen=True)
+class Undesired:
+    """What a prompt's embedding is freed of, and how far: 1 takes it out whole."""
+
+    text: str = ""
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One prompt of a request, the LoRAs that read it, and those whose trigger words it may hold."""
+
+    prompt: Prompt
+    gate: Gate
+    guided: bool
+    triggers: Mapping[str, tuple[str, ...]]
+    undesired: Undesired = Undesired()
+
+
+class PromptReader:
+    """Reads prompts, each distinct text under each distinct gate once per order."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._readings: dict[tuple[str, bool, Gate], Reading] = {}
+
+    def embedding(self, text: str) -> TextEmbedding:
+        """Return a plain text as it is read without LoRAs."""
+        return self._reading(text, False, ()).chunks[0].text
+
+    def read(self, asked: Asked, notices: dict[str, None]) -> Conditioning:
+        """Return a prompt encoded and freed of what is undesired; what there is to say of it goes into `notices`."""
+        reading = self._told(asked.prompt.text, asked, "prompt", notices)
+        cond = reading.embeds
+        if asked.undesired.text:
+            undesired = self._told(asked.undesired.text, asked, "undesired text", notices)
+            cond = reading.freed(undesired, asked.undesired.strength)
+        if not asked.guided:
+            return Conditioning(cond, None)
+        negative = self._told(asked.prompt.negative, asked, "negative prompt", notices).embeds
+        return Conditioning(*prompts.alike(cond, negative))
+
+    def _reading(self, text: str, weighted: bool, gate: Gate) -> Reading:
+        key = (text, weighted, gate)
+        if key not in self._readings:
+            read = prompts.read if weighted else prompts.read_plain
+            self._readings[key] = read(self._model, text, gate)
+        return self._readings[key]
+
+    def _told(self, text: str, asked: Asked, what: str, notices: dict[str, None]) -> Reading:
+        """Read a text, and tell what there is to say of it."""
+        found = self._reading(text, asked.prompt.weighted, asked.gate)
+        for notice in (*found.notices, *_length(found, asked.prompt.weighted, what, asked.triggers)):
+            notices[notice] = None
+        return found
+
+
+def _length(found: Reading, weighted: bool, what: str, triggers: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return what to say of a text longer than the encoder reads at once: its end, and whose trigger that holds."""
+    if not found.later:
+        return []
+    end = shorten(found.later, _SHOWN, placeholder=" …")
+    lost = {
+        name: [word for word in words if _has(f"{found.first} {found.later}", word) and not _has(found.first, word)]
+        for name, words in triggers.items()
+    }
+    whose = "".join(
+        f"; the trigger {', '.join(map(repr, words))} of LoRA '{name}' is there"
+        for name, words in lost.items()
+        if words
+    )
+    if weighted:
+        read = f"the {what} is read in {len(found.chunks)} chunks"
+        return [f"{read}; a plain pipeline would not have seen this end of it: {end}{whose}"]
+    return [f"the {what} is longer than the model reads; it did not see this end of it: {end}{whose}"]
+
+
+def _has(text: str, word: str) -> bool:
+    """Tell whether a text holds a word, spaces and cases aside: tokens do not keep them."""
+    found, sought = ("".join(one.lower().split()) for one in (text, word))
+    return sought in found

@@ -1,0 +1,77 @@
+"""Prompts that change over the steps: the examples of A1111's documentation, and what holds for every text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from composer.prompting.schedule import Part, parse, parse_one
+
+#: Prompt -> (last step it holds for, text), for ten steps counted from 1.
+PUBLISHED = {
+    "test": [(10, "test")],
+    "a [b:3]": [(3, "a "), (10, "a b")],
+    "a [b: 3]": [(3, "a "), (10, "a b")],
+    "a [[[b]]:2]": [(2, "a "), (10, "a [[b]]")],
+    "[(a:2):3]": [(3, ""), (10, "(a:2)")],
+    "a [b : c : 1] d": [(1, "a b  d"), (10, "a  c  d")],
+    "a[b:[c:d:2]:1]e": [(1, "abe"), (2, "ace"), (10, "ade")],
+    "a [unbalanced": [(10, "a [unbalanced")],
+    "a [b:.5] c": [(5, "a  c"), (10, "a b c")],
+    "a [b::0.3]": [(3, "a b"), (10, "a ")],
+    "((a][:b:c [d:3]": [(3, "((a][:b:c "), (10, "((a][:b:c d")],
+    "[fe|]male": [(1, "female"), (2, "male"), (3, "female"), (4, "male"), (5, "female")],
+    "[fe|||]male": [(1, "female"), (4, "male"), (5, "female"), (8, "male"), (9, "female"), (10, "male")],
+    "[a|(b:1.1)]": [(1, "a"), (2, "(b:1.1)"), (3, "a")],
+    "[a:b:20]": [(10, "a")],
+    "[a:b:0]": [(10, "b")],
+    "[a:b]": [(10, "[a:b]")],
+    "[a:b|c]": [(10, "[a:b|c]")],
+    "[a:b:c:3]": [(10, "[a:b:c:3]")],
+    "a|b [c:d:2]": [(2, "a|b c"), (10, "a|b d")],
+    r"\[a:b:3\]": [(10, r"\[a:b:3\]")],
+}
+
+
+@pytest.mark.parametrize("prompt", PUBLISHED)
+def test_published_schedules(prompt: str) -> None:
+    (part,) = parse(prompt)
+    first = 0
+    for last, text in PUBLISHED[prompt]:
+        assert {part.at(index, 10) for index in range(first, last)} == {text}
+        first = last
+
+
+def test_and_joins_weighted_prompts() -> None:
+    parts = parse("a cat :1.2 AND [a:b:1] dog AND a penguin :2.2 ")
+    assert [part.weight for part in parts] == [1.2, 1.0, 2.2]
+    assert [part.at(0, 2).strip() for part in parts] == ["a cat", "a dog", "a penguin"]
+    assert parts[1].at(1, 2).strip() == "b dog"
+    assert len(parse("SAND AND LAND")) == 2
+    assert parse_one("this AND that") == Part(("this AND that",))
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="ab ()[]:|1.5\\{"), st.integers(1, 12))
+def test_every_text_is_a_prompt_for_every_step(text: str, count: int) -> None:
+    for index in range(count):
+        found = parse_one(text).at(index, count)
+        assert len(found) <= len(text)
+
+
+@settings(deadline=None)
+@given(st.text().filter(lambda text: "[" not in text))
+def test_a_text_without_square_brackets_stays_as_it_is(text: str) -> None:
+    assert parse_one(text).at(0, 1) == text
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_a_share_and_a_number_of_steps_agree(count: int, when: int) -> None:
+    numbered = parse_one(f"[a:b:{when}]")
+    assert [numbered.at(index, count) for index in range(count)] == [
+        "a" if index < when else "b" for index in range(count)
+    ]
+    half = parse_one("[a:b:0.5]")
+    assert [half.at(index, count) for index in range(count)].count("a") == count // 2

@@ -1,0 +1,79 @@
+"""Asking for LoRAs: by name, path below a folder, alias, hash and file; and names that mean several things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_zoo.catalog import Catalog, entry_for
+from lora_zoo.errors import BadFile, UnknownName
+from lora_zoo.library import AmbiguousName, Library
+from tests.lora_zoo.index.folders import lora
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of LoRAs beside a catalogue of one; some names are there twice."""
+    monkeypatch.setenv("MEDLEY_CACHE", str(tmp_path / "cache"))
+    embedded = Catalog(tmp_path, (entry_for(lora(tmp_path / "shipped" / "zorp.safetensors", 100)),))
+    monkeypatch.setattr(Catalog, "load", lambda *_: embedded)
+    folder = tmp_path / "loras"
+    lora(folder / "alice.safetensors", 1, {"ss_output_name": "alice_v3"})
+    lora(folder / "old" / "bob.safetensors", 2)
+    lora(folder / "new" / "bob.safetensors", 3)
+    lora(folder / "copies" / "alice.safetensors", 1, {"ss_output_name": "alice_v3"})
+    lora(folder / "zorp.safetensors", 4)
+    lora(folder / "x1.safetensors", 5, {"ss_output_name": "last"})
+    lora(folder / "x2.safetensors", 6, {"ss_output_name": "last"})
+    (folder / "broken.safetensors").write_bytes(b"nothing")
+    return folder
+
+
+@pytest.fixture
+def library(root: Path) -> Library:
+    return Library.scanned([root])[0]
+
+
+def test_names_aliases_hashes_and_files_resolve(root: Path, library: Library) -> None:
+    alice = entry_for(root / "alice.safetensors")
+    digests = (alice.sha256[:10], alice.sha256[:8].upper(), alice.sha256)
+    for asked in ("alice", "alice_v3", *digests, str(root / "alice.safetensors")):
+        assert library.find(asked).sha256 == alice.sha256
+    assert library.handle(library.find("alice")) == "alice"
+
+
+def test_autov3_resolves_for_both(library: Library, root: Path, tmp_path: Path) -> None:
+    from lora_zoo.hashes import autov3
+
+    for path in (root / "alice.safetensors", tmp_path / "shipped" / "zorp.safetensors"):
+        assert library.find(autov3(path) or "").sha256 == entry_for(path).sha256
+
+
+@pytest.mark.parametrize("asked", ["bob", "zorp", "last"])
+def test_a_name_of_several_contents_is_an_error_that_lists_them(asked: str, library: Library) -> None:
+    with pytest.raises(AmbiguousName) as raised:
+        library.find(asked)
+    assert str(raised.value).startswith("2 different LoRAs")
+    assert str(raised.value).count(".safetensors") == 2
+
+
+def test_a_path_below_the_folder_tells_namesakes_apart(root: Path, library: Library) -> None:
+    old = entry_for(root / "old" / "bob.safetensors")
+    assert library.find("old/bob").sha256 == old.sha256
+    assert library.find("old\\bob").sha256 == old.sha256
+    assert library.find(library.handle(old)).sha256 == old.sha256
+
+
+def test_what_cannot_be_found_is_told_with_the_nearest(library: Library) -> None:
+    with pytest.raises(UnknownName, match="'alice'"):
+        library.find("alcie")
+    with pytest.raises(BadFile, match="broken.safetensors: .*not a safetensors file"):
+        library.find("broken")
+    with pytest.raises(UnknownName):
+        library.find("deadbeefdeadbeef")
+
+
+def test_without_folders_the_library_is_the_catalogue(root: Path) -> None:
+    library, reports = Library.scanned([])
+    assert (reports, library.rows(), [entry.name for entry in library.entries()]) == ((), [], ["zorp"])

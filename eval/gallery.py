@@ -50,7 +50,7 @@ class Gallery:
     def path(self, request: RenderRequest) -> Path:
         """Return where the picture of a request is, or will be."""
         resolved = self._engine.resolve(request)
-        text = resolved.request.model_dump_json() + _fingerprint(resolved.spec.folder)
+        text = resolved.request.model_dump_json() + _fingerprint(resolved.spec.path)
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.png"
 
     def settings(self) -> str:
@@ -60,10 +60,10 @@ class Gallery:
 
 
 @lru_cache
-def _fingerprint(folder: Path) -> str:
+def _fingerprint(model: Path) -> str:
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(file.relative_to(folder).as_posix().encode())
+    for file in [model] if model.is_file() else sorted(path for path in model.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(model).as_posix().encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

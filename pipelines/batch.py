@@ -18,14 +18,17 @@ from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
-from pipelines.model import Encoded, LoadedModel
+from pipelines.model import Decoded, LoadedModel
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
+from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
 from pipelines.store import AdapterStore
+from pipelines.text import Encoded
 
 _SHOWN = 200  # characters of a prompt's unread end
+_PROMPT, _NEGATIVE = "prompt", "negative prompt"
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
 
@@ -44,8 +47,8 @@ class Order:
 class Conditioning:
     """A prompt as the UNet reads it."""
 
-    cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no guidance
+    cond: Encoded
+    uncond: Encoded | None  # None: no guidance
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,7 @@ class Live:
                 timestep=step.timestep,
                 cond=self.prompts[one.prompt].cond,
                 uncond=self.prompts[one.prompt].uncond,
+                time_ids=time_ids(self.resolved.request),
                 gate=self.held.gate(one),
                 tally=self.tally,
             )
@@ -100,11 +104,11 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
             if order.on_step is not None:
                 order.on_step(_report(model, live, now))
             order.cancel.check()
-        images = [model.decode(one.latents) for one in live]
+        decoded = [model.decode(one.latents) for one in live]
         seconds = (time.perf_counter() - started) / len(live)
         return [
-            Rendering(image, _record(model, one, pixels_sha256(image), seconds))
-            for one, image in zip(live, images, strict=True)
+            Rendering(picture.image, _record(model, one, picture, seconds))
+            for one, picture in zip(live, decoded, strict=True)
         ]
 
 
@@ -137,7 +141,9 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
         }
         generator = torch.Generator("cpu").manual_seed(one.request.seed)
         noise = model.initial_noise(one.job.height, one.job.width, generator)
-        solver = model.new_solver(one.request.scheduler or "", one.job.count, generator)
+        solver = model.new_solver(
+            one.request.scheduler or "", one.job.count, generator, one.request.prediction_type or ""
+        )
         live.append(Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
     return live
 
@@ -155,20 +161,21 @@ class _Reader:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        self._encoded: dict[tuple[str, Gate], Encoded] = {}
+        self._encoded: dict[tuple[str, Gate, str], Encoded] = {}
 
     def read(self, prompt: Prompt, gate: Gate, guided: bool, notices: dict[str, None]) -> Conditioning:
-        cond = self._encode(prompt.text, gate, "prompt", notices)
-        return Conditioning(cond, self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None)
+        cond = self._encode(prompt.text, gate, _PROMPT, notices)
+        return Conditioning(cond, self._encode(prompt.negative, gate, _NEGATIVE, notices) if guided else None)
 
-    def _encode(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Tensor:
-        if (text, gate) not in self._encoded:
-            self._encoded[text, gate] = self._model.encode(text, gate)
-        found = self._encoded[text, gate]
+    def _encode(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Encoded:
+        if (text, gate, what) not in self._encoded:
+            encode = self._model.encode if what == _PROMPT else self._model.encode_negative
+            self._encoded[text, gate, what] = encode(text, gate)
+        found = self._encoded[text, gate, what]
         if found.cut:
             unseen = shorten(found.cut, _SHOWN, placeholder=" …")
             notices[f"the {what} is longer than the model reads; it did not see this end of it: {unseen}"] = None
-        return found.embeds
+        return found
 
 
 def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
@@ -181,7 +188,7 @@ def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
     return StepReport(index, max(len(one.solver.steps) for one in live), tuple(pictures))
 
 
-def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> RenderRecord:
+def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:
     return RenderRecord(
         **one.resolved.request.model_dump(),
         versions={package: version(package) for package in _VERSIONS_OF},
@@ -191,6 +198,6 @@ def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> Rende
         unet_passes=one.tally.unet_passes,
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
-        pixels_sha256=pixels,
-        notices=one.notices,
+        pixels_sha256=pixels_sha256(picture.image),
+        notices=(*one.notices, *filter(None, [picture.notice])),
     )

@@ -55,7 +55,7 @@ def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> No
     """Render pictures and write them to a folder."""
     from pipelines import images
 
-    engine = Engine()
+    engine = Engine(runtime=flags.runtime)
     chosen = images.format_named(file_format)
     requests = requests_from(flags)
     for request in requests:

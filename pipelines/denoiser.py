@@ -15,8 +15,10 @@ from torch import Tensor
 from composer.plan import Prediction
 from pipelines.bank import Gate
 from pipelines.batching import deal
-from pipelines.model import LoadedModel
+from pipelines.model import UNET, LoadedModel
 from pipelines.progress import Cancel
+from pipelines.sdxl import added
+from pipelines.text import Encoded
 
 
 @dataclass(eq=False)
@@ -34,8 +36,9 @@ class Ask:
 
     latents: Tensor  # [1, channels, h, w], as the UNet reads them at this timestep
     timestep: float
-    cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no guidance
+    cond: Encoded
+    uncond: Encoded | None  # None: no guidance
+    time_ids: tuple[int, ...]  # sizes that SDXL is told
     gate: Gate
     tally: Tally
 
@@ -72,11 +75,14 @@ class Denoiser:
         guided = [ask for ask in asks if ask.uncond is not None]
         order = [*guided, *guided, *(ask for ask in asks if ask.uncond is None)]
         unconds = [ask.uncond for ask in guided if ask.uncond is not None]
-        embeds = torch.cat([*unconds, *(ask.cond for ask in order[len(guided) :])])
+        texts = [*unconds, *(ask.cond for ask in order[len(guided) :])]
+        embeds = torch.cat([one.embeds for one in texts])
         latents = torch.cat([ask.latents for ask in order])
         timesteps = torch.tensor([ask.timestep for ask in order], device=latents.device)
+        beside = added(texts, [ask.time_ids for ask in order])
+        self._model.bring(UNET)
         with self._model.bank.gate([ask.gate for ask in order]):
-            noise = self._model.predict_noise(latents, timesteps, embeds).split(1)
+            noise = self._model.predict_noise(latents, timesteps, embeds, beside).split(1)
         self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
         firsts = {id(ask): row for ask, row in zip(guided, noise[: len(guided)], strict=True)}

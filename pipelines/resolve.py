@@ -59,6 +59,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     filled = request.model_copy(
         update={
             "parameters": method.model_dump(),
+            "prediction_type": request.prediction_type or spec.configs.prediction,
             "adapters": tuple(_filled(use, info) for use, info in zip(request.adapters, infos, strict=True)),
             "width": request.width or spec.width,
             "height": request.height or spec.height,
@@ -70,6 +71,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     )
     _check_size(filled, spec)
     _check_steps(filled)
+    _check_sizes_told(filled, spec)
     return Resolved(filled, spec, method, _job(filled, spec))
 
 
@@ -115,6 +117,14 @@ def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
         if value % step:
             near = max(step, round(value / step) * step)
             raise BadRequest(f"{side} {value} is not a multiple of {step}, as model '{spec.name}' needs; try {near}")
+
+
+def _check_sizes_told(request: RenderRequest, spec: ModelSpec) -> None:
+    """Refuse sizes that a model would not be told: only SDXL's UNet reads them."""
+    fields = ("original_size", "crop_corner", "target_size")
+    told = [one for one in fields if getattr(request, one) != RenderRequest.model_fields[one].default]
+    if told and not spec.configs.sdxl:
+        raise BadRequest(f"{' and '.join(told)}: only SDXL models read it; model '{spec.name}' is none")
 
 
 def _check_steps(request: RenderRequest) -> None:

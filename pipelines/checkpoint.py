@@ -195,14 +195,15 @@ def _scheduler(found: Checkpoint) -> dict[str, Any]:
     velocity = "v_pred" in found.head.tensors or stated in ("v", "v_prediction", "v-prediction")
     config: dict[str, Any] = {
         **_BETAS,
-        "_class_name": "EulerDiscreteScheduler" if found.sdxl else "DDIMScheduler",
+        "_class_name": "EulerDiscreteScheduler" if found.sdxl else "PNDMScheduler",
         "clip_sample": False,
         "set_alpha_to_one": False,
         "skip_prk_steps": True,
         "steps_offset": 1,
-        "timestep_spacing": "leading",
         "prediction_type": "v_prediction" if velocity else "epsilon",
     }
+    if found.sdxl:  # SD1.5's own file leaves the spacing to each scheduler
+        config["timestep_spacing"] = "leading"
     if "ztsnr" in found.head.tensors:
         config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return config

@@ -138,15 +138,16 @@ class LoadedModel:
         Where half precision overflows, a copy of the decoder in single precision takes its place.
         """
         self.bring(VAE)
-        pixels, notice = self._to_pixels(latents, self._vae), ""
-        if not pixels.isfinite().all() and self._vae.dtype != torch.float32:
+        decoded, notice = self._decoded(latents, self._vae), ""
+        if not decoded.isfinite().all() and self._vae.dtype != torch.float32:
             rescue = cast(_Vae, copy.deepcopy(self._parts.vae).float())
             notice = f"the decoder overflowed in {str(self.dtype).removeprefix('torch.')}; it was run in float32"
-            pixels = self._to_pixels(latents, rescue)
-        if not pixels.isfinite().all():
+            decoded = self._decoded(latents, rescue)
+        if not decoded.isfinite().all():
             notice = "the picture holds what is no number, shown black: a LoRA's weight or the guidance is too strong"
-        rounded = pixels[0].nan_to_num(0.0).permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8)
-        return Decoded(Image.fromarray(rounded.numpy()), notice)
+            decoded = decoded.nan_to_num(-1.0, -1.0, -1.0)
+        pixels = _to_pixels(decoded)[0].permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8)
+        return Decoded(Image.fromarray(pixels.numpy()), notice)
 
     def preview(self, latents: Tensor) -> Image.Image:
         """Return a rough picture, one pixel per latent pixel, without the decoder.
@@ -177,18 +178,22 @@ class LoadedModel:
         layer = cast(nn.Linear | nn.Conv2d, self._parts.modules()[component].get_submodule(path))
         return BaseLayer(layer.weight, layer.bias)
 
-    def _to_pixels(self, latents: Tensor, vae: _Vae) -> Tensor:
-        decoded = vae.decode((latents / self._scaling).to(vae.dtype), return_dict=False)[0]
-        return (decoded / 2 + 0.5).clamp(0, 1).float()
+    def _decoded(self, latents: Tensor, vae: _Vae) -> Tensor:
+        return vae.decode((latents / self._scaling).to(vae.dtype), return_dict=False)[0]
 
     def _fit_preview(self) -> Tensor:
         """Return the [channels + 1, 3] map, by least squares over patches of random latents."""
         generator = torch.Generator("cpu").manual_seed(0)
         samples = torch.randn(64, self._latent_channels, generator=generator).to(self.device)
         patches = samples.to(self.dtype)[:, :, None, None].expand(-1, -1, 4, 4)
-        colours = torch.stack([self._to_pixels(patch[None], self._vae)[0].mean((1, 2)) for patch in patches])
+        colours = torch.stack([_to_pixels(self._decoded(patch[None], self._vae))[0].mean((1, 2)) for patch in patches])
         inputs = torch.cat([samples, torch.ones_like(samples[:, :1])], 1)
         return torch.linalg.lstsq(inputs, colours).solution
+
+
+def _to_pixels(decoded: Tensor) -> Tensor:
+    """Return what a decoder gives, which is about -1 to 1, as colours from 0 to 1."""
+    return (decoded / 2 + 0.5).clamp(0, 1).float()
 
 
 def _layers(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -11,8 +11,6 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -21,7 +19,27 @@ from pipelines import clip_tokens, original
 from pipelines.original import Origins
 
 TOKENS = 49408
-_BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+#: As published beside the weights.
+_SCHEDULER: Mapping[str, object] = {
+    "_class_name": "PNDMScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+_SCHEDULER_OF_SDXL: Mapping[str, object] = {
+    **_SCHEDULER,
+    "_class_name": "EulerDiscreteScheduler",
+    "interpolation_type": "linear",
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": False,
+}
 
 Modules = Mapping[str, nn.Module]
 
@@ -118,20 +136,24 @@ def seeded(widths: Widths, seed: int = 0) -> dict[str, nn.Module]:
 def save_folder(made: Modules, folder: Path, prediction: str = "epsilon") -> Path:
     """Write a model as a folder that diffusers' own pipelines load."""
     sdxl = "text_encoder_2" in made
-    scheduler = (EulerDiscreteScheduler if sdxl else DDIMScheduler)(**_BETAS, prediction_type=prediction)
-    parts: dict[str, Any] = {**made, "scheduler": scheduler}
+    scheduler = {**(_SCHEDULER_OF_SDXL if sdxl else _SCHEDULER), "prediction_type": prediction}
+    parts: dict[str, Any] = dict(made)
     for component in made:
         if component.startswith("text_encoder"):
             parts[component.replace("text_encoder", "tokenizer")] = clip_tokens.tokenizer(component)
     index: dict[str, object] = {"_class_name": "StableDiffusionXLPipeline" if sdxl else "StableDiffusionPipeline"}
+    index |= {"scheduler": ["diffusers", scheduler["_class_name"]]}
     for name, part in parts.items():
         part.save_pretrained(folder / name)
         library = "transformers" if name.startswith(("text", "token")) else "diffusers"
         index[name] = [library, CLIPTokenizer.__name__ if name.startswith("token") else type(part).__name__]
-    index |= {"force_zeros_for_empty_prompt": True} if sdxl else {"safety_checker": [None, None]}
-    (folder / "model_index.json").write_text(
-        json.dumps({**index, "feature_extractor": [None, None]} if not sdxl else index), encoding="utf-8"
+    nothing = [None, None]
+    index |= (
+        {"force_zeros_for_empty_prompt": True} if sdxl else {"safety_checker": nothing, "feature_extractor": nothing}
     )
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler), encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
 
 

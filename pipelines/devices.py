@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from composer.errors import BadRequest
+from pipelines.runtime import Runtime
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _TOLERANCE = 0.05  # of the probe's values, which are about 1; half precision stays within a hundredth
@@ -46,10 +47,16 @@ def _probe(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(F.scaled_dot_product_attention(tokens, tokens, tokens), weight[:, :, 1, 1])
 
 
-def use_attention(unet: nn.Module, name: str, device: torch.device) -> None:
-    """Let a UNet attend by this implementation; where it cannot work is an error, found before any picture."""
-    if name == "xformers":
+def check(runtime: Runtime, device: torch.device) -> None:
+    """Refuse what cannot work on a device, before anything is read for it."""
+    if runtime.attention == "xformers":
         _check_xformers(device)
+    if runtime.offload != "none" and device.type == "cpu":
+        raise BadRequest("offload 'parts' moves parts between a GPU and memory, and the model runs on the processor")
+
+
+def use_attention(unet: nn.Module, name: str) -> None:
+    """Let a UNet attend by this implementation."""
     processors = {"sdpa": AttnProcessor2_0, "eager": AttnProcessor, "xformers": XFormersAttnProcessor}
     cast(UNet2DConditionModel, unet).set_attn_processor(processors[name]())
 

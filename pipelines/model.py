@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import loading, schedulers, sdxl, text
 from pipelines.bank import AdapterBank, Gate
-from pipelines.devices import Placement, pick_dtype, use_attention
+from pipelines.devices import Placement, check, pick_dtype, use_attention
 from pipelines.loading import Parts
 from pipelines.runtime import Runtime
 from pipelines.specs import ModelSpec
@@ -27,7 +27,6 @@ from pipelines.store import AdapterStore
 from pipelines.text import Encoded, TextReader
 
 UNET = "unet"
-TEXT_ENCODER = "text_encoder"
 VAE = "vae"
 _STORE_BYTES = 2 << 30
 
@@ -69,7 +68,7 @@ class LoadedModel:
         if dtype == torch.float16 and getattr(parts.vae.config, "force_upcast", False):
             parts.vae.float()  # it states that it overflows in half precision
         self._placement = Placement(parts.modules(), device, runtime.offload == "parts")
-        use_attention(parts.unet, runtime.attention, device)
+        use_attention(parts.unet, runtime.attention)
         self._vae = cast(_Vae, parts.vae)
         if runtime.vae_tiling:
             self._vae.enable_tiling()
@@ -86,6 +85,7 @@ class LoadedModel:
         """Read a model's files; onto a CUDA device if there is one and no other is asked for."""
         runtime = runtime or Runtime()
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        check(runtime, device)
         dtype = pick_dtype(runtime.dtype, device)
         return cls(spec, loading.read(spec, dtype), device, dtype, runtime)
 

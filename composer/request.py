@@ -25,6 +25,11 @@ from lora_zoo.errors import nearest
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
 PromptSyntax = Literal["a1111", "plain"]
+PredictionType = Literal["epsilon", "v_prediction"]
+Side = Annotated[int, Field(gt=0, le=16384)]
+Corner = Annotated[int, Field(ge=0, le=16384)]
+#: Width and height in pixels, or whatever the picture's own are.
+SizeOf = Literal["picture"] | tuple[Side, Side]
 TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -55,7 +60,14 @@ class AdapterUse(Frozen):
 class RenderRequest(Frozen):
     """Everything that decides a picture."""
 
-    model: str = Field(default="tiny", min_length=1, description="Name of a model, or a folder in diffusers' layout.")
+    model: str = Field(
+        default="tiny",
+        min_length=1,
+        description="Name of a model; or a folder in diffusers' layout, a .safetensors file, a hub id.",
+    )
+    prediction_type: PredictionType | None = Field(
+        default=None, description="What the model was trained to predict; None takes what its files state."
+    )
     method: str = Field(default="merge", description="How the LoRAs are combined.")
     parameters: Mapping[str, JsonValue] = Field(default_factory=dict, description="The method's own parameters.")
     adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
@@ -73,6 +85,9 @@ class RenderRequest(Frozen):
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
+    original_size: SizeOf = Field(default="picture", description="Size before scaling, as SDXL is told it.")
+    crop_corner: tuple[Corner, Corner] = Field(default=(0, 0), description="Left and top, as SDXL is told them.")
+    target_size: SizeOf = Field(default="picture", description="Size aimed at, as SDXL is told it.")
     text_encoder_adapters: TextPolicy | None = Field(
         default=None, description="Whose text-encoder LoRA reads the prompt; None takes the method's default."
     )

@@ -32,12 +32,13 @@ _STATED = {
     "medley-tiny": "tiny",
 }
 #: Modules that only one family of transformers has.
-_TRANSFORMERS = {
+TRANSFORMERS = {
     "flux": re.compile(r"double_blocks[._]\d|single_(transformer_)?blocks[._]\d"),
     "sd3": re.compile(r"joint_blocks[._]\d|attn[._]add_q_proj"),
     "wan": re.compile(r"blocks[._]\d+[._](self|cross)_attn[._]"),
 }
-_BY_WIDTH = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+#: Width of the text embeddings that a UNet attends to -> family.
+BY_WIDTH = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
 _TINY_WIDTH = 256  # no published Stable Diffusion has text embeddings as narrow as this
 _TO_KEYS = re.compile(r"attn2[._]to_[kv]$")
 _DEEP = re.compile(r"(input_blocks|output_blocks|down_blocks|up_blocks).*transformer_blocks[._]([2-9]|\d\d)[._]")
@@ -64,7 +65,7 @@ def of_metadata(head: Header) -> str:
 
 def of_layers(head: Header, groups: Groups) -> str:
     """Return the family that a file's own names and shapes tell of, whatever it states."""
-    for family, pattern in _TRANSFORMERS.items():
+    for family, pattern in TRANSFORMERS.items():
         if any(pattern.search(raw) for raw in head.tensors):
             return family
     if any(component == "text_encoder_2" for component, _ in groups):
@@ -78,7 +79,7 @@ def of_layers(head: Header, groups: Groups) -> str:
 
 def of_layout(layout: Layout) -> str:
     """Return the family of a model."""
-    for family, pattern in _TRANSFORMERS.items():
+    for family, pattern in TRANSFORMERS.items():
         if any(pattern.search(path) for path in layout.get("transformer", {})):
             return family
     if "text_encoder_2" in layout:
@@ -107,4 +108,4 @@ def _width(head: Header, group: list[Key]) -> int | None:
 
 
 def _of_width(width: int) -> str:
-    return "tiny" if width <= _TINY_WIDTH else _BY_WIDTH.get(width, UNKNOWN)
+    return "tiny" if width <= _TINY_WIDTH else BY_WIDTH.get(width, UNKNOWN)

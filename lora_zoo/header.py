@@ -47,6 +47,20 @@ _BEGINNINGS: Mapping[bytes, str] = {
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a file of one use may be."""
+
+    use: str
+    max_file: int  # bytes
+    empty_tensors: bool = False  # marks of a single key and no data, as checkpoints have them
+
+
+ADAPTER = Budget("adapter", MAX_FILE)
+#: SDXL in single precision with a second, averaged set of weights takes about 24 GB.
+CHECKPOINT = Budget("checkpoint", 32 << 30, empty_tensors=True)
+
+
+@dataclass(frozen=True)
 class TensorInfo:
     """One tensor of a file: where it lies among the data, and what it holds."""
 
@@ -85,15 +99,15 @@ def header(path: Path) -> Header:
         return parse(file, weights.stat().st_size, weights)
 
 
-def parse(file: BinaryIO, size: int, path: Path) -> Header:
+def parse(file: BinaryIO, size: int, path: Path, budget: Budget = ADAPTER) -> Header:
     """Read and check the head of an open file of a known size; `path` names it in messages."""
-    if size > MAX_FILE:
-        raise BadFile(f"{path}: {size:,} bytes; a file of more than {MAX_FILE:,} is no adapter")
+    if size > budget.max_file:
+        raise BadFile(f"{path}: {size:,} bytes; a file of more than {budget.max_file:,} is no {budget.use}")
     start = file.read(9)
     length = int.from_bytes(start[:8], "little")
     _check_beginning(start, length, size, path)
     head = fields.parse_once(start[8:] + file.read(length - 1), f"{path}: header")
-    tensors = {key: _tensor(value, f"{path}: {key}") for key, value in head.items() if key != "__metadata__"}
+    tensors = {key: _tensor(value, f"{path}: {key}", budget) for key, value in head.items() if key != "__metadata__"}
     _check_names(tensors, path)
     _check_tiling(tensors, size - 8 - length, path)
     stated = fields.as_object(head.get("__metadata__", {}), f"{path}: metadata")
@@ -117,7 +131,7 @@ def _check_beginning(start: bytes, length: int, size: int, path: Path) -> None:
         raise BadFile(f"{path}: the header is said to take {length:,} bytes; 2 to {MAX_HEADER:,} are allowed")
 
 
-def _tensor(value: object, where: str) -> TensorInfo:
+def _tensor(value: object, where: str, budget: Budget) -> TensorInfo:
     stated = fields.as_object(value, where)
     if set(stated) != _FIELDS:
         raise BadFile(f"{where}: states {sorted(stated)}, not {sorted(_FIELDS)}")
@@ -126,11 +140,11 @@ def _tensor(value: object, where: str) -> TensorInfo:
     offsets = [fields.count(n, f"{where} offsets") for n in fields.as_list(stated["data_offsets"], where)]
     if dtype not in _ITEM_BYTES:
         raise BadFile(f"{where}: data of type {dtype!r} is not known, only {', '.join(_ITEM_BYTES)}")
-    if 0 in shape:
+    if 0 in shape and not budget.empty_tensors:
         raise BadFile(f"{where}: a tensor of nothing, whose shape has a 0")
-    if len(shape) > _MAX_DIMENSIONS or max(shape, default=1) > MAX_FILE or max(offsets, default=0) > MAX_FILE:
-        raise BadFile(f"{where}: declares more than {MAX_FILE:,} bytes or {_MAX_DIMENSIONS} dimensions")
-    if len(offsets) != 2 or offsets[0] >= offsets[1]:
+    if len(shape) > _MAX_DIMENSIONS or max((*shape, *offsets), default=1) > budget.max_file:
+        raise BadFile(f"{where}: declares more than {budget.max_file:,} bytes or {_MAX_DIMENSIONS} dimensions")
+    if len(offsets) != 2 or offsets[0] > offsets[1] or (offsets[0] == offsets[1] and 0 not in shape):
         raise BadFile(f"{where}: data offsets {offsets[:3]} are not a beginning and an end")
     if math.prod(shape) * _ITEM_BYTES[dtype] != offsets[1] - offsets[0]:
         raise BadFile(f"{where}: shape {list(shape)} of {dtype} does not match its {offsets[1] - offsets[0]:,} bytes")
@@ -151,7 +165,7 @@ def _unprintable(text: str) -> bool:
 def _check_tiling(tensors: Mapping[str, TensorInfo], data_size: int, path: Path) -> None:
     """See that the tensors fill the data one after the other: no byte is shared, left over, or outside the file."""
     end = 0
-    for name, info in sorted(tensors.items(), key=lambda item: item[1].begin):
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         where = f"{path}: {name}: data offsets [{info.begin}, {info.end}]"
         if info.end > data_size:
             raise BadFile(f"{where} lie outside the file ({data_size} bytes of data)")

@@ -63,11 +63,13 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
 
 
 def _kohya(layers: Layers) -> dict[str, Tensor]:
-    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
+    first = "lora_te1_" if "text_encoder_2" in layers else "lora_te_"
+    prefix = {"unet": "lora_unet_", "text_encoder": first, "text_encoder_2": "lora_te2_"}
     out: dict[str, Tensor] = {}
     for component, paths in layers.items():
         for path, one in paths.items():
-            stem = prefix[component] + path.removeprefix("text_model.").replace(".", "_")
+            inner = "" if component == "unet" or path == "text_projection" else "text_model."
+            stem = prefix[component] + (inner + path.removeprefix("text_model.")).replace(".", "_")
             convolution = one.down.ndim == 4
             out[f"{stem}.lora_down.weight"] = one.down
             out[f"{stem}.lora_up.weight"] = one.up.reshape(*one.up.shape[:2], 1, 1) if convolution else one.up
@@ -78,7 +80,7 @@ def _kohya(layers: Layers) -> dict[str, Tensor]:
 
 def _diffusers(layers: Layers) -> dict[str, Tensor]:
     """diffusers' own names carry no alpha, so alpha / rank goes into `up`: exact in every reader."""
-    prefix = {"unet": "unet.", "text_encoder": "text_encoder.text_model."}
+    prefix = {"unet": "unet.", "text_encoder": "text_encoder.text_model.", "text_encoder_2": "text_encoder_2."}
     out: dict[str, Tensor] = {}
     for component, paths in layers.items():
         for path, one in paths.items():

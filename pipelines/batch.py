@@ -17,11 +17,12 @@ from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
-from pipelines.model import LoadedModel
+from pipelines.model import Decoded, LoadedModel
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.reading import Asked, Conditioning, PromptReader, Undesired
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
+from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
 from pipelines.store import AdapterStore
 
@@ -81,6 +82,7 @@ class Live:
                 timestep=step.timestep,
                 cond=self.prompts[one.prompt].cond,
                 uncond=None if one.uncond == "off" else self.prompts[one.prompt].uncond,
+                time_ids=time_ids(self.resolved.request),
                 gate=self.held.gate(one),
                 uncond_gate=self.held.uncond_gate(one),
                 tally=self.tally,
@@ -99,11 +101,11 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
             if order.on_step is not None:
                 order.on_step(_report(model, live, now))
             order.cancel.check()
-        images = [model.decode(one.latents) for one in live]
+        decoded = [model.decode(one.latents) for one in live]
         seconds = (time.perf_counter() - started) / len(live)
         return [
-            Rendering(image, _record(model, one, pixels_sha256(image), seconds))
-            for one, image in zip(live, images, strict=True)
+            Rendering(picture.image, _record(model, one, picture, seconds))
+            for one, picture in zip(live, decoded, strict=True)
         ]
 
 
@@ -139,7 +141,9 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
         }
         generator = torch.Generator("cpu").manual_seed(one.request.seed)
         noise = model.initial_noise(one.job.height, one.job.width, generator)
-        solver = model.new_solver(one.request.scheduler or "", one.job.count, generator)
+        solver = model.new_solver(
+            one.request.scheduler or "", one.job.count, generator, one.request.prediction_type or ""
+        )
         live.append(Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
     return live
 
@@ -162,7 +166,7 @@ def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
     return StepReport(index, max(len(one.solver.steps) for one in live), tuple(pictures))
 
 
-def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> RenderRecord:
+def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:
     return RenderRecord(
         **one.resolved.request.model_dump(),
         versions={package: version(package) for package in _VERSIONS_OF},
@@ -173,6 +177,6 @@ def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> Rende
         unet_rows=one.tally.unet_rows,
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
-        pixels_sha256=pixels,
-        notices=one.notices,
+        pixels_sha256=pixels_sha256(picture.image),
+        notices=(*one.notices, *filter(None, [picture.notice])),
     )

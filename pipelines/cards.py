@@ -38,7 +38,7 @@ def of_checkpoint(made: Merged, title: str) -> Card:
             }
         )
     recipe: dict[str, JsonValue] = {
-        "base_model": made.resolved.spec.folder.name,
+        "base_model": made.resolved.spec.path.name,
         "method": stated["method"],
         "parameters": stated["parameters"],
         "loras": list(loras),

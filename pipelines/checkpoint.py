@@ -47,7 +47,7 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
             f"--rank {order.rank}: '{order.request.method}' has no rank of its own, and a model's weights need none; "
             "leave it out"
         )
-    parts = _parts(checked.resolved.spec.folder)
+    parts = _parts(layout.folder_of(checked.resolved.spec))
     made = merges.make(engine, checked, watch)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
@@ -61,7 +61,7 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
 
 
 def _fill(folder: Path, made: Merged, parts: tuple[str, ...], title: str) -> None:
-    base = made.resolved.spec.folder
+    base = layout.folder_of(made.resolved.spec)
     shutil.copyfile(base / _INDEX, folder / _INDEX)
     for part in parts:
         (folder / part).mkdir()

@@ -45,7 +45,20 @@ Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are co
 Policy = Annotated[
     Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
 ]
-Model = Annotated[Text, typer.Option(metavar="NAME|FOLDER", help="A model by name, or a diffusers folder.")]
+Model = Annotated[
+    Text,
+    typer.Option(metavar="NAME|FOLDER|FILE|ID", help="A model by name, diffusers folder, .safetensors file or hub id."),
+]
+Prediction = Annotated[
+    Text, typer.Option(metavar="epsilon|v_prediction", help="What the model predicts, if its files do not say.")
+]
+OriginalSize = Annotated[Text, typer.Option(metavar="WxH", help="SDXL: size before scaling; else the picture's.")]
+Crop = Annotated[Text, typer.Option(metavar="X,Y", help="SDXL: corner of the crop, from the left and the top.")]
+TargetSize = Annotated[Text, typer.Option(metavar="WxH", help="SDXL: size aimed at; else the picture's.")]
+Dtype = Annotated[str, typer.Option(metavar="auto|float32|float16|bfloat16", help="Precision of the computing.")]
+Attention = Annotated[str, typer.Option(metavar="sdpa|eager|xformers", help="How attention is computed.")]
+Offload = Annotated[str, typer.Option(metavar="none|parts", help="On a GPU, hold only the part in use there.")]
+VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: large pictures in little memory.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scale; 1 switches guidance off.")]
 Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
@@ -103,8 +116,16 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     guidance_rescale: Rescale = None,
     size: Size = None,
     scheduler: Scheduler = None,
+    prediction: Prediction = None,
+    original_size: OriginalSize = None,
+    crop: Crop = None,
+    target_size: TargetSize = None,
     seed: Seed = None,
     count: Count = 1,
+    dtype: Dtype = "auto",
+    attention: Attention = "sdpa",
+    offload: Offload = "none",
+    vae_tiling: VaeTiling = False,
     zoo: Zoo = None,
     out: Out = Path("outputs"),
     file_format: FileFormat = "png",
@@ -114,6 +135,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     """Render pictures from a prompt and any number of LoRAs."""
     from pipelines import cli_commands
     from pipelines.cli_flags import RenderFlags
+    from pipelines.runtime import Runtime
 
     flags = RenderFlags(
         source=source,
@@ -132,8 +154,13 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         guidance_rescale=guidance_rescale,
         size=size,
         scheduler=scheduler,
+        prediction=prediction,
+        original_size=original_size,
+        crop=crop,
+        target_size=target_size,
         seed=seed,
         count=count,
+        runtime=Runtime(dtype, attention, offload, vae_tiling),
         zoos=tuple(zoo or ()),
         syntax=syntax,
         wildcards=wildcards,

@@ -101,7 +101,7 @@ def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderR
     from pipelines import images
 
     library = cli_zoo_commands.library(flags.zoos)
-    engine, chosen = Engine(ZooSource(library)), images.format_named(file_format)
+    engine, chosen = Engine(ZooSource(library), runtime=flags.runtime), images.format_named(file_format)
     requests = requests_from(flags, library)
     for request in requests:
         images.check_room(engine.resolve(request).request, chosen)

@@ -14,9 +14,11 @@ from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest
 from lora_zoo.library import Library
+from pipelines.runtime import Runtime
 from pipelines.wildcards import expand
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
+_CORNER = re.compile(r"(\d+),(\d+)")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,13 @@ class RenderFlags:
     guidance_rescale: float | None
     size: str | None
     scheduler: str | None
+    prediction: str | None
+    original_size: str | None
+    crop: str | None
+    target_size: str | None
     seed: int | None
     count: int
+    runtime: Runtime
     zoos: tuple[Path, ...] = ()
     syntax: str | None = None
     wildcards: Path | None = None
@@ -98,6 +105,10 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         "width": width,
         "height": height,
         "scheduler": flags.scheduler,
+        "prediction_type": flags.prediction,
+        "original_size": parse_size(flags.original_size, "--original-size") if flags.original_size else None,
+        "crop_corner": parse_corner(flags.crop) if flags.crop else None,
+        "target_size": parse_size(flags.target_size, "--target-size") if flags.target_size else None,
         "seed": flags.seed,
     }
     merged: dict[str, object] = recorded.model_dump() if recorded else {}
@@ -105,6 +116,8 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     before = recorded.parameters if recorded and keeps_method else {}
     if recorded and not keeps_method:
         merged["text_encoder_adapters"] = None  # the new method's own default
+    if recorded and flags.model not in (None, recorded.model):
+        merged["prediction_type"] = None  # the new model's own
     merged.update({key: value for key, value in given.items() if value is not None})
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
     recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []
@@ -165,11 +178,19 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:
     return found
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, flag: str = "--size") -> tuple[int, int]:
     """Read WIDTHxHEIGHT."""
     match = _SIZE.fullmatch(text.lower())
     if match is None:
-        raise BadRequest(f"--size {text!r}: write WIDTHxHEIGHT in pixels, for example 64x64")
+        raise BadRequest(f"{flag} {text!r}: write WIDTHxHEIGHT in pixels, for example 64x64")
+    return int(match[1]), int(match[2])
+
+
+def parse_corner(text: str) -> tuple[int, int]:
+    """Read X,Y."""
+    match = _CORNER.fullmatch(text)
+    if match is None:
+        raise BadRequest(f"--crop {text!r}: write X,Y in pixels from the left and the top, for example 0,0")
     return int(match[1]), int(match[2])
 
 

@@ -15,8 +15,10 @@ from torch import Tensor
 from composer.plan import Prediction
 from pipelines.bank import Gate
 from pipelines.batching import deal
-from pipelines.model import LoadedModel
+from pipelines.model import UNET, LoadedModel
 from pipelines.progress import Cancel
+from pipelines.sdxl import added
+from pipelines.text import Context
 
 
 @dataclass(eq=False)
@@ -35,8 +37,9 @@ class Ask:
 
     latents: Tensor  # [1, channels, h, w], as the UNet reads them at this timestep
     timestep: float
-    cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no unconditional row
+    cond: Context
+    uncond: Context | None  # None: no unconditional row
+    time_ids: tuple[int, ...]  # sizes that SDXL is told
     gate: Gate
     uncond_gate: Gate
     tally: Tally
@@ -58,7 +61,7 @@ class Denoiser:
         """Return the predictions of passes, in their order."""
         by_shape: dict[tuple[torch.Size, torch.Size], list[int]] = {}
         for place, ask in enumerate(asks):
-            by_shape.setdefault((ask.latents.shape, ask.cond.shape), []).append(place)
+            by_shape.setdefault((ask.latents.shape, ask.cond.embeds.shape), []).append(place)
         answers: dict[int, Prediction] = {}
         for places in by_shape.values():
             for call in deal(places, lambda place: asks[place].rows, self._max_rows):
@@ -74,12 +77,15 @@ class Denoiser:
         guided = [ask for ask in asks if ask.uncond is not None]
         order = [*guided, *guided, *(ask for ask in asks if ask.uncond is None)]
         unconds = [ask.uncond for ask in guided if ask.uncond is not None]
-        embeds = torch.cat([*unconds, *(ask.cond for ask in order[len(guided) :])])
+        texts = [*unconds, *(ask.cond for ask in order[len(guided) :])]
+        embeds = torch.cat([one.embeds for one in texts])
         latents = torch.cat([ask.latents for ask in order])
         timesteps = torch.tensor([ask.timestep for ask in order], device=latents.device)
         gates = [*(ask.uncond_gate for ask in guided), *(ask.gate for ask in order[len(guided) :])]
+        beside = added(texts, [ask.time_ids for ask in order])
+        self._model.bring(UNET)
         with self._model.bank.gate(gates):
-            noise = self._model.predict_noise(latents, timesteps, embeds).split(1)
+            noise = self._model.predict_noise(latents, timesteps, embeds, beside).split(1)
         self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
         firsts = {id(ask): row for ask, row in zip(guided, noise[: len(guided)], strict=True)}

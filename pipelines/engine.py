@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from composer.errors import BadRequest
 from composer.request import RenderRequest
 from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Cost, Resolved, price, resolve
+from pipelines.runtime import Runtime
 from pipelines.sources import AdapterSource, ZooSource
 from pipelines.specs import ModelSpec, find
 
@@ -34,10 +36,14 @@ class Engine:
         source: AdapterSource | None = None,
         load: Callable[[ModelSpec], LoadedModel] | None = None,
         max_rows: int | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
-        """Take LoRAs from `source` (the zoo), models from `load` (their folders), at most `max_rows` rows per call."""
+        """Take LoRAs from `source` (the zoo), at most `max_rows` rows per call, and models from `load`.
+
+        Without `load`, models are read from their files, to be run as `runtime` says.
+        """
         self.source = source or ZooSource()
-        self._load = load or _load
+        self._load = load or partial(_load, runtime=runtime or Runtime())
         self._max_rows = max_rows
         self._loaded: dict[str, LoadedModel] = {}
         self._lock = Lock()  # of the table of models; each model has its own for rendering
@@ -75,10 +81,10 @@ class Engine:
     def model(self, name: str) -> LoadedModel:
         """Return a model, loaded on first use."""
         spec = find(name)
-        key = str(spec.folder)
+        key = str(spec.path)
         with self._lock:
             if key not in self._loaded:
-                log.info("loading model %s from %s", spec.name, spec.folder)
+                log.info("loading model %s from %s", spec.name, spec.path)
                 self._loaded[key] = self._load(spec)
             return self._loaded[key]
 
@@ -100,7 +106,7 @@ class Engine:
         return resolved
 
 
-def _load(spec: ModelSpec) -> LoadedModel:
+def _load(spec: ModelSpec, runtime: Runtime) -> LoadedModel:
     from pipelines.model import LoadedModel
 
-    return LoadedModel.load(spec)
+    return LoadedModel.load(spec, runtime=runtime)

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from lora_zoo.writer import Factors
 
 _SUFFIX = ".safetensors"
-_ARCHITECTURES = {"sd15": "stable-diffusion-v1/lora", "tiny": "medley-tiny/lora"}
-_BASES = {"sd15": "sd_v1", "tiny": "medley_tiny"}
+_ARCHITECTURES = {
+    "sd15": "stable-diffusion-v1/lora",
+    "sd2": "stable-diffusion-v2-768-v/lora",
+    "sdxl": "stable-diffusion-xl-v1-base/lora",
+    "tiny": "medley-tiny/lora",
+}
+_BASES = {"sd15": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0", "tiny": "medley_tiny"}
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_zoo.header import header
+from pipelines import hub
 from pipelines.errors import BadModel
 
 if TYPE_CHECKING:
     from lora_zoo.adapter import BaseLayer, ModelLayout
+    from pipelines.specs import ModelSpec
 
 #: Component -> how diffusers and transformers call its weights.
-STEMS = {"unet": "diffusion_pytorch_model", "text_encoder": "model"}
+STEMS = {"unet": "diffusion_pytorch_model", "text_encoder": "model", "text_encoder_2": "model"}
 
+#: Component -> what begins its keys in files, but not in memory, as transformers 5 has it.
+_DROPPED = {"text_encoder": "text_model."}
 _NO_LAYER = "embedding.weight"  # ends the names of tables, whose weights have two dimensions as linear layers' do
 
 
@@ -47,9 +51,17 @@ def weight_files(folder: Path, component: str) -> tuple[Path, ...]:
         raise BadModel(f"{index} is not an index of weights: {error!r}") from error
 
 
+def folder_of(spec: ModelSpec) -> Path:
+    """Return the folder that holds a model's weights; a model in one file has none."""
+    if spec.path.is_file():
+        raise BadModel(f"{spec.path} is one file; what is merged into weights reads a folder in diffusers' layout")
+    return hub.weights(spec.hub_id) if spec.hub_id else spec.path
+
+
 def places(folder: Path) -> Places:
     """Return where the weights of all adaptable layers are: the linear ones and the convolutions."""
-    return {component: _of(weight_files(folder, component)) for component in STEMS}
+    there = (component for component in STEMS if (folder / component).is_dir())
+    return {component: _of(weight_files(folder, component), _DROPPED.get(component, "")) for component in there}
 
 
 def read(folder: Path) -> ModelLayout:
@@ -65,12 +77,12 @@ def read(folder: Path) -> ModelLayout:
     return ModelLayout(shapes, base)
 
 
-def _of(files: tuple[Path, ...]) -> dict[str, Place]:
+def _of(files: tuple[Path, ...], dropped: str) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for file in files:
         for key, info in header(file).tensors.items():
             if key.endswith(".weight") and not key.endswith(_NO_LAYER) and len(info.shape) in (2, 4):
-                path = key.removesuffix(".weight").removeprefix("text_model.")  # as transformers 5 has it in memory
+                path = key.removesuffix(".weight").removeprefix(dropped)
                 found[path] = Place(file, key, info.shape)
     return found
 

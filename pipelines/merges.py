@@ -76,6 +76,8 @@ def check(engine: Engine, order: MergeOrder) -> Checked:
         raise BadRequest("nothing to write: every weight is 0")
     if not isinstance(by, Fit) and order.prompts:
         raise BadRequest(f"method '{request.method}' needs no prompts; they are for {', '.join(FITS)}")
+    if isinstance(by, Fit) and resolved.spec.configs.sdxl:
+        raise BadRequest(f"method '{request.method}' fits models of SD1.5's architecture; '{request.model}' is SDXL")
     if isinstance(by, Fit):
         order = replace(order, prompts=_prompts(engine, resolved, order.prompts))
     return Checked(order, resolved, by)
@@ -86,7 +88,7 @@ def make(engine: Engine, checked: Checked, watch: Watch) -> Merged:
     resolved, by = checked.resolved, checked.by
     if isinstance(by, Fit):
         return _fitted(engine, checked, by, watch)
-    shapes = layout.read(resolved.spec.folder)
+    shapes = layout.read(layout.folder_of(resolved.spec))
     members = tuple(engine.source.load(use.name, shapes) for use in resolved.request.adapters)
     return Merged(resolved, members, _merged(resolved, by, members), {})
 

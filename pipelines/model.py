@@ -1,114 +1,93 @@
-"""A loaded model: text in, noise predictions and pictures out. The only file that knows diffusers' model classes.
+"""A loaded model: text in, noise predictions and pictures out. What it is made of, `loading` reads.
 
-Takes any folder of SD1.5's architecture in diffusers' layout. Base weights are read once and never written.
+Takes SD1.5's architecture and SDXL's. Base weights are read once and never written.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.utils import logging as diffusers_log
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_log
 
-from composer.texts import TextEmbedding
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
-from pipelines import schedulers
+from pipelines import loading, schedulers, sdxl
 from pipelines.bank import AdapterBank, Gate
-from pipelines.errors import BadModel
+from pipelines.devices import Placement, check, pick_dtype, use_attention
+from pipelines.loading import Parts
+from pipelines.runtime import Runtime
 from pipelines.specs import ModelSpec
 from pipelines.store import AdapterStore
+from pipelines.text import Encoded, TextReader
 
 UNET = "unet"
-TEXT_ENCODER = "text_encoder"
+VAE = "vae"
 _STORE_BYTES = 2 << 30
 
 
-class _Tokenizer(Protocol):
-    model_max_length: int
-    bos_token_id: int
-    eos_token_id: int
-    pad_token_id: int
+class _Vae(Protocol):
+    dtype: torch.dtype
 
-    def __call__(self, text: str, **options: object) -> Mapping[str, list[int]]: ...
-    def decode(self, token_ids: list[int], **options: object) -> str: ...
-
-
-class _Decoder(Protocol):
     def decode(self, z: Tensor, return_dict: bool) -> tuple[Tensor]: ...
+    def enable_tiling(self) -> None: ...
 
 
 class _Config(Protocol):
     in_channels: int
     scaling_factor: float
-    use_attention_mask: bool
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a model is made of, as diffusers and transformers load it."""
-
-    tokenizer: _Tokenizer
-    text_encoder: nn.Module
-    unet: nn.Module
-    vae: nn.Module
-    scheduler_config: Mapping[str, object]
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """A text as the UNet reads it."""
+class Decoded:
+    """A picture, and what its decoding took that the user should know."""
 
-    embeds: Tensor  # [1, tokens, width]
-    count: int  # of the text's own tokens, which follow the start token
-    cut: str  # the end of the text that did not fit, empty if all did
-
-    @property
-    def text(self) -> TextEmbedding:
-        return TextEmbedding(self.embeds[0], self.count)
+    image: Image.Image
+    notice: str = ""
 
 
 class LoadedModel:
     """One model in memory, with the adapters held for it and the lock that its users take."""
 
-    def __init__(self, spec: ModelSpec, parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, spec: ModelSpec, parts: Parts, device: torch.device, dtype: torch.dtype, runtime: Runtime
+    ) -> None:
         self.spec = spec
         self.device = device
         self.dtype = dtype
         self.lock = Lock()
         self.store = AdapterStore(_STORE_BYTES)
         self._parts = parts
-        for module in self._modules().values():
-            module.to(device).eval().requires_grad_(False)
-        shapes = {UNET: _layers(parts.unet), TEXT_ENCODER: _layers(parts.text_encoder)}
-        self.layout: Layout = ModelLayout(shapes, self._base_layer)
+        for module in parts.modules().values():
+            module.eval().requires_grad_(False)
+        if dtype == torch.float16 and getattr(parts.vae.config, "force_upcast", False):
+            parts.vae.float()  # it states that it overflows in half precision
+        self._placement = Placement(parts.modules(), device, runtime.offload == "parts")
+        use_attention(parts.unet, runtime.attention)
+        self._vae = cast(_Vae, parts.vae)
+        if runtime.vae_tiling:
+            self._vae.enable_tiling()
+        adapted = {name: module for name, module in parts.modules().items() if name != VAE}
+        self.layout: Layout = ModelLayout({name: _layers(one) for name, one in adapted.items()}, self._base_layer)
         self.bank = AdapterBank(parts.unet, UNET, self.store)
-        self._text_bank = AdapterBank(parts.text_encoder, TEXT_ENCODER, self.store)
+        self._readers = [TextReader(name, *reader, self.store) for name, reader in parts.readers.items()]
         self._latent_channels = cast(_Config, parts.unet.config).in_channels
         self._scaling = cast(_Config, parts.vae.config).scaling_factor
         self._preview: Tensor | None = None
 
     @classmethod
-    def load(
-        cls, spec: ModelSpec, device: torch.device | None = None, dtype: torch.dtype = torch.float32
-    ) -> LoadedModel:
-        """Read a model folder; on a CUDA device if there is one and no other is asked for."""
+    def load(cls, spec: ModelSpec, device: torch.device | None = None, runtime: Runtime | None = None) -> LoadedModel:
+        """Read a model's files; onto a CUDA device if there is one and no other is asked for."""
+        runtime = runtime or Runtime()
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.random.fork_rng(devices=[]), _quietly():  # loaders may draw noise before they read weights
-            parts = _read(spec, dtype)
-        return cls(spec, parts, device, dtype)
+        check(runtime, device)
+        dtype = pick_dtype(runtime.dtype, device)
+        return cls(spec, loading.read(spec, dtype), device, dtype, runtime)
 
     @property
     def unet(self) -> nn.Module:
@@ -117,56 +96,80 @@ class LoadedModel:
 
     @property
     def text_encoder(self) -> nn.Module:
-        return self._parts.text_encoder
+        return self._readers[0].encoder
 
-    def encode(self, text: str, gate: Gate) -> Encoded:
-        """Encode a text as diffusers' own pipeline does, with the adapters of `gate` active in the text encoder.
+    def component(self, name: str) -> nn.Module:
+        """A component by its name in a LoRA file's layout."""
+        return self._parts.modules()[name]
 
-        One text per call, so that what else is rendered never reaches an embedding.
-        """
-        tokenizer, limit = self._parts.tokenizer, self._parts.tokenizer.model_max_length
-        tokens = tokenizer(text, padding="max_length", max_length=limit, truncation=True)
-        everything = tokenizer(text, verbose=False)["input_ids"]
-        cut = tokenizer.decode(everything[limit - 1 : -1]) if len(everything) > limit else ""
-        embeds = self._embeds(tokens["input_ids"], tokens["attention_mask"], gate)
-        return Encoded(embeds, min(len(everything), limit) - 2, cut)
+    def bring(self, *components: str) -> None:
+        """See that these components are where they can compute, before a gate is opened on them."""
+        self._placement.bring(components)
 
     @property
     def chunk_length(self) -> int:
-        """The number of tokens that the text encoder reads at once, less the marks that begin and end them."""
-        return self._parts.tokenizer.model_max_length - 2
+        """The number of tokens that the text encoders read at once, less the marks that begin and end them."""
+        return self._readers[0].chunk_length
 
     def tokens(self, text: str) -> list[int]:
-        """Return the tokens of a text, without marks."""
-        return self._parts.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        """Return the tokens of a text, without marks; SDXL's two encoders have one vocabulary."""
+        return self._readers[0].tokens(text)
 
     def words(self, tokens: Sequence[int]) -> str:
         """Return the text that tokens stand for."""
-        return self._parts.tokenizer.decode(list(tokens)).strip()
+        return self._readers[0].words(tokens)
+
+    def encode(self, prompt: str, gate: Gate) -> Encoded:
+        """Encode a text as diffusers' own pipelines do, cut where the text encoders stop reading."""
+        tokens = self.tokens(prompt)
+        found = self.encode_tokens(tokens[: self.chunk_length], gate)
+        return replace(found, cut=self.words(tokens[self.chunk_length :]))
 
     def encode_tokens(self, tokens: Sequence[int], gate: Gate) -> Encoded:
-        """Encode at most `chunk_length` tokens, as `encode` does a text that has these."""
-        tokenizer, spare = self._parts.tokenizer, self.chunk_length - len(tokens)
-        ids = [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * spare]
-        return Encoded(self._embeds(ids, [1] * (len(tokens) + 2) + [0] * spare, gate), len(tokens), "")
+        """Encode at most `chunk_length` tokens with the adapters of `gate` active in the text encoders.
+
+        One text per call, so that what else is rendered never reaches an embedding.
+        """
+        self.bring(*self._parts.readers)
+        states = [reader.read(tokens, gate, self.device) for reader in self._readers]
+        if self.spec.configs.sdxl:
+            return sdxl.encoded(states, len(tokens))
+        return Encoded(states[0].first, len(tokens))
 
     def initial_noise(self, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Return unit noise [1, channels, h, w], the same that diffusers draws from this generator."""
         shape = (1, self._latent_channels, height, width)
         return torch.randn(shape, generator=generator, dtype=self.dtype).to(self.device)
 
-    def new_solver(self, name: str, count: int, generator: torch.Generator) -> schedulers.Solver:
-        """Return a scheduler of one request's own."""
-        return schedulers.build(name, self._parts.scheduler_config, count, generator, self.device)
+    def new_solver(self, name: str, count: int, generator: torch.Generator, prediction: str = "") -> schedulers.Solver:
+        """Return a scheduler of one request's own, for what the model predicts unless something else is said."""
+        config = {**self._parts.scheduler_config, **({"prediction_type": prediction} if prediction else {})}
+        return schedulers.build(name, config, count, generator, self.device)
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, embeds: Tensor) -> Tensor:
-        """Run the UNet on rows; what they share is only the call."""
-        return self._parts.unet(latents, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+    def predict_noise(
+        self, latents: Tensor, timesteps: Tensor, embeds: Tensor, added: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Run the UNet on rows; what they share is only the call. SDXL's needs `added`, from `sdxl.added`."""
+        return self._parts.unet(
+            latents, timesteps, encoder_hidden_states=embeds, added_cond_kwargs=added, return_dict=False
+        )[0]
 
-    def decode(self, latents: Tensor) -> Image.Image:
-        """Return the picture of one row of latents, rounded as diffusers rounds it."""
-        pixels = self._to_pixels(latents)[0].permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8)
-        return Image.fromarray(pixels.numpy())
+    def decode(self, latents: Tensor) -> Decoded:
+        """Return the picture of one row of latents, rounded as diffusers rounds it.
+
+        Where half precision overflows, a copy of the decoder in single precision takes its place.
+        """
+        self.bring(VAE)
+        decoded, notice = self._decoded(latents, self._vae), ""
+        if not decoded.isfinite().all() and self._vae.dtype != torch.float32:
+            rescue = cast(_Vae, copy.deepcopy(self._parts.vae).float())
+            notice = f"the decoder overflowed in {str(self.dtype).removeprefix('torch.')}; it was run in float32"
+            decoded = self._decoded(latents, rescue)
+        if not decoded.isfinite().all():
+            notice = "the picture holds what is no number, shown black: a LoRA's weight or the guidance is too strong"
+            decoded = decoded.nan_to_num(-1.0, -1.0, -1.0)
+        pixels = _to_pixels(decoded)[0].permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8)
+        return Decoded(Image.fromarray(pixels.numpy()), notice)
 
     def preview(self, latents: Tensor) -> Image.Image:
         """Return a rough picture, one pixel per latent pixel, without the decoder.
@@ -174,6 +177,7 @@ class LoadedModel:
         A linear map from latents to colours is fitted once to what the decoder makes of patches of one colour each.
         """
         if self._preview is None:
+            self.bring(VAE)
             self._preview = self._fit_preview()
         channels = latents[0].float().flatten(1).T / latents.float().std().clamp(min=1.0)
         ones = torch.ones_like(channels[:, :1])
@@ -185,7 +189,7 @@ class LoadedModel:
     def parameter_digest(self) -> str:
         """Return the sha256 of every weight and buffer: equal before and after any rendering."""
         digest = hashlib.sha256()
-        for part, module in self._modules().items():
+        for part, module in self._parts.modules().items():
             for name, tensor in module.state_dict().items():
                 digest.update(f"{part}.{name}".encode())
                 digest.update(tensor.detach().to("cpu").contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -193,69 +197,28 @@ class LoadedModel:
 
     def _base_layer(self, component: str, path: str) -> BaseLayer:
         """Show a layer to a LoRA file that states its changes relative to the weight it finds."""
-        layer = cast(nn.Linear | nn.Conv2d, self._modules()[component].get_submodule(path))
+        layer = cast(nn.Linear | nn.Conv2d, self.component(component).get_submodule(path))
         return BaseLayer(layer.weight, layer.bias)
 
-    def _embeds(self, ids: Sequence[int], attended: Sequence[int], gate: Gate) -> Tensor:
-        masked = getattr(self._parts.text_encoder.config, "use_attention_mask", False)
-        mask = torch.tensor([attended], device=self.device) if masked else None
-        with self._text_bank.gate([gate]):
-            embeds = self._parts.text_encoder(torch.tensor([ids], device=self.device), attention_mask=mask)[0]
-        return embeds.to(self.dtype)
-
-    def _modules(self) -> dict[str, nn.Module]:
-        parts = self._parts
-        return {UNET: parts.unet, TEXT_ENCODER: parts.text_encoder, "vae": parts.vae}
-
-    def _to_pixels(self, latents: Tensor) -> Tensor:
-        decoded = cast(_Decoder, self._parts.vae).decode(latents / self._scaling, return_dict=False)[0]
-        return (decoded / 2 + 0.5).clamp(0, 1).float()
+    def _decoded(self, latents: Tensor, vae: _Vae) -> Tensor:
+        return vae.decode((latents / self._scaling).to(vae.dtype), return_dict=False)[0]
 
     def _fit_preview(self) -> Tensor:
         """Return the [channels + 1, 3] map, by least squares over patches of random latents."""
         generator = torch.Generator("cpu").manual_seed(0)
         samples = torch.randn(64, self._latent_channels, generator=generator).to(self.device)
         patches = samples.to(self.dtype)[:, :, None, None].expand(-1, -1, 4, 4)
-        colours = torch.stack([self._to_pixels(patch[None])[0].mean((1, 2)) for patch in patches])
+        colours = torch.stack([_to_pixels(self._decoded(patch[None], self._vae))[0].mean((1, 2)) for patch in patches])
         inputs = torch.cat([samples, torch.ones_like(samples[:, :1])], 1)
         return torch.linalg.lstsq(inputs, colours).solution
+
+
+def _to_pixels(decoded: Tensor) -> Tensor:
+    """Return what a decoder gives, which is about -1 to 1, as colours from 0 to 1."""
+    return (decoded / 2 + 0.5).clamp(0, 1).float()
 
 
 def _layers(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the layers that an adapter may change, and the shapes of their weights."""
     found = {path: part for path, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
     return {path: tuple(part.weight.shape) for path, part in found.items()}
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the libraries' progress bars and remarks on loading off the user's screen."""
-    bars, level = transformers_log.is_progress_bar_enabled(), diffusers_log.get_verbosity()
-    transformers_log.disable_progress_bar()
-    diffusers_log.set_verbosity_error()
-    try:
-        yield
-    finally:
-        diffusers_log.set_verbosity(level)
-        if bars:
-            transformers_log.enable_progress_bar()
-
-
-def _read(spec: ModelSpec, dtype: torch.dtype) -> Parts:
-    """Load the parts of a folder, safetensors only, from this disk only."""
-    folder = str(spec.folder)
-    only: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    try:
-        vae_config = json.loads((spec.folder / "vae" / "config.json").read_text(encoding="utf-8"))
-        tiny_vae = vae_config.get("_class_name") == "AutoencoderTiny"
-        vae = AutoencoderTiny if tiny_vae else AutoencoderKL
-        scheduler = json.loads((spec.folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        return Parts(
-            tokenizer=cast(_Tokenizer, CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")),
-            text_encoder=CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **only),
-            unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **only),
-            vae=vae.from_pretrained(folder, subfolder="vae", torch_dtype=dtype, **only),
-            scheduler_config=scheduler,
-        )
-    except (OSError, ValueError) as error:
-        raise BadModel(f"cannot load model '{spec.name}' from {folder}: {error}") from error

@@ -8,17 +8,18 @@ A chunk in which every weight is 1 is left alone, so that a plain prompt of one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from composer.prompting import emphasis
 from composer.prompting.emphasis import Span
 from composer.texts import project_off
 from pipelines.bank import Gate
-from pipelines.model import Encoded, LoadedModel
+from pipelines.model import LoadedModel
+from pipelines.text import Context, Encoded
 
 _BACK = 20
 
@@ -41,14 +42,16 @@ class Reading:
     notices: tuple[str, ...]
 
     @property
-    def embeds(self) -> Tensor:
-        """The chunks one after the other, [1, chunks * tokens, width]."""
-        return torch.cat([chunk.embeds for chunk in self.chunks], 1)
+    def context(self) -> Context:
+        """The chunks one after the other; of a pooled text, the first one's, as A1111 has it."""
+        return Context(torch.cat([chunk.embeds for chunk in self.chunks], 1), self.chunks[0].pooled)
 
-    def freed(self, undesired: Reading, strength: float) -> Tensor:
-        """Return `embeds` freed of what another text's own tokens span."""
+    def freed(self, undesired: Reading, strength: float) -> Reading:
+        """Return this prompt freed of what another text's own tokens span."""
         own = torch.cat([chunk.text.own for chunk in undesired.chunks])
-        return torch.cat([project_off(chunk.embeds, own, strength) for chunk in self.chunks], 1)
+        return replace(
+            self, chunks=tuple(replace(one, embeds=project_off(one.embeds, own, strength)) for one in self.chunks)
+        )
 
 
 def read(model: LoadedModel, prompt: str, gate: Gate) -> Reading:
@@ -82,14 +85,13 @@ def chunked(tokens: Sequence[Token], length: int, comma: int) -> list[tuple[Toke
     return [*chunks, rest]
 
 
-def alike(cond: Tensor, uncond: Tensor) -> tuple[Tensor, Tensor]:
-    """Repeat two prompts' embeddings [1, tokens, width] to one length.
+def alike(contexts: Sequence[Context]) -> list[Context]:
+    """Repeat prompts' tokens to one length.
 
     Attention weighs tokens by a softmax: a sequence said twice over is attended to exactly as it is once.
     """
-    tokens = torch.lcm(torch.tensor(cond.shape[1]), torch.tensor(uncond.shape[1])).item()
-    longer = [one.repeat(1, int(tokens) // one.shape[1], 1) for one in (cond, uncond)]
-    return longer[0], longer[1]
+    tokens = math.lcm(*(one.embeds.shape[1] for one in contexts))
+    return [replace(one, embeds=one.embeds.repeat(1, tokens // one.embeds.shape[1], 1)) for one in contexts]
 
 
 def _tokens(model: LoadedModel, spans: Iterable[Span]) -> list[Token]:

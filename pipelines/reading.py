@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import shorten
 
-from torch import Tensor
-
 from composer.plan import Prompt
 from composer.texts import TextEmbedding
-from pipelines import prompts
+from pipelines import prompts, sdxl
 from pipelines.bank import Gate
 from pipelines.model import LoadedModel
 from pipelines.prompts import Reading
+from pipelines.text import Context
 
 _SHOWN = 200  # characters of the end of a prompt
 
@@ -22,8 +21,8 @@ _SHOWN = 200  # characters of the end of a prompt
 class Conditioning:
     """A prompt as the UNet reads it; both sides have the same number of tokens."""
 
-    cond: Tensor  # [1, tokens, width]
-    uncond: Tensor | None  # None: no guidance
+    cond: Context
+    uncond: Context | None  # None: no guidance
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,16 @@ class PromptReader:
     def read(self, asked: Asked, notices: dict[str, None]) -> Conditioning:
         """Return a prompt encoded and freed of what is undesired; what there is to say of it goes into `notices`."""
         reading = self._told(asked.prompt.text, asked, "prompt", notices)
-        cond = reading.embeds
         if asked.undesired.text:
             undesired = self._told(asked.undesired.text, asked, "undesired text", notices)
-            cond = reading.freed(undesired, asked.undesired.strength)
+            reading = reading.freed(undesired, asked.undesired.strength)
         if not asked.guided:
-            return Conditioning(cond, None)
-        negative = self._told(asked.prompt.negative, asked, "negative prompt", notices).embeds
-        return Conditioning(*prompts.alike(cond, negative))
+            return Conditioning(reading.context, None)
+        negative = self._told(asked.prompt.negative, asked, "negative prompt", notices).context
+        if self._model.spec.configs.zero_empty and not asked.prompt.negative:
+            negative = sdxl.nothing(negative)
+        cond, uncond = prompts.alike([reading.context, negative])
+        return Conditioning(cond, uncond)
 
     def _reading(self, text: str, weighted: bool, gate: Gate) -> Reading:
         key = (text, weighted, gate)

@@ -81,6 +81,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     filled = request.model_copy(
         update={
             "parameters": method.model_dump(),
+            "prediction_type": request.prediction_type or spec.configs.prediction,
             "adapters": uses,
             "width": request.width or spec.width,
             "height": request.height or spec.height,
@@ -92,6 +93,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     )
     _check_size(filled, spec)
     _check_steps(filled)
+    _check_sizes_told(filled, spec)
     _check_joins(filled)
     if method.needs_words:
         for use, info in zip(uses, infos, strict=True):
@@ -168,6 +170,14 @@ def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
         if value % step:
             near = max(step, round(value / step) * step)
             raise BadRequest(f"{side} {value} is not a multiple of {step}, as model '{spec.name}' needs; try {near}")
+
+
+def _check_sizes_told(request: RenderRequest, spec: ModelSpec) -> None:
+    """Refuse sizes that a model would not be told: only SDXL's UNet reads them."""
+    fields = ("original_size", "crop_corner", "target_size")
+    told = [one for one in fields if getattr(request, one) != RenderRequest.model_fields[one].default]
+    if told and not spec.configs.sdxl:
+        raise BadRequest(f"{' and '.join(told)}: only SDXL models read it; model '{spec.name}' is none")
 
 
 def _check_steps(request: RenderRequest) -> None:

@@ -1,22 +1,20 @@
-"""Models by name or folder, described from their small JSON files alone: nothing heavy is imported or read here.
+"""Models by name, folder, file or hub id, described from their small files or heads alone: nothing heavy is imported.
 
-A model differs from another by its row only. The architecture is SD1.5's: one text encoder, one UNet, one VAE, at any
-width.
+A model differs from another by its row only. The architectures are SD1.5's, with one text encoder, and SDXL's, with
+two; at any width.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from composer.errors import UnknownChoice
-from lora_zoo import catalog
+from lora_zoo import catalog, families
+from pipelines import configs, hub, single_file
+from pipelines.configs import Configs
 from pipelines.errors import BadModel
-
-_PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
-_SD15_CONTEXT = 768  # the width of SD1.5's text encoder; its LoRAs fit nothing else
 
 
 @dataclass(frozen=True)
@@ -34,18 +32,21 @@ class ModelSpec:
     """All that is known of a model before it is loaded."""
 
     name: str
-    folder: Path
+    path: Path  # a folder in diffusers' layout, or one file in the original layout
     family: str | None  # of the LoRAs that fit; None: unknown, their layers decide
     width: int
     height: int
     latent_factor: int  # pixels per latent pixel
     size_multiple: int  # widths and heights are multiples of this
     defaults: Defaults
+    configs: Configs
+    hub_id: str | None = None  # where the weights come from, if the folder may not hold them yet
 
 
-#: For models known by name; any other folder gets what SD1.5 is usually run with.
+#: For models known by name; any other gets what its architecture is usually run with.
 _DEFAULTS: Mapping[str, Defaults] = {"tiny": Defaults(20, 4.0, "ddim", 32)}
 _SD15_DEFAULTS = Defaults(30, 7.5, "ddim", 16)
+_SDXL_DEFAULTS = Defaults(30, 5.0, "euler", 8)
 
 
 def names() -> tuple[str, ...]:
@@ -54,41 +55,40 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> ModelSpec:
-    """Return the model of this name, or the one in this folder."""
+    """Return the model of this name, or the one in this folder or file, or of this hub id."""
     for model in catalog.models():
         if model.name == name:
-            return _read(name, model.path, model.family, _DEFAULTS.get(name, _SD15_DEFAULTS))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _read(name, folder.resolve(), None, _SD15_DEFAULTS)
-    if len(folder.parts) > 1:
-        raise BadModel(f"there is no model folder {name}")
+            return _spec(name, model.path, configs.of_folder(model.path), model.family)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _spec(name, path.resolve(), configs.of_folder(path.resolve()))
+    if path.is_file():
+        return _spec(name, path.resolve(), single_file.configs(single_file.read(path.resolve())))
+    if hub.is_id(name):
+        folder = hub.small_files(name)
+        return _spec(name, folder, configs.of_folder(folder), hub_id=name)
+    if len(path.parts) > 1 or path.suffix:
+        raise BadModel(f"there is no model folder {name}, nor a file of this name")
     raise UnknownChoice("model", name, names())
 
 
-def _read(name: str, folder: Path, family: str | None, defaults: Defaults) -> ModelSpec:
-    missing = [part for part in _PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise BadModel(f"{folder} is not a diffusers folder of SD1.5's architecture; it lacks {', '.join(missing)}")
-    if (folder / "text_encoder_2").is_dir():
-        raise BadModel(f"{folder} holds two text encoders (SDXL); only SD1.5's architecture is read")
-    unet, vae = _config(folder / "unet"), _config(folder / "vae")
+def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_id: str | None = None) -> ModelSpec:
+    configs.check(found, path)
     try:
-        context, levels = unet["cross_attention_dim"], len(unet["block_out_channels"])
-        factor = 2 ** (len(vae.get("block_out_channels") or vae["decoder_block_out_channels"]) - 1)
-        size = int(unet["sample_size"]) * factor
+        context, levels = int(found.unet["cross_attention_dim"]), len(found.unet["block_out_channels"])
+        factor = found.latent_factor
+        size = int(found.unet["sample_size"]) * factor
     except (KeyError, TypeError, ValueError) as error:
-        raise BadModel(f"the configuration of {folder} lacks what SD1.5's architecture has: {error}") from error
-    if family is None and context == _SD15_CONTEXT:
-        family = "sd15"
-    return ModelSpec(name, folder, family, size, size, factor, factor * 2 ** (levels - 1), defaults)
-
-
-def _config(part: Path) -> dict:
-    try:
-        config = json.loads((part / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadModel(f"cannot read {part / 'config.json'}: {error}") from error
-    if not isinstance(config, dict):
-        raise BadModel(f"{part / 'config.json'} is not a configuration")
-    return config
+        raise BadModel(f"the configuration of {path} lacks what SD1.5's architecture has: {error}") from error
+    return ModelSpec(
+        name=name,
+        path=path,
+        family=family or families.BY_WIDTH.get(context),
+        width=size,
+        height=size,
+        latent_factor=factor,
+        size_multiple=factor * 2 ** (levels - 1),
+        defaults=_DEFAULTS.get(name, _SDXL_DEFAULTS if found.sdxl else _SD15_DEFAULTS),
+        configs=found,
+        hub_id=hub_id,
+    )

@@ -10,7 +10,7 @@ import torch
 from pipelines import specs
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
-from tests import models
+from tests import checkpoints, models
 from tests.adapters import Shelf, five
 
 torch.set_num_threads(1)
@@ -26,6 +26,17 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two blocks, v-prediction and a tiny autoencoder."""
     return models.build(models.SMALL, tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="session")
+def xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of SDXL's true structure, at reduced width."""
+    return checkpoints.save_folder(checkpoints.seeded(checkpoints.XL), tmp_path_factory.mktemp("models") / "xl")
+
+
+@pytest.fixture(scope="session")
+def xl(xl_folder: Path) -> LoadedModel:
+    return LoadedModel.load(specs.find(str(xl_folder)), torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def model(tmp_path: Path) -> str:
     for part in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
         (folder / part).mkdir(parents=True)
         (folder / part / "config.json").write_text(json.dumps(configs.get(part, {})))
+    (folder / "scheduler" / "scheduler_config.json").write_text("{}")
     return str(folder)
 
 

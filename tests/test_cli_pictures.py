@@ -29,6 +29,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for part in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
         (tmp_path / "model" / part).mkdir(parents=True)
         (tmp_path / "model" / part / "config.json").write_text(json.dumps(configs.get(part, {})))
+    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text("{}")
     return str(tmp_path / "model")
 
 

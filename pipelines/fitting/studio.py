@@ -68,9 +68,8 @@ class Studio:
 
     def layers(self, members: Sequence[Member]) -> dict[Target, Layer]:
         """Return the layers that any member changes."""
-        modules = {"unet": self.model.unet, "text_encoder": self.model.text_encoder}
         touched = {(c, path): None for one in members for c, paths in one.adapter.layers.items() for path in paths}
-        found = {(c, path): modules[c].get_submodule(path) for c, path in touched}
+        found = {(c, path): self.model.component(c).get_submodule(path) for c, path in touched}
         return {target: layer for target, layer in found.items() if isinstance(layer, nn.Linear | nn.Conv2d)}
 
 

@@ -13,16 +13,16 @@ _PART = 1 << 20
 
 def digest(resolved: Resolved) -> str:
     """Return the digest of a request; LoRAs are in it by their own digests."""
-    text = resolved.request.model_dump_json() + fingerprint(resolved.spec.folder)
+    text = resolved.request.model_dump_json() + fingerprint(resolved.spec.path)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache
-def fingerprint(folder: Path) -> str:
-    """Return the digest of a folder's files and their names; read once per process."""
+def fingerprint(model: Path) -> str:
+    """Return the digest of a file, or of a folder's files and their names; read once per process."""
     found = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(file.relative_to(folder).as_posix().encode())
+    for file in [model] if model.is_file() else sorted(path for path in model.rglob("*") if path.is_file()):
+        found.update(file.relative_to(model).as_posix().encode())
         with file.open("rb") as content:
             while part := content.read(_PART):
                 found.update(part)

@@ -23,6 +23,7 @@ from pipelines.engine import Engine
 from pipelines.model import LoadedModel
 from pipelines.prompts import Token, chunked
 from pipelines.reading import Asked, PromptReader
+from pipelines.text import Context
 
 LONG = ", ".join(["a cat on a cat"] * 20)
 
@@ -43,12 +44,12 @@ def test_a_plain_short_prompt_reads_as_in_a_plain_pipeline(small: LoadedModel) -
     for text in ("a cat on a mat", "", "cat, (dog:1.0)"):
         reading = prompts.read(small, text, ())
         plain = small.encode(text.replace("(", "").replace(":1.0)", ""), ())
-        assert torch.equal(reading.embeds, plain.embeds)
+        assert torch.equal(reading.context.embeds, plain.embeds)
         assert (len(reading.chunks), reading.later) == (1, "")
 
 
 def test_weights_multiply_embeddings_and_keep_their_mean(small: LoadedModel) -> None:
-    reading = prompts.read(small, "cat (at:1.5) [on]", ()).embeds
+    reading = prompts.read(small, "cat (at:1.5) [on]", ()).context.embeds
     plain = small.encode("cat at on", ()).embeds
     factors = torch.ones(1, plain.shape[1], 1)
     factors[0, 2], factors[0, 3] = 1.5, 1 / 1.1  # behind the mark and "cat", each word one token
@@ -62,9 +63,9 @@ def test_a_long_prompt_is_read_in_chunks(small: LoadedModel) -> None:
     count = len(small.tokens(LONG))
     reading = prompts.read(small, LONG, ())
     assert len(reading.chunks) >= math.ceil(count / small.chunk_length) >= 2
-    assert reading.embeds.shape[1] == len(reading.chunks) * (small.chunk_length + 2)
+    assert reading.context.embeds.shape[1] == len(reading.chunks) * (small.chunk_length + 2)
     first = small.encode_tokens(small.tokens(reading.first), ()).embeds
-    assert torch.equal(reading.embeds[:, : first.shape[1]], first)
+    assert torch.equal(reading.context.embeds[:, : first.shape[1]], first)
     assert reading.later
 
 
@@ -72,7 +73,7 @@ def test_what_is_undesired_is_taken_out_of_every_chunk(small: LoadedModel) -> No
     reading, undesired = prompts.read(small, "cat BREAK on the mat", ()), prompts.read(small, "(mat:1.3) BREAK dog", ())
     own = torch.cat([small.encode(text, ()).text.own for text in ("mat", "dog")])
     freed = [project_off(small.encode(text, ()).embeds, own, 0.7) for text in ("cat", "on the mat")]
-    torch.testing.assert_close(reading.freed(undesired, 0.7), torch.cat(freed, 1))
+    torch.testing.assert_close(reading.freed(undesired, 0.7).context.embeds, torch.cat(freed, 1))
 
 
 def test_a_method_sees_the_words_without_signs() -> None:
@@ -83,7 +84,7 @@ def test_a_method_sees_the_words_without_signs() -> None:
 def test_break_begins_a_chunk(small: LoadedModel) -> None:
     reading = prompts.read(small, "cat BREAK on", ())
     one, two = small.encode("cat", ()).embeds, small.encode("on", ()).embeds
-    assert torch.equal(reading.embeds, torch.cat([one, two], 1))
+    assert torch.equal(reading.context.embeds, torch.cat([one, two], 1))
 
 
 @settings(deadline=None)
@@ -111,8 +112,8 @@ def test_repeated_embeddings_are_attended_to_as_once(small: LoadedModel) -> None
         once = small.predict_noise(latents, times, embeds)
         thrice = small.predict_noise(latents, times, embeds.repeat(1, 3, 1))
     torch.testing.assert_close(once, thrice, atol=1e-5, rtol=1e-4)
-    cond, uncond = prompts.alike(torch.zeros(1, 6, 2), torch.zeros(1, 4, 2))
-    assert cond.shape[1] == uncond.shape[1] == 12
+    both = prompts.alike([Context(torch.zeros(1, 6, 2)), Context(torch.zeros(1, 4, 2))])
+    assert [one.embeds.shape[1] for one in both] == [12, 12]
 
 
 def test_what_a_prompt_says_changes_the_picture(engine: Engine, small_folder: Path) -> None:

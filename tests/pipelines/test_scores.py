@@ -57,7 +57,7 @@ def test_rows_are_saved_where_they_are_said_to_be(
 ) -> None:
     seen: list[int] = []
     handle = small.unet.register_forward_hook(lambda _module, inputs, _out: seen.append(len(inputs[0])))
-    request = ask(str(small.spec.folder), method=method, parameters=parameters, adapters=uses(3))
+    request = ask(str(small.spec.path), method=method, parameters=parameters, adapters=uses(3))
     plain = request.model_copy(update={"guidance_scale": 1.0})
     try:
         record, unguided = engine.render(request).record, engine.render(plain).record

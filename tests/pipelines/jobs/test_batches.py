@@ -81,7 +81,7 @@ def test_jobs_added_later_leave_the_others_alone(tmp_path: Path, engine: Engine,
 
 
 def test_what_raises_fails_alone(tmp_path: Path, engine: Engine, small_folder: Path) -> None:
-    flawed = Flawed(engine.source, load=lambda spec: engine.model(str(spec.folder)))
+    flawed = Flawed(engine.source, load=lambda spec: engine.model(str(spec.path)))
     asked = requests(str(small_folder), 8)
     asked[3] = asked[3].model_copy(update={"prompt": "poison"})
     start(tmp_path, flawed, asked)

@@ -133,7 +133,7 @@ class Poisoned(Engine):
 
 
 def test_a_job_that_kills_its_process_is_put_aside(tmp_path: Path, engine: Engine, small_folder: Path) -> None:
-    poisoned = Poisoned(engine.source, load=lambda spec: engine.model(str(spec.folder)))
+    poisoned = Poisoned(engine.source, load=lambda spec: engine.model(str(spec.path)))
     asked = requests(str(small_folder), _JOBS)
     asked[11] = asked[11].model_copy(update={"prompt": "poison"})
     start(tmp_path, poisoned, asked)

@@ -29,7 +29,7 @@ from pipelines.store import AdapterStore, ByteCache
 Gate = tuple[tuple[str, float], ...]
 
 _CALLS_BYTES = 1 << 29  # of what lies ready for calls
-_GATES_BYTES = 1 << 28  # of merged copies by gate
+_GATES_BYTES = 1 << 28  # of merged copies by layer and deltas
 _MERGED_BYTES = 1 << 29  # the most that one call's merged copies may take
 
 
@@ -54,7 +54,7 @@ class AdapterBank:
             path: part for path, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
         }
         self._fronts: ByteCache[tuple[tuple[Gate, ...], int], _Front] = ByteCache(_CALLS_BYTES)
-        self._merged: ByteCache[tuple[str, Gate], Tensor] = ByteCache(_GATES_BYTES)
+        self._merged: ByteCache[tuple[str, Weighted], Tensor] = ByteCache(_GATES_BYTES)
         self._entered = False
 
     @contextmanager
@@ -106,20 +106,24 @@ class AdapterBank:
         return added(layer, [self._weighted(path, gate) for gate in pattern], rows)
 
     def _merge(self, path: str, gate: Gate) -> Tensor:
-        """Return the merged weight of one layer under one gate, kept because gates come back in other company."""
+        """Return the merged weight of one layer under one gate, kept because it comes back in other company.
+
+        What it is known by are the deltas themselves: gates that share them in a layer share the copy.
+        """
+        deltas = self._weighted(path, gate)
 
         def make() -> tuple[Tensor, int]:
-            merged = merged_weight(self._layers[path], self._weighted(path, gate))
+            merged = merged_weight(self._layers[path], deltas)
             return merged, merged.numel() * merged.element_size()
 
-        return self._merged.get((path, gate), make)
+        return self._merged.get((path, deltas), make)
 
     def _deltas(self, digest: str) -> Mapping[str, Delta]:
         return self._store[digest].component(self._component)
 
     def _weighted(self, path: str, gate: Gate) -> Weighted:
         found = ((self._deltas(digest).get(path), weight) for digest, weight in gate)
-        return [(delta, weight) for delta, weight in found if delta is not None]
+        return tuple((delta, weight) for delta, weight in found if delta is not None)
 
 
 def _pattern(rows: Sequence[Gate]) -> tuple[Gate, ...]:

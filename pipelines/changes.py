@@ -21,7 +21,7 @@ Layer = nn.Linear | nn.Conv2d
 Forward = Callable[[Tensor], Tensor]
 
 #: The deltas of one row's adapters on one layer, each with its weight.
-Weighted = Sequence[tuple[Delta, float]]
+Weighted = tuple[tuple[Delta, float], ...]
 
 
 def merged_weight(layer: Layer, deltas: Weighted) -> Tensor:

@@ -15,6 +15,7 @@ from composer.request import TextPolicy
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from composer.masks import Mask
     from composer.merges.common import Weighted
     from lora_zoo.adapter import Adapter
 
@@ -45,6 +46,19 @@ class Merge(Protocol):
 
 
 @dataclass(frozen=True)
+class Area:
+    """A part of the picture in one pass: what is read there, and which of the pass's adapters act nowhere else.
+
+    Cross-attention inside reads `prompt` in place of the pass's own; areas that overlap share. An adapter that an area
+    names acts on the image tokens inside and on the words that are read there; an adapter that none names, everywhere.
+    """
+
+    mask: Mask
+    prompt: str = MAIN  # a key of Plan.prompts
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Pass:
     """One evaluation of the UNet for one image, both guidance branches."""
 
@@ -52,6 +66,8 @@ class Pass:
     prompt: str = MAIN  # a key of Plan.prompts
     share: float = 1.0  # its part in the blend of predictions
     merge: Merge | None = None  # the pass uses what this makes of its adapters; None: their sum
+    mask: Mask | None = None  # where it takes part in the blend of predictions; None: everywhere
+    areas: tuple[Area, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +89,21 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class JobRegion:
+    """Where a LoRA belongs, and what is there."""
+
+    mask: Mask
+    prompt: str
+
+
+@dataclass(frozen=True)
 class JobAdapter:
     """One LoRA of a request, its weights decided."""
 
     name: str
     weight: float
     text_encoder_weight: float
+    region: JobRegion | None = None  # None: everywhere
 
 
 @dataclass(frozen=True)
@@ -101,6 +126,8 @@ def weighted_mean(_step: Step, passes: Sequence[Pass], predictions: Sequence[Pre
     """Blend predictions by share, each guidance branch on its own (guidance is linear, so the order is free)."""
     if len(predictions) == 1:
         return predictions[0]
+    if any(one.mask is not None for one in passes):
+        return _masked_mean(passes, predictions)
     total = sum(one.share for one in passes)
     shares = [one.share / total for one in passes]
     unconds = [p.uncond for p in predictions if p.uncond is not None]
@@ -113,6 +140,29 @@ def _blend(shares: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
     for share, tensor in zip(shares[1:], tensors[1:], strict=True):
         mixed = mixed + tensor * share
     return mixed
+
+
+def _masked_mean(passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
+    """Blend at each place the passes that take part there. The plan sees to it that there is one everywhere."""
+    weights = [_weight(one, found.cond) for one, found in zip(passes, predictions, strict=True)]
+    unconds = [(weight, p.uncond) for weight, p in zip(weights, predictions, strict=True) if p.uncond is not None]
+    cond = _blend_places([(weight, p.cond) for weight, p in zip(weights, predictions, strict=True)])
+    return Prediction(cond, _blend_places(unconds) if unconds else None)
+
+
+def _weight(one: Pass, like: Tensor) -> Tensor:
+    """Return a pass's part in the blend at each place, [h, w]."""
+    height, width = like.shape[-2:]
+    if one.mask is None:
+        return like.new_full((height, width), one.share)
+    return one.share * one.mask.at(height, width).to(like)
+
+
+def _blend_places(weighted: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    weights, mixed = weighted[0][0], weighted[0][0] * weighted[0][1]
+    for weight, tensor in weighted[1:]:
+        weights, mixed = weights + weight, mixed + weight * tensor
+    return mixed / weights
 
 
 @dataclass(frozen=True)

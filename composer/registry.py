@@ -20,6 +20,7 @@ class MethodModel(Frozen):
 
     min_adapters: ClassVar[int] = 1
     text_policy: ClassVar[TextPolicy] = "all"
+    uses_regions: ClassVar[bool] = False  # whether it looks at where a LoRA belongs; if not, such a request is refused
 
     @abstractmethod
     def start(self, job: Job) -> Plan:

@@ -18,6 +18,7 @@ from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
+from pipelines.local import Local, LocalGate, Where
 from pipelines.model import Encoded, LoadedModel
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.resolve import Resolved
@@ -57,8 +58,17 @@ class Held:
 
     def gate(self, one: Pass | Prompt) -> Gate:
         """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
-        members = tuple((self.digests[name], weight) for name, weight in one.adapters.items())
+        local = {name for area in one.areas for name in area.adapters} if isinstance(one, Pass) else ()
+        members = tuple((self.digests[name], weight) for name, weight in one.adapters.items() if name not in local)
         return members if one.merge is None else ((self.store.merged(one.merge, members), 1.0),)
+
+    def local(self, one: Pass, height: int, width: int) -> LocalGate:
+        """Return what is active in areas of a pass only; the words read in an area are a block of the text."""
+        return tuple(
+            Local(self.digests[name], one.adapters[name], Where(area.mask, height, width, block, 1 + len(one.areas)))
+            for block, area in enumerate(one.areas, start=1)
+            for name in area.adapters
+        )
 
 
 @dataclass(eq=False)
@@ -77,17 +87,28 @@ class Live:
     def asks(self, step: Step, passes: Sequence[Pass]) -> list[Ask]:
         """Return a step's passes with all that the UNet needs."""
         scaled = self.solver.scale_input(self.latents, step)
+        height, width = scaled.shape[-2:]
         return [
             Ask(
                 latents=scaled,
                 timestep=step.timestep,
-                cond=self.prompts[one.prompt].cond,
-                uncond=self.prompts[one.prompt].uncond,
+                cond=self._read(one).cond,
+                uncond=self._read(one).uncond,
                 gate=self.held.gate(one),
                 tally=self.tally,
+                areas=tuple(area.mask for area in one.areas),
+                local=self.held.local(one, height, width),
             )
             for one in passes
         ]
+
+    def _read(self, one: Pass) -> Conditioning:
+        """Return what a pass reads: its prompt, and after it those of its areas."""
+        read = [self.prompts[name] for name in (one.prompt, *(area.prompt for area in one.areas))]
+        if len(read) == 1:
+            return read[0]
+        unconds = [each.uncond for each in read if each.uncond is not None]
+        return Conditioning(torch.cat([each.cond for each in read], 1), torch.cat(unconds, 1) if unconds else None)
 
 
 @torch.no_grad()

@@ -1,20 +1,23 @@
 """Passes -> rows -> UNet calls -> predictions. The only code that opens the UNet's gate.
 
-A pass is two rows with guidance, one without. Rows of any requests share a call if their latents have the same shape;
-their timesteps, prompts and adapters may all differ.
+A pass is two rows with guidance, one without. Rows of any requests share a call if their latents have the same shape
+and they read as many prompts; their timesteps, prompts and adapters may all differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from composer.masks import Mask
 from composer.plan import Prediction
 from pipelines.bank import Gate
 from pipelines.batching import deal
+from pipelines.local import LocalGate
 from pipelines.model import LoadedModel
 from pipelines.progress import Cancel
 
@@ -34,10 +37,12 @@ class Ask:
 
     latents: Tensor  # [1, channels, h, w], as the UNet reads them at this timestep
     timestep: float
-    cond: Tensor  # [1, tokens, width]
+    cond: Tensor  # [1, tokens, width], the prompts of areas after the pass's own
     uncond: Tensor | None  # None: no guidance
     gate: Gate
     tally: Tally
+    areas: tuple[Mask, ...] = ()  # where the prompts after the first are read
+    local: LocalGate = ()  # what acts in areas only
 
     @property
     def rows(self) -> int:
@@ -54,9 +59,9 @@ class Denoiser:
 
     def predict(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Return the predictions of passes, in their order."""
-        by_shape: dict[torch.Size, list[int]] = {}
+        by_shape: dict[tuple[torch.Size, int], list[int]] = {}
         for place, ask in enumerate(asks):
-            by_shape.setdefault(ask.latents.shape, []).append(place)
+            by_shape.setdefault((ask.latents.shape, len(ask.areas)), []).append(place)
         answers: dict[int, Prediction] = {}
         for places in by_shape.values():
             for call in deal(places, lambda place: asks[place].rows, self._max_rows):
@@ -75,12 +80,22 @@ class Denoiser:
         embeds = torch.cat([*unconds, *(ask.cond for ask in order[len(guided) :])])
         latents = torch.cat([ask.latents for ask in order])
         timesteps = torch.tensor([ask.timestep for ask in order], device=latents.device)
-        with self._model.bank.gate([ask.gate for ask in order]):
+        with self._opened(order):
             noise = self._model.predict_noise(latents, timesteps, embeds).split(1)
         self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
         firsts = {id(ask): row for ask, row in zip(guided, noise[: len(guided)], strict=True)}
         return [Prediction(conds[id(ask)], firsts.get(id(ask))) for ask in asks]
+
+    @contextmanager
+    def _opened(self, rows: Sequence[Ask]) -> Iterator[None]:
+        """Open the doors that these rows need."""
+        with ExitStack() as doors:
+            doors.enter_context(self._model.bank.gate([ask.gate for ask in rows], [ask.local for ask in rows]))
+            if rows[0].areas:
+                height, width = rows[0].latents.shape[-2:]
+                doors.enter_context(self._model.attention.areas([ask.areas for ask in rows], height, width))
+            yield
 
     @staticmethod
     def _count(asks: Sequence[Ask], rows: int) -> None:

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_log
 
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import schedulers
+from pipelines.attention import CrossAttention
 from pipelines.bank import AdapterBank, Gate
 from pipelines.errors import BadModel
 from pipelines.specs import ModelSpec
@@ -86,6 +87,7 @@ class LoadedModel:
         shapes = {UNET: _layers(parts.unet), TEXT_ENCODER: _layers(parts.text_encoder)}
         self.layout: Layout = ModelLayout(shapes, self._base_layer)
         self.bank = AdapterBank(parts.unet, UNET, self.store)
+        self.attention = CrossAttention(parts.unet)
         self._text_bank = AdapterBank(parts.text_encoder, TEXT_ENCODER, self.store)
         self._latent_channels = cast(_Config, parts.unet.config).in_channels
         self._scaling = cast(_Config, parts.vae.config).scaling_factor

@@ -13,7 +13,7 @@ from composer.errors import BadRequest
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
 from composer.registry import MethodModel
 from composer.request import AdapterUse, RenderRequest
-from pipelines import schedulers, specs
+from pipelines import regions, schedulers, specs
 from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
@@ -70,6 +70,8 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     )
     _check_size(filled, spec)
     _check_steps(filled)
+    _check_regions(filled, method)
+    filled = _without_files(filled, spec)
     return Resolved(filled, spec, method, _job(filled, spec))
 
 
@@ -78,11 +80,11 @@ def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     plans = [one.plan() for one in resolved]
     passes = rows = calls = 0
     for index in range(max((one.job.count for one in resolved), default=0)):
-        wanted: dict[tuple[int, int], list[int]] = {}
+        wanted: dict[tuple[int, ...], list[int]] = {}
         for one, plan in zip(resolved, plans, strict=True):
-            if index < one.job.count:
-                sizes = [one.rows_per_pass for _ in _passes(plan, index, one.job.count)]
-                wanted.setdefault((one.job.height, one.job.width), []).extend(sizes)
+            for found in _passes(plan, index, one.job.count) if index < one.job.count else ():
+                alike = (one.job.height, one.job.width, len(found.areas))
+                wanted.setdefault(alike, []).append(one.rows_per_pass)
         for sizes in wanted.values():
             passes += len(sizes)
             rows += sum(sizes)
@@ -106,7 +108,7 @@ def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo
 def _filled(use: AdapterUse, info: AdapterInfo) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
-    return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, sha256=info.sha256)
+    return use.model_copy(update={"weight": weight, "text_encoder_weight": text, "sha256": info.sha256})
 
 
 def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
@@ -124,11 +126,33 @@ def _check_steps(request: RenderRequest) -> None:
         raise BadRequest(f"scheduler '{name}' takes at most {most} steps, not {count}")
 
 
+def _check_regions(request: RenderRequest, method: MethodModel) -> None:
+    placed = next((use.name for use in request.adapters if use.region is not None), None)
+    if placed is not None and not method.uses_regions:
+        able = ", ".join(name for name in registry.names() if registry.get(name).uses_regions)
+        raise BadRequest(
+            f"LoRA '{placed}' has a region, which method '{request.method}' does not look at; choose one of {able}"
+        )
+
+
+def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
+    """Return the request with the masks of its regions inline."""
+    height, width = (request.height or 0) // spec.latent_factor, (request.width or 0) // spec.latent_factor
+    uses = (
+        use if use.region is None else use.model_copy(update={"region": regions.inlined(use.region, height, width)})
+        for use in request.adapters
+    )
+    return request.model_copy(update={"adapters": tuple(uses)})
+
+
+def _job_adapter(use: AdapterUse, prompt: str) -> JobAdapter:
+    region = None if use.region is None else regions.placed(use.region, prompt)
+    return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, region)
+
+
 def _job(request: RenderRequest, spec: ModelSpec) -> Job:
     return Job(
-        adapters=tuple(
-            JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0) for use in request.adapters
-        ),
+        adapters=tuple(_job_adapter(use, request.prompt) for use in request.adapters),
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         text_policy=request.text_encoder_adapters or "none",

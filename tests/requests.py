@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from composer import registry
-from composer.request import AdapterUse, RenderRequest
+from composer.request import AdapterUse, Region, RenderRequest
 from pipelines.engine import Engine
 from pipelines.progress import StepReport
 
@@ -27,8 +27,12 @@ def ask(model: str, **fields: Any) -> RenderRequest:
 
 def for_method(name: str, model: str, **fields: Any) -> RenderRequest:
     """Return a short request that any method can serve."""
-    count = max(2, registry.get(name).min_adapters)
-    return ask(model, **{"method": name, "adapters": uses(count), **fields})
+    method = registry.get(name)
+    adapters = uses(max(2, method.min_adapters))
+    if method.uses_regions:
+        left = Region(box=(0.0, 0.0, 0.4, 1.0), prompt="on a mat")
+        adapters = (adapters[0].model_copy(update={"region": left}), *adapters[1:])
+    return ask(model, **{"method": name, "adapters": adapters, **fields})
 
 
 def final_latents(engine: Engine, requests: Sequence[RenderRequest]) -> list[Tensor]:

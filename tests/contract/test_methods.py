@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from pydantic import JsonValue
 
 from composer import registry
-from composer.plan import Job, JobAdapter, Pass, Step
+from composer.masks import Box
+from composer.plan import Job, JobAdapter, JobRegion, Pass, Step
 from composer.registry import Parameter
 from composer.request import AdapterUse, RenderRequest
 from pipelines.engine import Engine
@@ -19,10 +21,17 @@ from tests.requests import ask, final_latents, for_method, uses
 METHODS = registry.names()
 STEPS = [Step(index, 12, 999.0 - index, 1.0) for index in range(12)]
 JOB = Job(tuple(JobAdapter(name, 0.7, 0.4) for name in "abc"), "a cat", "", "all", 12, 8, 8)
+LEFT = JobRegion(Box(0.0, 0.0, 0.4, 1.0), "a mat")
+
+
+def job_for(name: str) -> Job:
+    """Return a job with what the method looks at."""
+    first, *others = JOB.adapters
+    return replace(JOB, adapters=(replace(first, region=LEFT), *others)) if registry.get(name).uses_regions else JOB
 
 
 def asked(name: str, parameters: dict[str, JsonValue]) -> list[list[Pass]]:
-    plan = registry.create(name, parameters).start(JOB)
+    plan = registry.create(name, parameters).start(job_for(name))
     return [list(plan.passes(step)) for step in STEPS]
 
 
@@ -42,7 +51,7 @@ def close(a: object, b: object, tolerance: float = 1e-4) -> bool:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_asking_twice_gives_equal_answers(name: str) -> None:
-    plan = registry.create(name, {}).start(JOB)
+    plan = registry.create(name, {}).start(job_for(name))
     forwards = [list(plan.passes(step)) for step in STEPS]
     backwards = [list(plan.passes(step)) for step in reversed(STEPS)][::-1]
     assert forwards == backwards == asked(name, {})
@@ -58,7 +67,7 @@ def test_every_parameter_does_something(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_passes_name_only_known_adapters_and_prompts(name: str) -> None:
-    plan = registry.create(name, {}).start(JOB)
+    plan = registry.create(name, {}).start(job_for(name))
     for step in STEPS:
         passes = plan.passes(step)
         assert passes and sum(one.share for one in passes) > 0

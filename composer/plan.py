@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from composer.request import TextPolicy
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 AdapterWeights = Mapping[str, float]
 
 MAIN = "main"
+
+#: What a pass may ask of a UNet beyond a prediction: areas in its cross-attention, keeping its deep features.
+Capability = Literal["areas", "deep features"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,19 @@ class Area:
 
 
 @dataclass(frozen=True)
+class Reuse:
+    """What a pass does with the UNet's deep features, in a slot of its own plan.
+
+    A pass that refreshes computes everything and keeps them; one that does not takes them as they were kept, and
+    computes the last `layers` layers of the UNet's last block and what leads to them. 0: the whole block.
+    """
+
+    slot: str
+    refresh: bool
+    layers: int = 0
+
+
+@dataclass(frozen=True)
 class Pass:
     """One evaluation of the UNet for one image, both guidance branches."""
 
@@ -68,6 +84,12 @@ class Pass:
     merge: Merge | None = None  # the pass uses what this makes of its adapters; None: their sum
     mask: Mask | None = None  # where it takes part in the blend of predictions; None: everywhere
     areas: tuple[Area, ...] = ()
+    reuse: Reuse | None = None
+
+    @property
+    def shallow(self) -> bool:
+        """Whether it takes kept features in place of computing them."""
+        return self.reuse is not None and not self.reuse.refresh
 
 
 @dataclass(frozen=True, eq=False)

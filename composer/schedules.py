@@ -12,3 +12,15 @@ def round_robin(index: int, interval: int, count: int, legacy_offset: bool = Fal
     if legacy_offset:
         index = max(index - 1, 0)
     return index // interval % count
+
+
+def refresh_steps(count: int, interval: int) -> tuple[int, ...]:
+    """Return the steps in which something kept is made again: every `interval`-th.
+
+    0 is the schedule of CMLoRA (arXiv:2502.04923): every second step in the first 3/8 and the last 1/8, every third in
+    between.
+    """
+    if interval:
+        return tuple(range(0, count, interval))
+    early, late = int(0.375 * count), int(0.875 * count)
+    return (*range(0, early, 2), *range(early, late, 3), *range(late, count, 2))

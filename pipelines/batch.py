@@ -15,7 +15,7 @@ from torch import Tensor
 from composer.plan import Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
 from pipelines.bank import Gate
-from pipelines.denoiser import Ask, Denoiser, Tally
+from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
 from pipelines.local import Local, LocalGate, Where
@@ -83,6 +83,7 @@ class Live:
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
     tally: Tally = field(default_factory=Tally)
+    slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
     def asks(self, step: Step, passes: Sequence[Pass]) -> list[Ask]:
         """Return a step's passes with all that the UNet needs."""
@@ -98,6 +99,8 @@ class Live:
                 tally=self.tally,
                 areas=tuple(area.mask for area in one.areas),
                 local=self.held.local(one, height, width),
+                reuse=one.reuse,
+                slots=self.slots,
             )
             for one in passes
         ]
@@ -210,6 +213,7 @@ def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> Rende
         device=str(model.device),
         rows_per_call=one.tally.rows_per_call,
         unet_passes=one.tally.unet_passes,
+        shallow_passes=one.tally.shallow_passes,
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
         pixels_sha256=pixels,

@@ -28,6 +28,7 @@ from pipelines import schedulers
 from pipelines.attention import CrossAttention
 from pipelines.bank import AdapterBank, Gate
 from pipelines.errors import BadModel
+from pipelines.features import DeepFeatures
 from pipelines.specs import ModelSpec
 from pipelines.store import AdapterStore
 
@@ -88,6 +89,7 @@ class LoadedModel:
         self.layout: Layout = ModelLayout(shapes, self._base_layer)
         self.bank = AdapterBank(parts.unet, UNET, self.store)
         self.attention = CrossAttention(parts.unet)
+        self.features = DeepFeatures(parts.unet)
         self._text_bank = AdapterBank(parts.text_encoder, TEXT_ENCODER, self.store)
         self._latent_channels = cast(_Config, parts.unet.config).in_channels
         self._scaling = cast(_Config, parts.vae.config).scaling_factor

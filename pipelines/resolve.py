@@ -18,6 +18,8 @@ from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
 
+_WHOLE = -1
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -47,6 +49,7 @@ class Cost:
     unet_passes: int  # evaluations the methods ask for, both guidance branches in one
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
+    shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -54,6 +57,8 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     spec = specs.find(request.model)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
+    if lacking := method.needs - spec.capabilities:
+        raise BadRequest(f"method '{request.method}' needs {', '.join(sorted(lacking))}, which '{spec.name}' has not")
     if len(infos) < method.min_adapters:
         raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
     filled = request.model_copy(
@@ -78,18 +83,26 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
     plans = [one.plan() for one in resolved]
-    passes = rows = calls = 0
+    passes = rows = calls = shallow = 0
     for index in range(max((one.job.count for one in resolved), default=0)):
         wanted: dict[tuple[int, ...], list[int]] = {}
         for one, plan in zip(resolved, plans, strict=True):
             for found in _passes(plan, index, one.job.count) if index < one.job.count else ():
-                alike = (one.job.height, one.job.width, len(found.areas))
+                alike = (one.job.height, one.job.width, len(found.areas), _part(found))
                 wanted.setdefault(alike, []).append(one.rows_per_pass)
-        for sizes in wanted.values():
-            passes += len(sizes)
-            rows += sum(sizes)
+        for (*_, part), sizes in wanted.items():
             calls += len(deal(sizes, int, max_rows))
-    return Cost(passes, rows, calls)
+            if part == _WHOLE:
+                passes += len(sizes)
+                rows += sum(sizes)
+            else:
+                shallow += len(sizes)
+    return Cost(passes, rows, calls, shallow)
+
+
+def _part(one: Pass) -> int:
+    """Return which part of the UNet a pass computes."""
+    return one.reuse.layers if one.reuse is not None and one.shallow else _WHOLE
 
 
 def _passes(plan: Plan, index: int, count: int) -> Sequence[Pass]:

@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from composer.errors import UnknownChoice
+from composer.plan import Capability
 from lora_zoo import catalog
 from pipelines.errors import BadModel
 
@@ -41,6 +43,7 @@ class ModelSpec:
     latent_factor: int  # pixels per latent pixel
     size_multiple: int  # widths and heights are multiples of this
     defaults: Defaults
+    capabilities: frozenset[Capability]
 
 
 #: For models known by name; any other folder gets what SD1.5 is usually run with.
@@ -81,7 +84,17 @@ def _read(name: str, folder: Path, family: str | None, defaults: Defaults) -> Mo
         raise BadModel(f"the configuration of {folder} lacks what SD1.5's architecture has: {error}") from error
     if family is None and context == _SD15_CONTEXT:
         family = "sd15"
-    return ModelSpec(name, folder, family, size, size, factor, factor * 2 ** (levels - 1), defaults)
+    multiple = factor * 2 ** (levels - 1)
+    return ModelSpec(name, folder, family, size, size, factor, multiple, defaults, _capabilities(unet))
+
+
+def _capabilities(unet: Mapping[str, Any]) -> frozenset[Capability]:
+    """Return what passes may ask of a UNet of this configuration."""
+    found: dict[Capability, bool] = {
+        "areas": any("CrossAttn" in kind for kind in unet.get("down_block_types", ())),
+        "deep features": len(unet["block_out_channels"]) > 1,
+    }
+    return frozenset(capability for capability, there in found.items() if there)
 
 
 def _config(part: Path) -> dict:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from composer import registry
 from composer.request import AdapterUse, Region, RenderRequest
 from pipelines.engine import Engine
 from pipelines.progress import StepReport
+
+#: Parameters that make all others of a method matter.
+EXAMPLES: dict[str, dict[str, JsonValue]] = {"cmlora": {"low": 1}}
 
 WEIGHTS = (0.8, -0.5, 1.3, 1.0, 0.6)
 
@@ -32,7 +36,7 @@ def for_method(name: str, model: str, **fields: Any) -> RenderRequest:
     if method.uses_regions:
         left = Region(box=(0.0, 0.0, 0.4, 1.0), prompt="on a mat")
         adapters = (adapters[0].model_copy(update={"region": left}), *adapters[1:])
-    return ask(model, **{"method": name, "adapters": adapters, **fields})
+    return ask(model, **{"method": name, "adapters": adapters, "parameters": EXAMPLES.get(name, {}), **fields})
 
 
 def final_latents(engine: Engine, requests: Sequence[RenderRequest]) -> list[Tensor]:

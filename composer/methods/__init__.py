@@ -2,6 +2,7 @@
 
 from composer.methods import (
     cat,
+    cmlora,
     composite,
     dare,
     dare_ties,
@@ -21,6 +22,7 @@ from composer.methods import (
 
 __all__ = [
     "cat",
+    "cmlora",
     "composite",
     "dare",
     "dare_ties",

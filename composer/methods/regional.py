@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from composer.masks import Rest
-from composer.plan import MAIN, Area, Job, JobAdapter, Pass, Plan, Step
+from composer.plan import MAIN, Area, Capability, Job, JobAdapter, Pass, Plan, Step
 from composer.prompts import prompt_by
 from composer.registry import MethodModel, method
 from composer.request import TextPolicy
@@ -30,6 +30,7 @@ class Regional(MethodModel):
     """Let each LoRA act where it belongs."""
 
     text_policy: ClassVar[TextPolicy] = "per_lora"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"areas"})
     uses_regions: ClassVar[bool] = True
 
     level: Literal["tokens", "attention", "noise"] = Field(

@@ -24,8 +24,8 @@ AdapterWeights = Mapping[str, float]
 
 MAIN = "main"
 
-#: What a pass may ask of a UNet beyond a prediction: areas in its cross-attention, keeping its deep features.
-Capability = Literal["areas", "deep features"]
+#: What a pass may use of a UNet beyond its prediction.
+Capability = Literal["cross-attention", "deep features"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Pass:
     mask: Mask | None = None  # where it takes part in the blend of predictions; None: everywhere
     areas: tuple[Area, ...] = ()
     reuse: Reuse | None = None
+    capture: bool = False  # return cross-attention with the prediction; a pass with areas or kept features cannot
 
     @property
     def shallow(self) -> bool:
@@ -93,11 +94,28 @@ class Pass:
 
 
 @dataclass(frozen=True, eq=False)
+class Attention:
+    """How much each place of a picture reads each token of a prompt: the conditional row's cross-attention.
+
+    Probabilities, the mean over heads and over all layers at the resolution of the deepest down block that has
+    cross-attention: 16x16 in SD1.5 for 64x64 latents, and in SDXL a quarter of the latents' size too.
+    """
+
+    maps: Tensor  # [tokens, h, w]
+    places: Callable[[str], tuple[int, ...]]
+
+    def of(self, words: str) -> Tensor:
+        """Return the maps of the tokens of these words, wherever the prompt holds them, [n, h, w]."""
+        return self.maps[list(self.places(words))]
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What one pass returned. `uncond` is None when guidance is off."""
 
     cond: Tensor  # [1, channels, h, w]
     uncond: Tensor | None = None  # [1, channels, h, w]
+    attention: Attention | None = None  # of passes that capture it
 
 
 @dataclass(frozen=True)
@@ -187,6 +205,24 @@ def _blend_places(weighted: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return mixed / weights
 
 
+class Look(Protocol):
+    """What a plan may do before a step: see how passes would attend to latents, and which way that would change."""
+
+    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
+        """Return each pass's cross-attention. The UNet is run no further than that takes."""
+        ...
+
+    def slope(
+        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
+    ) -> tuple[float, Tensor]:
+        """Return a loss of the passes' cross-attention, and its gradient with respect to the latents."""
+        ...
+
+
+#: Returns the latents that a step is to begin with.
+BeforeStep = Callable[[Step, "Tensor", Look], "Tensor"]
+
+
 @dataclass(frozen=True)
 class Plan:
     """A request's answer to "what next?": a record of functions. Per-request state lives in their closures."""
@@ -194,3 +230,5 @@ class Plan:
     passes: Callable[[Step], Sequence[Pass]]
     prompts: Mapping[str, Prompt]
     combine: Combine = weighted_mean
+    before_step: BeforeStep | None = None
+    looks: Callable[[Step], int] = lambda _step: 0  # how many passes `before_step` looks at

@@ -16,6 +16,8 @@ class RenderRecord(RenderRequest):
     rows_per_call: int  # the largest UNet call that this picture shared; bits depend on it, the picture does not
     unet_passes: int  # evaluations asked for by the method, both guidance branches in one
     shallow_passes: int = 0  # evaluations of its outer layers only, on deep features of an earlier step
+    looks: int = 0  # partial evaluations between steps, to see what cross-attention reads
+    slopes: int = 0  # of these, those followed by a backward pass
     unet_calls: int  # calls of the UNet that held rows of this picture
     seconds: float  # this picture's share of the time of all rendered together; loading the model excluded
     pixels_sha256: str  # of the picture's RGB bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
-from composer.plan import Pass, Plan, Prompt, Step
+from composer.plan import Attention, Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
@@ -47,6 +47,7 @@ class Conditioning:
 
     cond: Tensor  # [1, tokens, width]
     uncond: Tensor | None  # None: no guidance
+    places: Callable[[str], tuple[int, ...]]  # of words among the prompt's tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,9 @@ class Live:
     tally: Tally = field(default_factory=Tally)
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
-    def asks(self, step: Step, passes: Sequence[Pass]) -> list[Ask]:
+    def asks(self, step: Step, passes: Sequence[Pass], latents: Tensor) -> list[Ask]:
         """Return a step's passes with all that the UNet needs."""
-        scaled = self.solver.scale_input(self.latents, step)
+        scaled = self.solver.scale_input(latents, step)
         height, width = scaled.shape[-2:]
         return [
             Ask(
@@ -97,9 +98,9 @@ class Live:
                 uncond=self._read(one).uncond,
                 gate=self.held.gate(one),
                 tally=self.tally,
-                areas=tuple(area.mask for area in one.areas),
+                wish=one,
+                places=self.prompts[one.prompt].places,
                 local=self.held.local(one, height, width),
-                reuse=one.reuse,
                 slots=self.slots,
             )
             for one in passes
@@ -111,7 +112,31 @@ class Live:
         if len(read) == 1:
             return read[0]
         unconds = [each.uncond for each in read if each.uncond is not None]
-        return Conditioning(torch.cat([each.cond for each in read], 1), torch.cat(unconds, 1) if unconds else None)
+        together = torch.cat([each.cond for each in read], 1), torch.cat(unconds, 1) if unconds else None
+        return Conditioning(*together, read[0].places)
+
+
+@dataclass(frozen=True, eq=False)
+class Looking:
+    """The door of `Plan.before_step`, for one request at one step."""
+
+    live: Live
+    step: Step
+    denoiser: Denoiser
+
+    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
+        self.live.tally.looks += len(passes)
+        return self.denoiser.look(self.live.asks(self.step, passes, latents))
+
+    def slope(
+        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
+    ) -> tuple[float, Tensor]:
+        with torch.enable_grad():
+            leaf = latents.detach().requires_grad_(True)
+            found = loss(self.attention(leaf, passes))
+            (slope,) = torch.autograd.grad(found, leaf)
+        self.live.tally.slopes += len(passes)
+        return float(found), slope
 
 
 @torch.no_grad()
@@ -137,8 +162,15 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
     for index in range(max(len(one.solver.steps) for one in live)):
         now = [one for one in live if index < len(one.solver.steps)]
         steps = [one.solver.steps[index] for one in now]
+        for one, step in zip(now, steps, strict=True):
+            if one.plan.before_step is not None:
+                one.latents = one.plan.before_step(step, one.latents, Looking(one, step, denoiser))
         wanted = [tuple(one.plan.passes(step)) for one, step in zip(now, steps, strict=True)]
-        asks = [ask for one, step, passes in zip(now, steps, wanted, strict=True) for ask in one.asks(step, passes)]
+        asks = [
+            ask
+            for one, step, passes in zip(now, steps, wanted, strict=True)
+            for ask in one.asks(step, passes, one.latents)
+        ]
         answers = iter(denoiser.predict(asks))
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
@@ -183,7 +215,8 @@ class _Reader:
 
     def read(self, prompt: Prompt, gate: Gate, guided: bool, notices: dict[str, None]) -> Conditioning:
         cond = self._encode(prompt.text, gate, "prompt", notices)
-        return Conditioning(cond, self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None)
+        uncond = self._encode(prompt.negative, gate, "negative prompt", notices) if guided else None
+        return Conditioning(cond, uncond, partial(self._model.places, prompt.text))
 
     def _encode(self, text: str, gate: Gate, what: str, notices: dict[str, None]) -> Tensor:
         if (text, gate) not in self._encoded:
@@ -214,6 +247,8 @@ def _record(model: LoadedModel, one: Live, pixels: str, seconds: float) -> Rende
         rows_per_call=one.tally.rows_per_call,
         unet_passes=one.tally.unet_passes,
         shallow_passes=one.tally.shallow_passes,
+        looks=one.tally.looks,
+        slopes=one.tally.slopes,
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
         pixels_sha256=pixels,

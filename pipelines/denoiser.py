@@ -7,15 +7,15 @@ they read as many prompts, and they compute the same part of the UNet; timesteps
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from composer.masks import Mask
-from composer.plan import Prediction, Reuse
+from composer.plan import Attention, Pass, Prediction
+from pipelines.attention import Captured, Enough
 from pipelines.bank import Gate
 from pipelines.batching import deal
 from pipelines.local import LocalGate
@@ -32,6 +32,8 @@ class Tally:
 
     unet_passes: int = 0
     shallow_passes: int = 0
+    looks: int = 0  # passes run to see what they read, not for a prediction
+    slopes: int = 0  # of these, those with a gradient
     unet_calls: int = 0
     rows_per_call: int = 0  # of the largest call it shared
 
@@ -46,23 +48,18 @@ class Ask:
     uncond: Tensor | None  # None: no guidance
     gate: Gate
     tally: Tally
-    areas: tuple[Mask, ...] = ()  # where the prompts after the first are read
+    wish: Pass  # what else it asks for
+    places: Callable[[str], tuple[int, ...]]  # of words among the tokens
     local: LocalGate = ()  # what acts in areas only
-    reuse: Reuse | None = None
     slots: dict[str, Kept] = field(default_factory=dict[str, "Kept"])  # of the request
-
-    @property
-    def shallow(self) -> bool:
-        return self.reuse is not None and not self.reuse.refresh
 
     @property
     def alike(self) -> tuple[object, ...]:
         """What passes must have in common to share a call."""
         return (
             self.latents.shape,
-            len(self.areas),
-            self.shallow,
-            self.reuse.layers if self.reuse and self.shallow else 0,
+            len(self.wish.areas),
+            self.wish.shallow and self.wish.reuse and self.wish.reuse.layers,
         )
 
     @property
@@ -101,44 +98,60 @@ class Denoiser:
         embeds = torch.cat([*unconds, *(ask.cond for ask in order[len(guided) :])])
         latents = torch.cat([ask.latents for ask in order])
         timesteps = torch.tensor([ask.timestep for ask in order], device=latents.device)
-        with self._opened(order) as deep:
+        with self._opened(order, len(guided)) as found:
             noise = self._model.predict_noise(latents, timesteps, embeds).split(1)
-        self._keep(order, deep)
+        self._keep(order, found.deep)
         self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
         firsts = {id(ask): row for ask, row in zip(guided, noise[: len(guided)], strict=True)}
-        return [Prediction(conds[id(ask)], firsts.get(id(ask))) for ask in asks]
+        attention = found.attention(order)
+        return [Prediction(conds[id(ask)], firsts.get(id(ask)), attention.get(id(ask))) for ask in asks]
+
+    def look(self, asks: Sequence[Ask]) -> list[Attention]:
+        """Return what the conditional rows of passes read, running the UNet no further; gradients may pass through."""
+        answers: list[Attention] = []
+        for call in deal(asks, lambda _ask: 1, self._max_rows):
+            self._cancel.check()
+            timesteps = torch.tensor([ask.timestep for ask in call], device=call[0].latents.device)
+            with self._model.bank.gate([ask.gate for ask in call]):
+                with self._model.attention.captured(range(len(call)), ends=True) as captured, suppress(Enough):
+                    latents = torch.cat([ask.latents for ask in call])
+                    self._model.predict_noise(latents, timesteps, torch.cat([ask.cond for ask in call]))
+            found = _Found({}, captured).attention(call)
+            answers.extend(found[id(ask)] for ask in call)
+        return answers
 
     @contextmanager
-    def _opened(self, rows: Sequence[Ask]) -> Iterator[Mapping[int, Tensor]]:
-        """Open the doors that these rows need; yield what the call finds of deep features, by layers."""
-        model, found = self._model, dict[int, Tensor]()
+    def _opened(self, rows: Sequence[Ask], conds: int) -> Iterator[_Found]:
+        """Open the doors that these rows need; those from `conds` on are conditional."""
+        model = self._model
         with ExitStack() as doors:
             doors.enter_context(model.bank.gate([ask.gate for ask in rows], [ask.local for ask in rows]))
-            if rows[0].areas:
+            if rows[0].wish.areas:
                 height, width = rows[0].latents.shape[-2:]
-                doors.enter_context(model.attention.areas([ask.areas for ask in rows], height, width))
-            if rows[0].shallow:
+                masks = [tuple(area.mask for area in ask.wish.areas) for ask in rows]
+                doors.enter_context(model.attention.areas(masks, height, width))
+            told = [place for place in range(conds, len(rows)) if rows[place].wish.capture]
+            captured = doors.enter_context(model.attention.captured(told)) if told else None
+            if rows[0].wish.shallow:
                 doors.enter_context(model.features.shallow(*_taken(rows)))
-                yield found
-                return
-            layers = {ask.reuse.layers for ask in rows if ask.reuse is not None}
-            yield doors.enter_context(model.features.kept(layers)) if layers else found
+            layers = {ask.wish.reuse.layers for ask in rows if ask.wish.reuse is not None and not ask.wish.shallow}
+            yield _Found(doors.enter_context(model.features.kept(layers)) if layers else {}, captured)
 
     def _keep(self, rows: Sequence[Ask], deep: Mapping[int, Tensor]) -> None:
         """Put deep features into the slots of the passes that refresh; a slot holds a pass's rows in their order."""
         refreshed: dict[tuple[int, str], list[Tensor]] = {}
         for place, ask in enumerate(rows):
-            if ask.reuse is not None and ask.reuse.refresh:
-                features = deep[self._model.features.layers(ask.reuse.layers)][place : place + 1]
-                kept = refreshed.setdefault((id(ask), ask.reuse.slot), [])
+            if ask.wish.reuse is not None and not ask.wish.shallow:
+                features = deep[self._model.features.layers(ask.wish.reuse.layers)][place : place + 1]
+                kept = refreshed.setdefault((id(ask), ask.wish.reuse.slot), [])
                 kept.append(features.clone())
-                ask.slots[ask.reuse.slot] = tuple(kept)
+                ask.slots[ask.wish.reuse.slot] = tuple(kept)
 
     @staticmethod
     def _count(asks: Sequence[Ask], rows: int) -> None:
         for ask in asks:
-            if ask.shallow:
+            if ask.wish.shallow:
                 ask.tally.shallow_passes += 1
             else:
                 ask.tally.unet_passes += 1
@@ -151,9 +164,27 @@ def _taken(rows: Sequence[Ask]) -> tuple[int, Tensor]:
     """Return how many layers shallow rows compute, and what they begin with."""
     seen: Counter[int] = Counter()
     taken: list[Tensor] = []
+    layers = 0
     for ask in rows:
-        if ask.reuse is None or ask.reuse.slot not in ask.slots:
-            raise RuntimeError(f"a pass takes deep features that none has kept: {ask.reuse}")
-        taken.append(ask.slots[ask.reuse.slot][seen[id(ask)]])
+        if ask.wish.reuse is None or ask.wish.reuse.slot not in ask.slots:
+            raise RuntimeError(f"a pass takes deep features that none has kept: {ask.wish.reuse}")
+        taken.append(ask.slots[ask.wish.reuse.slot][seen[id(ask)]])
         seen[id(ask)] += 1
-    return rows[0].reuse.layers if rows[0].reuse else 0, torch.cat(taken)
+        layers = ask.wish.reuse.layers
+    return layers, torch.cat(taken)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a call brought to light beside its predictions."""
+
+    deep: Mapping[int, Tensor]  # deep features of all rows, by layers
+    captured: Captured | None
+
+    def attention(self, rows: Sequence[Ask]) -> dict[int, Attention]:
+        """Return what was captured, by the id of its ask."""
+        if self.captured is None:
+            return {}
+        maps = self.captured.maps(*rows[0].latents.shape[-2:])
+        asks = [rows[place] for place in self.captured.rows]
+        return {id(ask): Attention(found, ask.places) for ask, found in zip(asks, maps, strict=True)}

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_log
 
+from composer.errors import BadRequest
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import schedulers
 from pipelines.attention import CrossAttention
@@ -130,6 +131,16 @@ class LoadedModel:
             embeds = self._parts.text_encoder(ids, attention_mask=mask)[0]
         cut = tokenizer.decode(everything[limit - 1 : -1]) if len(everything) > limit else ""
         return Encoded(embeds.to(self.dtype), cut)
+
+    def places(self, text: str, words: str) -> tuple[int, ...]:
+        """Return the places among a text's tokens that hold these words, each time that they occur."""
+        limit = self._parts.tokenizer.model_max_length
+        read, wanted = (self._parts.tokenizer(one, verbose=False)["input_ids"] for one in (text, words))
+        read, wanted = read[: limit - 1], wanted[1:-1]
+        starts = [start for start in range(len(read)) if wanted and read[start : start + len(wanted)] == wanted]
+        if not starts:
+            raise BadRequest(f"the words '{words}' are not among those that the model reads of the prompt '{text}'")
+        return tuple(start + place for start in starts for place in range(len(wanted)))
 
     def initial_noise(self, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Return unit noise [1, channels, h, w], the same that diffusers draws from this generator."""

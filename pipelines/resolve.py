@@ -50,6 +50,7 @@ class Cost:
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
     shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
+    looks: int = 0  # partial evaluations between steps; their calls are not among the above
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -84,10 +85,11 @@ def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
     plans = [one.plan() for one in resolved]
     passes = rows = calls = shallow = 0
-    for index in range(max((one.job.count for one in resolved), default=0)):
+    steps = [_steps(one.job.count) for one in resolved]
+    for index in range(max(map(len, steps), default=0)):
         wanted: dict[tuple[int, ...], list[int]] = {}
-        for one, plan in zip(resolved, plans, strict=True):
-            for found in _passes(plan, index, one.job.count) if index < one.job.count else ():
+        for one, plan, own in zip(resolved, plans, steps, strict=True):
+            for found in plan.passes(own[index]) if index < len(own) else ():
                 alike = (one.job.height, one.job.width, len(found.areas), _part(found))
                 wanted.setdefault(alike, []).append(one.rows_per_pass)
         for (*_, part), sizes in wanted.items():
@@ -97,7 +99,8 @@ def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
                 rows += sum(sizes)
             else:
                 shallow += len(sizes)
-    return Cost(passes, rows, calls, shallow)
+    looks = sum(plan.looks(step) for plan, own in zip(plans, steps, strict=True) for step in own)
+    return Cost(passes, rows, calls, shallow, looks)
 
 
 def _part(one: Pass) -> int:
@@ -105,9 +108,9 @@ def _part(one: Pass) -> int:
     return one.reuse.layers if one.reuse is not None and one.shallow else _WHOLE
 
 
-def _passes(plan: Plan, index: int, count: int) -> Sequence[Pass]:
-    noise = 1.0 - index / count  # no scheduler is built for a dry run; a straight line stands for its noise levels
-    return plan.passes(Step(index, count, 999.0 * noise, noise))
+def _steps(count: int) -> list[Step]:
+    """Return steps as a scheduler would; none is built for a dry run, and a straight line stands for noise levels."""
+    return [Step(index, count, 999.0 * (1.0 - index / count), 1.0 - index / count) for index in range(count)]
 
 
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:

@@ -91,7 +91,7 @@ def _read(name: str, folder: Path, family: str | None, defaults: Defaults) -> Mo
 def _capabilities(unet: Mapping[str, Any]) -> frozenset[Capability]:
     """Return what passes may ask of a UNet of this configuration."""
     found: dict[Capability, bool] = {
-        "areas": any("CrossAttn" in kind for kind in unet.get("down_block_types", ())),
+        "cross-attention": any("CrossAttn" in kind for kind in unet.get("down_block_types", ())),
         "deep features": len(unet["block_out_channels"]) > 1,
     }
     return frozenset(capability for capability, there in found.items() if there)

@@ -30,7 +30,7 @@ class Regional(MethodModel):
     """Let each LoRA act where it belongs."""
 
     text_policy: ClassVar[TextPolicy] = "per_lora"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"areas"})
+    needs: ClassVar[frozenset[Capability]] = frozenset({"cross-attention"})
     uses_regions: ClassVar[bool] = True
 
     level: Literal["tokens", "attention", "noise"] = Field(

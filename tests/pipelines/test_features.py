@@ -172,7 +172,7 @@ def test_without_a_lead_and_without_reuse_it_is_composite(engine: Engine, small_
 
 
 def test_a_unet_without_depth_is_refused(engine: Engine, small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flat = replace(specs.find(str(small_folder)), capabilities=frozenset({"areas"}))
+    flat = replace(specs.find(str(small_folder)), capabilities=frozenset({"cross-attention"}))
     monkeypatch.setattr(specs, "find", lambda name: flat)
     with pytest.raises(BadRequest, match="'cmlora' needs deep features, which .* has not"):
         engine.dry_run(ask(str(small_folder), method="cmlora", adapters=uses(2)))

@@ -56,11 +56,8 @@ class Ask:
     @property
     def alike(self) -> tuple[object, ...]:
         """What passes must have in common to share a call."""
-        return (
-            self.latents.shape,
-            len(self.wish.areas),
-            self.wish.shallow and self.wish.reuse and self.wish.reuse.layers,
-        )
+        taken = self.wish.reuse if self.wish.shallow else None
+        return self.latents.shape, len(self.wish.areas), None if taken is None else taken.layers
 
     @property
     def rows(self) -> int:

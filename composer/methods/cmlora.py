@@ -1,12 +1,13 @@
 """CMLoRA (arXiv:2502.04923): Composite with a dominant LoRA that takes turns, and kept deep features for the others.
 
 Turns begin at refresh steps (schedules.py). The dominant weighs c = N - 0.5 times another, shares normalised to 1. Only
-the dominant is computed whole, at its turn's first step; all others, and it afterwards, reuse what they kept. LoRAs of
-low frequency (backgrounds) are named last: while some are there, the early turns go round the others, and the late ones
-round all but the first. Deviations: which are low, and when late begins, are parameters (the authors' lists are of file
-names, their offline phase ends at step 120 of 220); a turn's refresh happens in both phases, and with the paper's
-schedule too, where their code refreshes nothing. `decay`, c less 1/2, 1/4, ... from turn to turn and never below 1, is
-what their code means to do; it changes nothing there, and is off. Text encoder: `all` by default, as in `composite`.
+the dominant is computed whole, at its turn's first step; all others, and it afterwards, reuse what they kept. At
+`interval` 1 nothing is reused, as in the authors' code, nor with one LoRA. LoRAs of low frequency (backgrounds) are
+named last: while some are there, early turns go round the others, late ones round all but the first. Deviations: which
+are low, and when late begins, are parameters (the authors' lists are of file names, their offline phase ends at step
+120 of 220); turns refresh in both phases and on the paper's schedule too, where their code refreshes nothing. `decay`,
+c less 1/2, 1/4, ... from turn to turn and never below 1, is what their code means to do; it changes nothing there, and
+is off. Text encoder: `all` by default, as in `composite`.
 """
 
 from __future__ import annotations
@@ -39,18 +40,20 @@ class CmLora(MethodModel):
     )
 
     def start(self, job: Job) -> Plan:
-        refreshes = refresh_steps(job.count, self.interval)
+        refreshes, count = refresh_steps(job.count, self.interval), len(job.adapters)
+        reuses = self.reuse != "off" and self.interval != 1 and count > 1
+        layers = 1 if self.reuse == "layer" else 0
 
         def passes(step: Step) -> Sequence[Pass]:
             turn = bisect_right(refreshes, step.index) - 1
-            dominant = self._dominant(turn, refreshes[turn] / step.count, len(job.adapters))
-            fresh = refreshes[turn] == step.index
+            dominant = self._dominant(turn, refreshes[turn] / step.count, count)
+            begins = refreshes[turn] == step.index
             return [
                 Pass(
                     {use.name: use.weight},
                     prompt_name(job, use),
-                    share=self._lead(turn, len(job.adapters)) if place == dominant else 1.0,
-                    reuse=self._reuse(use.name, step.index == 0 or (fresh and place == dominant)),
+                    share=self._lead(turn, count) if place == dominant else 1.0,
+                    reuse=Reuse(use.name, not step.index or (begins and place == dominant), layers) if reuses else None,
                 )
                 for place, use in enumerate(job.adapters)
             ]
@@ -66,8 +69,3 @@ class CmLora(MethodModel):
     def _lead(self, turn: int, count: int) -> float:
         lead = 1.0 + self.lead * (count - 1.5)
         return max(lead - (1.0 - 0.5**turn if self.decay else 0.0), 1.0)
-
-    def _reuse(self, slot: str, refresh: bool) -> Reuse | None:
-        if self.reuse == "off" or self.interval == 1:  # at 1 nothing is reused, as in the authors' code
-            return None
-        return Reuse(slot, refresh, 1 if self.reuse == "layer" else 0)

@@ -73,5 +73,6 @@ def test_without_reuse(parameters: dict[str, JsonValue]) -> None:
 
 
 def test_the_cache_point() -> None:
-    assert plan(1, reuse="layer")[1][0].reuse == Reuse("l0", False, 1)
-    assert plan(1)[1][0].reuse == Reuse("l0", False, 0)
+    assert plan(2, reuse="layer")[1][0].reuse == Reuse("l0", False, 1)
+    assert plan(2)[1][0].reuse == Reuse("l0", False, 0)
+    assert plan(1)[1][0].reuse is None  # one LoRA is plain LoRA

@@ -15,6 +15,7 @@ from composer.request import TextPolicy
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from composer.masks import Mask
     from composer.merges.common import Weighted
     from composer.texts import TextEmbedding
     from lora_zoo.adapter import Adapter
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 AdapterWeights = Mapping[str, float]
 
 MAIN = "main"
+
+#: What a pass may use of a UNet beyond its prediction.
+Capability = Literal["cross-attention", "deep features"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,32 @@ class Merge(Protocol):
 
 
 @dataclass(frozen=True)
+class Area:
+    """A part of the picture in one pass: what is read there, and which of the pass's adapters act nowhere else.
+
+    Cross-attention inside reads `prompt` in place of the pass's own; areas that overlap share. An adapter that an area
+    names acts on the image tokens inside and on the words that are read there; an adapter that none names, everywhere.
+    """
+
+    mask: Mask
+    prompt: str = MAIN  # a key of Plan.prompts
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What a pass does with the UNet's deep features, in a slot of its own plan.
+
+    A pass that refreshes computes everything and keeps them; one that does not takes them as they were kept, and
+    computes the last `layers` layers of the UNet's last block and what leads to them. 0: the whole block.
+    """
+
+    slot: str
+    refresh: bool
+    layers: int = 0
+
+
+@dataclass(frozen=True)
 class Pass:
     """One evaluation of the UNet for one image: a conditional row and, with guidance, an unconditional one."""
 
@@ -54,6 +84,31 @@ class Pass:
     share: float = 1.0  # its part in the blend of predictions
     merge: Merge | None = None  # the pass uses what this makes of its adapters; None: their sum
     uncond: AdapterWeights | Literal["same", "off"] = "same"  # the sum in its unconditional row; off: it has none
+    mask: Mask | None = None  # where it takes part in the blend of predictions; None: everywhere
+    areas: tuple[Area, ...] = ()
+    reuse: Reuse | None = None
+    capture: bool = False  # return cross-attention with the prediction; a pass with areas or kept features cannot
+
+    @property
+    def shallow(self) -> bool:
+        """Whether it takes kept features in place of computing them."""
+        return self.reuse is not None and not self.reuse.refresh
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """How much each place of a picture reads each token of a prompt: the conditional row's cross-attention.
+
+    Probabilities, the mean over heads and over all layers at the resolution of the deepest down block that has
+    cross-attention: 16x16 in SD1.5 for 64x64 latents, and in SDXL a quarter of the latents' size too.
+    """
+
+    maps: Tensor  # [tokens, h, w]
+    places: Callable[[str], tuple[int, ...]]
+
+    def of(self, words: str) -> Tensor:
+        """Return the maps of the tokens of these words, wherever the prompt holds them, [n, h, w]."""
+        return self.maps[list(self.places(words))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +117,7 @@ class Prediction:
 
     cond: Tensor  # [1, channels, h, w]
     uncond: Tensor | None = None  # [1, channels, h, w]
+    attention: Attention | None = None  # of passes that capture it
 
 
 @dataclass(frozen=True)
@@ -76,6 +132,14 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class JobRegion:
+    """Where a LoRA belongs, and what is there."""
+
+    mask: Mask
+    prompt: str
+
+
+@dataclass(frozen=True)
 class JobAdapter:
     """One LoRA of a request, its weights decided."""
 
@@ -83,6 +147,7 @@ class JobAdapter:
     weight: float
     text_encoder_weight: float
     words: tuple[str, ...] = ()  # of the prompt, that belong to it
+    region: JobRegion | None = None  # None: everywhere
 
 
 @dataclass(frozen=True)
@@ -105,21 +170,48 @@ Combine = Callable[[Step, Sequence[Pass], Sequence[Prediction]], Prediction]
 def weighted_mean(_step: Step, passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
     """Blend predictions by share, each guidance branch on its own (guidance is linear, so the order is free).
 
-    The unconditional blend is of the passes that have such a row.
+    The unconditional blend is of the passes that have such a row. Where passes have masks, each place is a blend of
+    those that take part there; the plan sees to it that there is one everywhere.
     """
     if len(predictions) == 1:
         return predictions[0]
     both = list(zip(passes, predictions, strict=True))
-    unconds = [(one.share, found.uncond) for one, found in both if found.uncond is not None]
-    return Prediction(_blend([(one.share, found.cond) for one, found in both]), _blend(unconds) if unconds else None)
+    weights = [_weight(one, found.cond) for one, found in both]
+    unconds = [(weight, found.uncond) for weight, (_, found) in zip(weights, both, strict=True)]
+    answered = [(weight, uncond) for weight, uncond in unconds if uncond is not None]
+    conds = [(weight, found.cond) for weight, (_, found) in zip(weights, both, strict=True)]
+    return Prediction(_blend(conds), _blend(answered) if answered else None)
 
 
-def _blend(weighted: Sequence[tuple[float, Tensor]]) -> Tensor:
-    total = sum(share for share, _ in weighted)
+def _weight(one: Pass, like: Tensor) -> float | Tensor:
+    """Return a pass's part in the blend, [h, w] if it has a mask."""
+    return one.share if one.mask is None else one.share * one.mask.at(*like.shape[-2:]).to(like)
+
+
+def _blend(weighted: Sequence[tuple[float | Tensor, Tensor]]) -> Tensor:
+    total = sum(weight for weight, _ in weighted)
     mixed = weighted[0][1] * (weighted[0][0] / total)
-    for share, tensor in weighted[1:]:
-        mixed = mixed + tensor * (share / total)
+    for weight, tensor in weighted[1:]:
+        mixed = mixed + tensor * (weight / total)
     return mixed
+
+
+class Look(Protocol):
+    """What a plan may do before a step: see how passes would attend to latents, and which way that would change."""
+
+    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
+        """Return each pass's cross-attention. The UNet is run no further than that takes."""
+        ...
+
+    def slope(
+        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
+    ) -> tuple[float, Tensor]:
+        """Return a loss of the passes' cross-attention, and its gradient with respect to the latents."""
+        ...
+
+
+#: Returns the latents that a step is to begin with.
+BeforeStep = Callable[[Step, "Tensor", Look], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -129,3 +221,5 @@ class Plan:
     passes: Callable[[Step], Sequence[Pass]]
     prompts: Mapping[str, Prompt]
     combine: Combine = weighted_mean
+    before_step: BeforeStep | None = None
+    looks: Callable[[Step], int] = lambda _step: 0  # how many passes `before_step` looks at

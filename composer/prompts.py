@@ -45,6 +45,13 @@ def main_prompt(job: Job, factor: float = 1.0, merge: Merge | None = None) -> di
     return {MAIN: _read_with(job, chosen, factor, merge)}
 
 
+def prompt_by(job: Job, readers: tuple[JobAdapter, ...], text: str) -> Prompt:
+    """Return a prompt as the policy has it read; with `per_lora`, by these LoRAs."""
+    policies = {"none": (), "first": job.adapters[:1], "all": job.adapters}
+    weights = {use.name: use.text_encoder_weight for use in policies.get(job.text_policy, readers)}
+    return Prompt(text, job.negative_prompt, weights)
+
+
 def _read_with(job: Job, uses: tuple[JobAdapter, ...], factor: float, merge: Merge | None = None) -> Prompt:
     weights = {use.name: use.text_encoder_weight * factor for use in uses}
     return Prompt(job.prompt, job.negative_prompt, weights, merge)

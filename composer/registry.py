@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 from pydantic import JsonValue, ValidationError
 
 from composer.errors import BadParameter, UnknownChoice
-from composer.plan import Job, Plan
+from composer.plan import Capability, Job, Plan
 from composer.request import Frozen, TextPolicy, explain
 
 
@@ -20,7 +20,9 @@ class MethodModel(Frozen):
 
     min_adapters: ClassVar[int] = 1
     text_policy: ClassVar[TextPolicy] = "all"
+    needs: ClassVar[frozenset[Capability]] = frozenset()  # checked against the model before any work
     needs_words: ClassVar[bool] = False  # the prompt must hold words of every LoRA
+    uses_regions: ClassVar[bool] = False  # whether it looks at where a LoRA belongs; if not, such a request is refused
 
     def texts(self, job: Job) -> tuple[str, ...]:
         """Return the texts that `start` wants to see in `job.texts`, as the text encoder without LoRAs reads them.

@@ -41,6 +41,28 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Region(Frozen):
+    """A part of the picture: a box or a mask, and what is there."""
+
+    box: tuple[float, float, float, float] | None = Field(
+        default=None, description="Left, top, right, bottom as fractions of width and height."
+    )
+    mask: str | None = Field(
+        default=None, description="Path of a picture, white inside and black outside; records hold it inline."
+    )
+    prompt: str | None = Field(default=None, description="What is there; None: the request's prompt.")
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if (self.box is None) == (self.mask is None):
+            raise ValueError("a region is either a box or a mask; give one of them")
+        if self.box is not None:
+            left, top, right, bottom = self.box
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError(f"a box is left < right and top < bottom, all from 0 to 1; got {list(self.box)}")
+        return self
+
+
 class AdapterUse(Frozen):
     """One LoRA in a request: which, and how strongly (1.0 = as trained)."""
 
@@ -54,6 +76,7 @@ class AdapterUse(Frozen):
     words: tuple[Words, ...] | None = Field(
         default=None, description="Words of the prompt that belong to it; None: its trigger words that are there."
     )
+    region: Region | None = Field(default=None, description="Where it belongs; None: everywhere.")
     sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
 
 

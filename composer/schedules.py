@@ -21,3 +21,15 @@ def in_blocks(index: int, lengths: Sequence[int]) -> int:
     """Return which one takes step `index` when they follow each other round and round, each for its length in steps."""
     place = index % sum(lengths)
     return next(which for which, end in enumerate(accumulate(lengths)) if place < end)
+
+
+def refresh_steps(count: int, interval: int) -> tuple[int, ...]:
+    """Return the steps in which something kept is made again: every `interval`-th.
+
+    0 is the schedule of CMLoRA (arXiv:2502.04923): every second step in the first 3/8 and the last 1/8, every third in
+    between.
+    """
+    if interval:
+        return tuple(range(0, count, interval))
+    early, late = int(0.375 * count), int(0.875 * count)
+    return (*range(0, early, 2), *range(early, late, 3), *range(late, count, 2))

@@ -7,7 +7,7 @@ alpha / rank is folded into `up` when a file is read, so weight 1.0 always means
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -84,13 +84,16 @@ class Adapter:
         """Return the deltas of one component, empty when the file has none for it."""
         return self.layers.get(name, {})
 
-    def nbytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
-
     def is_finite(self) -> bool:
-        return all(bool(torch.isfinite(tensor).all()) for tensor in self._tensors())
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self.tensors())
 
-    def _tensors(self) -> Iterator[Tensor]:
+    def tensors(self) -> Iterator[Tensor]:
         for deltas in self.layers.values():
             for delta in deltas.values():
                 yield from tensors_of(delta)
+
+
+def nbytes(adapters: Iterable[Adapter]) -> int:
+    """Return the memory that adapters take together: a tensor that several share counts once."""
+    distinct = {id(tensor): tensor for adapter in adapters for tensor in adapter.tensors()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in distinct.values())

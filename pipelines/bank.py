@@ -11,6 +11,7 @@ as an idle hook.
   one batched product or grouped convolution. Measured on small models, this takes less time than the base layer and two
   thin low-rank products after it.
 * Merged copies that would take too much memory are not made: there the low-rank products are added.
+* Adapters that act in a part of the picture only come on top, as products of their own: see `local.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from torch import Tensor, nn
 
 from lora_zoo.adapter import Delta
 from pipelines.changes import Forward, Layer, Weighted, added, merged_weight, mixed
+from pipelines.local import Drawings, LocalGate, Term, local_layer
 from pipelines.store import AdapterStore, ByteCache
 
 #: The adapters active in one row, in order: (digest, weight).
 Gate = tuple[tuple[str, float], ...]
 
 _CALLS_BYTES = 1 << 29  # of what lies ready for calls
-_GATES_BYTES = 1 << 28  # of merged copies by gate
+_GATES_BYTES = 1 << 28  # of merged copies by layer and deltas
 _MERGED_BYTES = 1 << 29  # the most that one call's merged copies may take
 
 
@@ -53,16 +55,27 @@ class AdapterBank:
         self._layers: dict[str, Layer] = {
             path: part for path, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
         }
+        self._reads_text = frozenset(
+            f"{path}.{name}"
+            for path, part in module.named_modules()
+            for name in ("to_k", "to_v")
+            if getattr(part, "is_cross_attention", False)
+        )
         self._fronts: ByteCache[tuple[tuple[Gate, ...], int], _Front] = ByteCache(_CALLS_BYTES)
-        self._merged: ByteCache[tuple[str, Gate], Tensor] = ByteCache(_GATES_BYTES)
+        self._merged: ByteCache[tuple[str, Weighted], Tensor] = ByteCache(_GATES_BYTES)
         self._entered = False
 
     @contextmanager
-    def gate(self, rows: Sequence[Gate]) -> Iterator[None]:
-        """Make each row's adapters active for the calls inside. Calls must have exactly these rows."""
+    def gate(self, rows: Sequence[Gate], local: Sequence[LocalGate] = ()) -> Iterator[None]:
+        """Make each row's adapters active for the calls inside, those in `local` in their places only.
+
+        Calls must have exactly these rows.
+        """
         if self._entered:
             raise RuntimeError("a gate is open already; gates do not nest")
         front = self._front([self._effective(row) for row in rows])
+        if any(local):
+            front = self._with_local(front, local)
         self._entered = True
         try:
             for path, weight in front.weights.items():
@@ -89,6 +102,23 @@ class AdapterBank:
             return _Front({}, {})
         return self._fronts.get((pattern, len(rows)), lambda: self._build(pattern, len(rows)))
 
+    def _with_local(self, front: _Front, rows: Sequence[LocalGate]) -> _Front:
+        """Lay the stand-ins that add local adapters over what is in front already."""
+        drawings = Drawings()
+        forwards = dict(front.forwards)
+        acting = [[one for one in row if one.weight and self._deltas(one.digest)] for row in rows]
+        for path in {path: None for row in acting for one in row for path in self._deltas(one.digest)}:
+            layer = self._layers[path]
+            terms = [
+                Term(place, delta, one.weight, one.where)
+                for place, row in enumerate(acting)
+                for one in row
+                if (delta := self._deltas(one.digest).get(path)) is not None
+            ]
+            under = forwards.get(path, layer.forward)
+            forwards[path] = local_layer(layer, under, terms, drawings, path in self._reads_text)
+        return _Front(front.weights, forwards)
+
     def _build(self, pattern: tuple[Gate, ...], rows: int) -> tuple[_Front, int]:
         touched = {path: None for gate in pattern for digest, _ in gate for path in self._deltas(digest)}
         layers = {path: self._layers[path] for path in touched}
@@ -106,20 +136,24 @@ class AdapterBank:
         return added(layer, [self._weighted(path, gate) for gate in pattern], rows)
 
     def _merge(self, path: str, gate: Gate) -> Tensor:
-        """Return the merged weight of one layer under one gate, kept because gates come back in other company."""
+        """Return the merged weight of one layer under one gate, kept because it comes back in other company.
+
+        What it is known by are the deltas themselves: gates that share them in a layer share the copy.
+        """
+        deltas = self._weighted(path, gate)
 
         def make() -> tuple[Tensor, int]:
-            merged = merged_weight(self._layers[path], self._weighted(path, gate))
+            merged = merged_weight(self._layers[path], deltas)
             return merged, merged.numel() * merged.element_size()
 
-        return self._merged.get((path, gate), make)
+        return self._merged.get((path, deltas), make)
 
     def _deltas(self, digest: str) -> Mapping[str, Delta]:
         return self._store[digest].component(self._component)
 
     def _weighted(self, path: str, gate: Gate) -> Weighted:
         found = ((self._deltas(digest).get(path), weight) for digest, weight in gate)
-        return [(delta, weight) for delta, weight in found if delta is not None]
+        return tuple((delta, weight) for delta, weight in found if delta is not None)
 
 
 def _pattern(rows: Sequence[Gate]) -> tuple[Gate, ...]:

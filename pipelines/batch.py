@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -11,15 +11,16 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from composer.plan import AdapterWeights, Pass, Plan, Prompt, Step
+from composer.plan import AdapterWeights, Attention, Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
 from pipelines.bank import Gate
-from pipelines.denoiser import Ask, Denoiser, Tally
+from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
+from pipelines.local import Local, LocalGate, Where
 from pipelines.model import Decoded, LoadedModel
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
-from pipelines.reading import Asked, Conditioning, PromptReader, Undesired
+from pipelines.reading import Asked, Conditioning, PromptReader, Undesired, together
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
@@ -49,12 +50,21 @@ class Held:
 
     def gate(self, one: Pass | Prompt) -> Gate:
         """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
-        members = self._members(one.adapters)
+        local = {name for area in one.areas for name in area.adapters} if isinstance(one, Pass) else ()
+        members = self._members({name: weight for name, weight in one.adapters.items() if name not in local})
         return members if one.merge is None else ((self.store.merged(one.merge, members), 1.0),)
 
     def uncond_gate(self, one: Pass) -> Gate:
         """Return what is active in a pass's unconditional row."""
         return self.gate(one) if isinstance(one.uncond, str) else self._members(one.uncond)
+
+    def local(self, one: Pass, height: int, width: int) -> LocalGate:
+        """Return what is active in areas of a pass only; the words read in an area are a block of the text."""
+        return tuple(
+            Local(self.digests[name], one.adapters[name], Where(area.mask, height, width, block, 1 + len(one.areas)))
+            for block, area in enumerate(one.areas, start=1)
+            for name in area.adapters
+        )
 
     def _members(self, adapters: AdapterWeights) -> Gate:
         return tuple((self.digests[name], weight) for name, weight in adapters.items())
@@ -72,23 +82,50 @@ class Live:
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
     tally: Tally = field(default_factory=Tally)
+    slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
-    def asks(self, step: Step, passes: Sequence[Pass]) -> list[Ask]:
+    def asks(self, step: Step, passes: Sequence[Pass], latents: Tensor) -> list[Ask]:
         """Return a step's passes with all that the UNet needs."""
-        scaled = self.solver.scale_input(self.latents, step)
+        scaled = self.solver.scale_input(latents, step)
+        height, width = scaled.shape[-2:]
         return [
             Ask(
                 latents=scaled,
                 timestep=step.timestep,
-                cond=self.prompts[one.prompt].cond,
-                uncond=None if one.uncond == "off" else self.prompts[one.prompt].uncond,
                 time_ids=time_ids(self.resolved.request),
+                read=together([self.prompts[key] for key in (one.prompt, *(area.prompt for area in one.areas))]),
                 gate=self.held.gate(one),
                 uncond_gate=self.held.uncond_gate(one),
                 tally=self.tally,
+                wish=one,
+                local=self.held.local(one, height, width),
+                slots=self.slots,
             )
             for one in passes
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class Looking:
+    """The door of `Plan.before_step`, for one request at one step."""
+
+    live: Live
+    step: Step
+    denoiser: Denoiser
+
+    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
+        self.live.tally.looks += len(passes)
+        return self.denoiser.look(self.live.asks(self.step, passes, latents))
+
+    def slope(
+        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
+    ) -> tuple[float, Tensor]:
+        with torch.enable_grad():
+            leaf = latents.detach().requires_grad_(True)
+            found = loss(self.attention(leaf, passes))
+            (slope,) = torch.autograd.grad(found, leaf)
+        self.live.tally.slopes += len(passes)
+        return float(found), slope
 
 
 @torch.no_grad()
@@ -114,8 +151,15 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
     for index in range(max(len(one.solver.steps) for one in live)):
         now = [one for one in live if index < len(one.solver.steps)]
         steps = [one.solver.steps[index] for one in now]
+        for one, step in zip(now, steps, strict=True):
+            if one.plan.before_step is not None:
+                one.latents = one.plan.before_step(step, one.latents, Looking(one, step, denoiser))
         wanted = [tuple(one.plan.passes(step)) for one, step in zip(now, steps, strict=True)]
-        asks = [ask for one, step, passes in zip(now, steps, wanted, strict=True) for ask in one.asks(step, passes)]
+        asks = [
+            ask
+            for one, step, passes in zip(now, steps, wanted, strict=True)
+            for ask in one.asks(step, passes, one.latents)
+        ]
         answers = iter(denoiser.predict(asks))
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
@@ -175,6 +219,9 @@ def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> 
         rows_per_call=one.tally.rows_per_call,
         unet_passes=one.tally.unet_passes,
         unet_rows=one.tally.unet_rows,
+        shallow_passes=one.tally.shallow_passes,
+        looks=one.tally.looks,
+        slopes=one.tally.slopes,
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
         pixels_sha256=pixels_sha256(picture.image),

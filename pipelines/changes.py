@@ -18,10 +18,10 @@ from lora_zoo.adapter import Delta, DenseDelta, LowRank
 Layer = nn.Linear | nn.Conv2d
 
 #: What stands in for a layer's `forward`.
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[..., Tensor]
 
 #: The deltas of one row's adapters on one layer, each with its weight.
-Weighted = Sequence[tuple[Delta, float]]
+Weighted = tuple[tuple[Delta, float], ...]
 
 
 def merged_weight(layer: Layer, deltas: Weighted) -> Tensor:
@@ -43,6 +43,9 @@ class MixedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         period, inside, outside = self.weights.shape
         rows = x.reshape(x.shape[0], -1, inside)
+        if torch.is_grad_enabled():  # what follows writes into a given tensor, which has no gradient
+            out = torch.matmul(rows.unflatten(0, (-1, period)), self.weights).flatten(0, 1)
+            return (out if self.bias is None else out + self.bias).reshape(*x.shape[:-1], outside)
         out = x.new_empty(rows.shape[0], rows.shape[1], outside)
         for start in range(0, rows.shape[0], period):  # the pattern repeats twice with guidance, else once
             part = slice(start, start + period)

@@ -45,6 +45,7 @@ def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
         "unet_passes": sum(go.unet_passes for go in goes),
         "unet_rows": sum(go.unet_rows for go in goes),
         "unet_calls": sum(go.unet_calls for go in goes),
+        "shallow_passes": sum(go.shallow_passes for go in goes),
     }
     if as_json:
         resolved = [to_jsonable_python(engine.resolve(request).request) for request in requests]
@@ -134,6 +135,7 @@ def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
         "unet_passes": record.unet_passes,
         "unet_rows": record.unet_rows,
         "unet_calls": record.unet_calls,
+        "shallow_passes": record.shallow_passes,
         "notices": list(record.notices),
     }
 

@@ -1,24 +1,33 @@
 """Passes -> rows -> UNet calls -> predictions. The only code that opens the UNet's gate.
 
 A pass is two rows with guidance; one without it, or if another pass has the unconditional row. Rows of any requests
-share a call if their latents and prompts have the same shapes; their timesteps, prompts and adapters may all differ.
+share a call if their latents and texts have the same shapes, they read as many prompts, and they compute the same part
+of the UNet; timesteps, prompts and adapters may all differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from composer.plan import Prediction
+from composer.plan import Attention, Pass, Prediction
+from pipelines.attention import Captured, Enough
 from pipelines.bank import Gate
 from pipelines.batching import deal
+from pipelines.local import LocalGate
 from pipelines.model import UNET, LoadedModel
 from pipelines.progress import Cancel
+from pipelines.reading import Conditioning
 from pipelines.sdxl import added
 from pipelines.text import Context
+
+#: Deep features of a pass's rows, unconditional first, [1, channels, h, w] each.
+Kept = tuple[Tensor, ...]
 
 
 @dataclass(eq=False)
@@ -27,6 +36,9 @@ class Tally:
 
     unet_passes: int = 0
     unet_rows: int = 0
+    shallow_passes: int = 0
+    looks: int = 0  # passes run to see what they read, not for a prediction
+    slopes: int = 0  # of these, those with a gradient
     unet_calls: int = 0
     rows_per_call: int = 0  # of the largest call it shared
 
@@ -37,12 +49,31 @@ class Ask:
 
     latents: Tensor  # [1, channels, h, w], as the UNet reads them at this timestep
     timestep: float
-    cond: Context
-    uncond: Context | None  # None: no unconditional row
+    read: Conditioning  # the prompts of areas after the pass's own
     time_ids: tuple[int, ...]  # sizes that SDXL is told
     gate: Gate
     uncond_gate: Gate
     tally: Tally
+    wish: Pass  # what else it asks for
+    local: LocalGate = ()  # what acts in areas only
+    slots: dict[str, Kept] = field(default_factory=dict[str, "Kept"])  # of the request
+
+    @property
+    def uncond(self) -> Context | None:
+        """What the unconditional row reads; None: there is no such row."""
+        return None if self.wish.uncond == "off" else self.read.uncond
+
+    @property
+    def uncond_local(self) -> LocalGate:
+        """What acts in areas of the unconditional row, unless the pass says what acts there."""
+        return self.local if isinstance(self.wish.uncond, str) else ()
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What passes must have in common to share a call."""
+        taken = self.wish.reuse if self.wish.shallow else None
+        shapes = self.latents.shape, self.read.cond.embeds.shape
+        return *shapes, len(self.wish.areas), None if taken is None else taken.layers
 
     @property
     def rows(self) -> int:
@@ -59,14 +90,11 @@ class Denoiser:
 
     def predict(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Return the predictions of passes, in their order."""
-        by_shape: dict[tuple[torch.Size, torch.Size], list[int]] = {}
-        for place, ask in enumerate(asks):
-            by_shape.setdefault((ask.latents.shape, ask.cond.embeds.shape), []).append(place)
         answers: dict[int, Prediction] = {}
-        for places in by_shape.values():
-            for call in deal(places, lambda place: asks[place].rows, self._max_rows):
-                answers.update(zip(call, self._call([asks[place] for place in call]), strict=True))
-        return [answers[place] for place in range(len(asks))]
+        for group in _groups(asks):
+            for call in deal(group, lambda ask: ask.rows, self._max_rows):
+                answers.update(zip(map(id, call), self._call(call), strict=True))
+        return [answers[id(ask)] for ask in asks]
 
     def _call(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Run the UNet once: first the unconditional rows, then the conditional ones.
@@ -77,25 +105,114 @@ class Denoiser:
         guided = [ask for ask in asks if ask.uncond is not None]
         order = [*guided, *guided, *(ask for ask in asks if ask.uncond is None)]
         unconds = [ask.uncond for ask in guided if ask.uncond is not None]
-        texts = [*unconds, *(ask.cond for ask in order[len(guided) :])]
-        embeds = torch.cat([one.embeds for one in texts])
-        latents = torch.cat([ask.latents for ask in order])
-        timesteps = torch.tensor([ask.timestep for ask in order], device=latents.device)
-        gates = [*(ask.uncond_gate for ask in guided), *(ask.gate for ask in order[len(guided) :])]
-        beside = added(texts, [ask.time_ids for ask in order])
-        self._model.bring(UNET)
-        with self._model.bank.gate(gates):
-            noise = self._model.predict_noise(latents, timesteps, embeds, beside).split(1)
+        texts = [*unconds, *(ask.read.cond for ask in order[len(guided) :])]
+        with self._opened(order, len(guided)) as found:
+            noise = self._run(order, texts).split(1)
+        self._keep(order, found.deep)
         self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
         firsts = {id(ask): row for ask, row in zip(guided, noise[: len(guided)], strict=True)}
-        return [Prediction(conds[id(ask)], firsts.get(id(ask))) for ask in asks]
+        attention = found.attention(order)
+        return [Prediction(conds[id(ask)], firsts.get(id(ask)), attention.get(id(ask))) for ask in asks]
+
+    def look(self, asks: Sequence[Ask]) -> list[Attention]:
+        """Return what the conditional rows of passes read, running the UNet no further; gradients may pass through."""
+        answers: dict[int, Attention] = {}
+        calls = [call for group in _groups(asks) for call in deal(group, lambda _ask: 1, self._max_rows)]
+        for call in calls:
+            self._cancel.check()
+            self._model.bring(UNET)
+            with self._model.bank.gate([ask.gate for ask in call]):
+                with self._model.attention.captured(range(len(call)), ends=True) as captured, suppress(Enough):
+                    self._run(call, [ask.read.cond for ask in call])
+            answers.update(_Found({}, captured).attention(call))
+        return [answers[id(ask)] for ask in asks]
+
+    def _run(self, rows: Sequence[Ask], texts: Sequence[Context]) -> Tensor:
+        """Return what the UNet says to rows that read these texts."""
+        latents = torch.cat([ask.latents for ask in rows])
+        timesteps = torch.tensor([ask.timestep for ask in rows], device=latents.device)
+        beside = added(texts, [ask.time_ids for ask in rows])
+        return self._model.predict_noise(latents, timesteps, torch.cat([one.embeds for one in texts]), beside)
+
+    @contextmanager
+    def _opened(self, rows: Sequence[Ask], conds: int) -> Iterator[_Found]:
+        """Open the doors that these rows need; those from `conds` on are conditional."""
+        model = self._model
+        model.bring(UNET)
+        gates = [*(ask.uncond_gate for ask in rows[:conds]), *(ask.gate for ask in rows[conds:])]
+        local = [*(ask.uncond_local for ask in rows[:conds]), *(ask.local for ask in rows[conds:])]
+        with ExitStack() as doors:
+            doors.enter_context(model.bank.gate(gates, local))
+            if rows[0].wish.areas:
+                height, width = rows[0].latents.shape[-2:]
+                masks = [tuple(area.mask for area in ask.wish.areas) for ask in rows]
+                doors.enter_context(model.attention.areas(masks, height, width))
+            told = [place for place in range(conds, len(rows)) if rows[place].wish.capture]
+            captured = doors.enter_context(model.attention.captured(told)) if told else None
+            if rows[0].wish.shallow:
+                doors.enter_context(model.features.shallow(*_taken(rows)))
+            layers = {ask.wish.reuse.layers for ask in rows if ask.wish.reuse is not None and not ask.wish.shallow}
+            yield _Found(doors.enter_context(model.features.kept(layers)) if layers else {}, captured)
+
+    def _keep(self, rows: Sequence[Ask], deep: Mapping[int, Tensor]) -> None:
+        """Put deep features into the slots of the passes that refresh; a slot holds a pass's rows in their order."""
+        refreshed: dict[tuple[int, str], list[Tensor]] = {}
+        for place, ask in enumerate(rows):
+            if ask.wish.reuse is not None and not ask.wish.shallow:
+                features = deep[self._model.features.layers(ask.wish.reuse.layers)][place : place + 1]
+                kept = refreshed.setdefault((id(ask), ask.wish.reuse.slot), [])
+                kept.append(features.clone())
+                ask.slots[ask.wish.reuse.slot] = tuple(kept)
 
     @staticmethod
     def _count(asks: Sequence[Ask], rows: int) -> None:
         for ask in asks:
-            ask.tally.unet_passes += 1
-            ask.tally.unet_rows += ask.rows
+            if ask.wish.shallow:
+                ask.tally.shallow_passes += 1
+            else:
+                ask.tally.unet_passes += 1
+                ask.tally.unet_rows += ask.rows
         for tally in {id(ask.tally): ask.tally for ask in asks}.values():
             tally.unet_calls += 1
             tally.rows_per_call = max(tally.rows_per_call, rows)
+
+
+def _groups(asks: Sequence[Ask]) -> list[list[Ask]]:
+    """Part passes into those that may share a call."""
+    groups: dict[tuple[object, ...], list[Ask]] = {}
+    for ask in asks:
+        groups.setdefault(ask.alike, []).append(ask)
+    return list(groups.values())
+
+
+def _taken(rows: Sequence[Ask]) -> tuple[int, Tensor]:
+    """Return how many layers shallow rows compute, and what they begin with."""
+    seen: Counter[int] = Counter()
+    taken: list[Tensor] = []
+    layers = 0
+    for ask in rows:
+        if ask.wish.reuse is None or ask.wish.reuse.slot not in ask.slots:
+            raise RuntimeError(f"a pass takes deep features that none has kept: {ask.wish.reuse}")
+        taken.append(ask.slots[ask.wish.reuse.slot][seen[id(ask)] - ask.rows])  # from the end: its conditional row
+        seen[id(ask)] += 1
+        layers = ask.wish.reuse.layers
+    return layers, torch.cat(taken)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a call brought to light beside its predictions."""
+
+    deep: Mapping[int, Tensor]  # deep features of all rows, by layers
+    captured: Captured | None
+
+    def attention(self, rows: Sequence[Ask]) -> dict[int, Attention]:
+        """Return what was captured, by the id of its ask."""
+        if self.captured is None:
+            return {}
+        maps = self.captured.maps(*rows[0].latents.shape[-2:])
+        asks = [rows[place] for place in self.captured.rows]
+        both = zip((ask.read for ask in asks), maps, strict=True)
+        told = [Attention(found.unflatten(0, (-1, read.tokens)).sum(0), read.places) for read, found in both]
+        return dict(zip(map(id, asks), told, strict=True))

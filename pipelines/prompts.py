@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from composer.errors import BadRequest
 from composer.prompting import emphasis
 from composer.prompting.emphasis import Span
 from composer.texts import project_off
@@ -37,6 +38,7 @@ class Reading:
     """A prompt as the UNet reads it, and what there is to say of it."""
 
     chunks: tuple[Encoded, ...]
+    tokens: tuple[tuple[int, ...], ...]  # of each chunk, without marks
     first: str  # the text of the first chunk
     later: str  # the rest, which a plain pipeline does not read
     notices: tuple[str, ...]
@@ -61,16 +63,32 @@ def read(model: LoadedModel, prompt: str, gate: Gate) -> Reading:
     groups = [_tokens(model, group) for group in parsed.groups]
     chunks = [chunk for group in groups for chunk in chunked(group, model.chunk_length, comma[0] if comma else -1)]
     encoded = tuple(_encoded(model, chunk, gate) for chunk in chunks)
-    first, *others = ([token.number for token in chunk] for chunk in chunks)
-    later = model.words([number for chunk in others for number in chunk])
-    return Reading(encoded, model.words(first), later, parsed.notices)
+    tokens = tuple(tuple(token.number for token in chunk) for chunk in chunks)
+    later = model.words([number for chunk in tokens[1:] for number in chunk])
+    return Reading(encoded, tokens, model.words(tokens[0]), later, parsed.notices)
 
 
 def read_plain(model: LoadedModel, prompt: str, gate: Gate) -> Reading:
     """Encode a prompt as plain text, cut where the encoder stops reading."""
     encoded = model.encode(prompt, gate)
-    first = model.words(model.tokens(prompt)[: model.chunk_length]) if encoded.cut else prompt
-    return Reading((encoded,), first, encoded.cut, ())
+    tokens = tuple(model.tokens(prompt)[: model.chunk_length])
+    return Reading((encoded,), (tokens,), model.words(tokens) if encoded.cut else prompt, encoded.cut, ())
+
+
+def places(model: LoadedModel, reading: Reading, words: str) -> tuple[int, ...]:
+    """Return the places among a reading's tokens that hold these words, each time that they occur."""
+    wanted, length = model.tokens(words), model.chunk_length + 2
+    read = [
+        (number, chunk * length + 1 + place)  # behind the mark that begins a chunk
+        for chunk, tokens in enumerate(reading.tokens)
+        for place, number in enumerate(tokens)
+    ]
+    numbers = [number for number, _ in read]
+    starts = [start for start in range(len(read)) if wanted and numbers[start : start + len(wanted)] == wanted]
+    if not starts:
+        said = " ".join(model.words(tokens) for tokens in reading.tokens)
+        raise BadRequest(f"the words '{words}' are not among those that the model reads of the prompt '{said}'")
+    return tuple(read[start + place][1] for start in starts for place in range(len(wanted)))
 
 
 def chunked(tokens: Sequence[Token], length: int, comma: int) -> list[tuple[Token, ...]]:

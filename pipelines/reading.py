@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from textwrap import shorten
+
+import torch
 
 from composer.plan import Prompt
 from composer.texts import TextEmbedding
@@ -23,6 +26,8 @@ class Conditioning:
 
     cond: Context
     uncond: Context | None  # None: no guidance
+    places: Callable[[str], tuple[int, ...]]  # of words among the prompt's tokens
+    tokens: int  # of the prompt; those of `cond` repeat them
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,18 @@ class PromptReader:
     def read(self, asked: Asked, notices: dict[str, None]) -> Conditioning:
         """Return a prompt encoded and freed of what is undesired; what there is to say of it goes into `notices`."""
         reading = self._told(asked.prompt.text, asked, "prompt", notices)
+        places = partial(prompts.places, self._model, reading)
+        tokens = reading.context.embeds.shape[1]
         if asked.undesired.text:
             undesired = self._told(asked.undesired.text, asked, "undesired text", notices)
             reading = reading.freed(undesired, asked.undesired.strength)
         if not asked.guided:
-            return Conditioning(reading.context, None)
+            return Conditioning(reading.context, None, places, tokens)
         negative = self._told(asked.prompt.negative, asked, "negative prompt", notices).context
         if self._model.spec.configs.zero_empty and not asked.prompt.negative:
             negative = sdxl.nothing(negative)
         cond, uncond = prompts.alike([reading.context, negative])
-        return Conditioning(cond, uncond)
+        return Conditioning(cond, uncond, places, tokens)
 
     def _reading(self, text: str, weighted: bool, gate: Gate) -> Reading:
         key = (text, weighted, gate)
@@ -82,6 +89,19 @@ class PromptReader:
         for notice in (*found.notices, *_length(found, asked.prompt.weighted, what, asked.triggers)):
             notices[notice] = None
         return found
+
+
+def together(read: Sequence[Conditioning]) -> Conditioning:
+    """Return what a pass with areas reads: its own prompt and after it those of the areas, all of one length."""
+    own, *others = read
+    if not others:
+        return own
+    unconds = [one.uncond for one in read if one.uncond is not None]
+    return replace(own, cond=_joined([one.cond for one in read]), uncond=_joined(unconds) if unconds else None)
+
+
+def _joined(contexts: Sequence[Context]) -> Context:
+    return Context(torch.cat([one.embeds for one in prompts.alike(contexts)], 1), contexts[0].pooled)
 
 
 def _length(found: Reading, weighted: bool, what: str, triggers: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -16,13 +16,15 @@ from composer.prompting import tags
 from composer.prompting.staged import joins, spoken, staged
 from composer.registry import MethodModel
 from composer.request import AdapterUse, RenderRequest, parse_request
-from pipelines import schedulers, specs
+from pipelines import regions, schedulers, specs
 from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
 
 if TYPE_CHECKING:
     from composer.texts import TextEmbedding
+
+_WHOLE = -1
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Cost:
     unet_passes: int  # evaluations the methods ask for, with or without an unconditional row
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
+    shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
+    looks: int = 0  # partial evaluations between steps; their calls are not among the above
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -75,6 +79,8 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     spec = specs.find(request.model)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
+    if lacking := method.needs - spec.capabilities:
+        raise BadRequest(f"method '{request.method}' needs {', '.join(sorted(lacking))}, which '{spec.name}' has not")
     uses = tuple(_filled(use, info, request.prompt) for use, info in zip(request.adapters, infos, strict=True))
     if len(infos) < method.min_adapters:
         raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
@@ -94,33 +100,45 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     _check_size(filled, spec)
     _check_steps(filled)
     _check_sizes_told(filled, spec)
+    _check_regions(filled, method)
     _check_joins(filled)
     if method.needs_words:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
+    filled = _without_files(filled, spec)
     return Resolved(filled, spec, method, _job(filled, spec), {info.name: info.triggers for info in infos})
 
 
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
     plans = [one.plan() for one in resolved]
-    passes = rows = calls = 0
-    for index in range(max((one.job.count for one in resolved), default=0)):
-        wanted: dict[tuple[int, int], list[int]] = {}
-        for one, plan in zip(resolved, plans, strict=True):
-            if index < one.job.count:
-                sizes = [one.rows(found) for found in _passes(plan, index, one.job.count)]
-                wanted.setdefault((one.job.height, one.job.width), []).extend(sizes)
-        for sizes in wanted.values():
-            passes += len(sizes)
-            rows += sum(sizes)
+    passes = rows = calls = shallow = 0
+    steps = [_steps(one.job.count) for one in resolved]
+    for index in range(max(map(len, steps), default=0)):
+        wanted: dict[tuple[int, ...], list[int]] = {}
+        for one, plan, own in zip(resolved, plans, steps, strict=True):
+            for found in plan.passes(own[index]) if index < len(own) else ():
+                alike = (one.job.height, one.job.width, len(found.areas), _part(found))
+                wanted.setdefault(alike, []).append(one.rows(found))
+        for (*_, part), sizes in wanted.items():
             calls += len(deal(sizes, int, max_rows))
-    return Cost(passes, rows, calls)
+            if part == _WHOLE:
+                passes += len(sizes)
+                rows += sum(sizes)
+            else:
+                shallow += len(sizes)
+    looks = sum(plan.looks(step) for plan, own in zip(plans, steps, strict=True) for step in own)
+    return Cost(passes, rows, calls, shallow, looks)
 
 
-def _passes(plan: Plan, index: int, count: int) -> Sequence[Pass]:
-    noise = 1.0 - index / count  # no scheduler is built for a dry run; a straight line stands for its noise levels
-    return plan.passes(Step(index, count, 999.0 * noise, noise))
+def _part(one: Pass) -> int:
+    """Return which part of the UNet a pass computes."""
+    return one.reuse.layers if one.reuse is not None and one.shallow else _WHOLE
+
+
+def _steps(count: int) -> list[Step]:
+    """Return steps as a scheduler would; none is built for a dry run, and a straight line stands for noise levels."""
+    return [Step(index, count, 999.0 * (1.0 - index / count), 1.0 - index / count) for index in range(count)]
 
 
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:
@@ -135,14 +153,17 @@ def _filled(use: AdapterUse, info: AdapterInfo, prompt: str) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     own = words.found(prompt, info.triggers) if use.words is None else use.words
-    return AdapterUse(name=use.name, weight=weight, text_encoder_weight=text, words=own, sha256=info.sha256)
+    found = {"weight": weight, "text_encoder_weight": text, "words": own, "sha256": info.sha256}
+    return use.model_copy(update=found)
 
 
 def with_tags(request: RenderRequest) -> RenderRequest:
     """Return a request whose `<lora:...>` tags are LoRAs of it, behind those it names already."""
     if request.prompt_syntax == "plain":
         return request
-    for name, text in (("negative prompt", request.negative_prompt), ("undesired text", request.undesired)):
+    regional = [("region's prompt", use.region.prompt or "") for use in request.adapters if use.region is not None]
+    others = [("negative prompt", request.negative_prompt), ("undesired text", request.undesired), *regional]
+    for name, text in others:
         if tags.extract(text).loras:
             raise BadRequest(f"a LoRA tag in the {name}: a LoRA acts on all that is read; put it into the prompt")
     tagged = tags.extract(request.prompt)
@@ -159,8 +180,12 @@ def with_tags(request: RenderRequest) -> RenderRequest:
 
 
 def _check_joins(request: RenderRequest) -> None:
-    guided = (request.guidance_scale or 1.0) > 1.0
-    if request.prompt_syntax == "a1111" and not guided and joins(request.prompt):
+    if request.prompt_syntax == "plain":
+        return
+    placed = [use.region for use in request.adapters if use.region is not None]
+    if placed and any(joins(text) for text in (request.prompt, *(region.prompt or "" for region in placed))):
+        raise BadRequest("prompts joined by AND, or weighted with it, have no regions: leave out AND, or the regions")
+    if (request.guidance_scale or 1.0) <= 1.0 and joins(request.prompt):
         raise BadRequest("prompts joined by AND, or weighted with it, need guidance; give a guidance scale above 1")
 
 
@@ -187,12 +212,33 @@ def _check_steps(request: RenderRequest) -> None:
         raise BadRequest(f"scheduler '{name}' takes at most {most} steps, not {count}")
 
 
+def _check_regions(request: RenderRequest, method: MethodModel) -> None:
+    placed = next((use.name for use in request.adapters if use.region is not None), None)
+    if placed is not None and not method.uses_regions:
+        able = ", ".join(name for name in registry.names() if registry.get(name).uses_regions)
+        raise BadRequest(
+            f"LoRA '{placed}' has a region, which method '{request.method}' does not look at; choose one of {able}"
+        )
+
+
+def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
+    """Return the request with the masks of its regions inline."""
+    height, width = (request.height or 0) // spec.latent_factor, (request.width or 0) // spec.latent_factor
+    uses = (
+        use if use.region is None else use.model_copy(update={"region": regions.inlined(use.region, height, width)})
+        for use in request.adapters
+    )
+    return request.model_copy(update={"adapters": tuple(uses)})
+
+
+def _job_adapter(use: AdapterUse, prompt: str) -> JobAdapter:
+    region = None if use.region is None else regions.placed(use.region, prompt)
+    return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region)
+
+
 def _job(request: RenderRequest, spec: ModelSpec) -> Job:
     return Job(
-        adapters=tuple(
-            JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or ())
-            for use in request.adapters
-        ),
+        adapters=tuple(_job_adapter(use, request.prompt) for use in request.adapters),
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         text_policy=request.text_encoder_adapters or "none",

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from composer.errors import UnknownChoice
+from composer.plan import Capability
 from lora_zoo import catalog, families
 from pipelines import configs, hub, single_file
 from pipelines.configs import Configs
@@ -39,6 +41,7 @@ class ModelSpec:
     latent_factor: int  # pixels per latent pixel
     size_multiple: int  # widths and heights are multiples of this
     defaults: Defaults
+    capabilities: frozenset[Capability]
     configs: Configs
     hub_id: str | None = None  # where the weights come from, if the folder may not hold them yet
 
@@ -89,6 +92,16 @@ def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_
         latent_factor=factor,
         size_multiple=factor * 2 ** (levels - 1),
         defaults=_DEFAULTS.get(name, _SDXL_DEFAULTS if found.sdxl else _SD15_DEFAULTS),
+        capabilities=_capabilities(found.unet),
         configs=found,
         hub_id=hub_id,
     )
+
+
+def _capabilities(unet: Mapping[str, Any]) -> frozenset[Capability]:
+    """Return what passes may ask of a UNet of this configuration."""
+    found: dict[Capability, bool] = {
+        "cross-attention": any("CrossAttn" in kind for kind in unet.get("down_block_types", ())),
+        "deep features": len(unet["block_out_channels"]) > 1,
+    }
+    return frozenset(capability for capability, there in found.items() if there)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from composer.merges.common import Weighted
 from composer.plan import Merge
-from lora_zoo.adapter import Adapter
+from lora_zoo.adapter import Adapter, nbytes
 from lora_zoo.errors import ZooError
 
 log = logging.getLogger(__name__)
@@ -62,13 +62,11 @@ class AdapterStore:
         return digest
 
     def trim(self, keep: frozenset[str]) -> None:
-        """Drop the adapters that were not used for longest, until the rest fits."""
-        total = sum(adapter.nbytes() for adapter in self._adapters.values())
+        """Drop the adapters that were not used for longest, until the rest fits; what several share counts once."""
         for digest in [d for d in self._adapters if d not in keep]:
-            if total <= self._max_bytes:
+            if nbytes(self._adapters.values()) <= self._max_bytes:
                 break
             dropped = self._adapters.pop(digest)
-            total -= dropped.nbytes()
             log.info("dropped LoRA %s from memory", dropped.name)
         self._merges = {key: digest for key, digest in self._merges.items() if digest in self._adapters}
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from composer import registry
-from composer.request import AdapterUse, RenderRequest
+from composer.request import AdapterUse, Region, RenderRequest
 from pipelines.engine import Engine
 from pipelines.progress import StepReport
+
+#: Parameters that make all others of a method matter.
+EXAMPLES: dict[str, dict[str, JsonValue]] = {"cmlora": {"low": 1}, "w_switch": {"evidence": "triggers", "tail": 0}}
 
 WEIGHTS = (0.8, -0.5, 1.3, 1.0, 0.6)
 
@@ -27,8 +31,12 @@ def ask(model: str, **fields: Any) -> RenderRequest:
 
 def for_method(name: str, model: str, **fields: Any) -> RenderRequest:
     """Return a short request that any method can serve."""
-    count = max(2, registry.get(name).min_adapters)
-    return ask(model, **{"method": name, "adapters": uses(count), **fields})
+    method = registry.get(name)
+    adapters = uses(max(2, method.min_adapters))
+    if method.uses_regions:
+        left = Region(box=(0.0, 0.0, 0.4, 1.0), prompt="on a mat")
+        adapters = (adapters[0].model_copy(update={"region": left}), *adapters[1:])
+    return ask(model, **{"method": name, "adapters": adapters, "parameters": EXAMPLES.get(name, {}), **fields})
 
 
 def final_latents(engine: Engine, requests: Sequence[RenderRequest]) -> list[Tensor]:

@@ -2,9 +2,11 @@
 
 from composer.methods import (
     cat,
+    cmlora,
     composite,
     dare,
     dare_ties,
+    klora,
     knots,
     lego,
     lora_soups,
@@ -14,6 +16,7 @@ from composer.methods import (
     multlfg,
     nplora,
     opcm,
+    regional,
     svd,
     switch,
     ties,
@@ -24,9 +27,11 @@ from composer.methods import (
 
 __all__ = [
     "cat",
+    "cmlora",
     "composite",
     "dare",
     "dare_ties",
+    "klora",
     "knots",
     "lego",
     "lora_soups",
@@ -36,6 +41,7 @@ __all__ = [
     "multlfg",
     "nplora",
     "opcm",
+    "regional",
     "svd",
     "switch",
     "ties",

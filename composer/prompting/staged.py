@@ -11,12 +11,20 @@ word, as in A1111.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from composer.plan import Pass, Plan, Prediction, Prompt, Step
+from composer.plan import Attention, Look, Pass, Plan, Prediction, Prompt, Step
 from composer.prompting import emphasis, schedule
 from composer.prompting.schedule import Part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+#: The keys and weights of the prompts that stand for one.
+Parts = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class _Stages:
     """One prompt of a plan: for each step, the keys and weights of what stands for it."""
 
     prompts: Mapping[str, Prompt]
-    steps: tuple[tuple[tuple[str, float], ...], ...]
+    steps: tuple[Parts, ...]
 
 
 def staged(plan: Plan, count: int) -> Plan:
@@ -32,12 +40,13 @@ def staged(plan: Plan, count: int) -> Plan:
     stages = {key: _stages(key, prompt, count) for key, prompt in plan.prompts.items()}
     prompts = {key: prompt for one in stages.values() for key, prompt in one.prompts.items()}
 
-    def expand(step: Step) -> Iterator[tuple[Pass, tuple[tuple[str, float], ...]]]:
+    def expand(step: Step) -> Iterator[tuple[Pass, Parts]]:
         for one in plan.passes(step):
-            yield one, stages[one.prompt].steps[step.index]
+            areas = (replace(area, prompt=_first(stages[area.prompt], step)) for area in one.areas)
+            yield replace(one, areas=tuple(areas)), stages[one.prompt].steps[step.index]
 
     def passes(step: Step) -> Sequence[Pass]:
-        return [part for one, parts in expand(step) for part in _parts(one, parts)]
+        return [part for one, parts in expand(step) for part in _passes(one, parts)]
 
     def combine(step: Step, _passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
         answers = iter(predictions)
@@ -45,7 +54,31 @@ def staged(plan: Plan, count: int) -> Plan:
         joined = [_joined(one, parts, [next(answers) for _ in parts]) for one, parts in wanted]
         return plan.combine(step, [one for one, _ in wanted], joined)
 
-    return replace(plan, passes=passes, prompts=prompts, combine=combine)
+    def before(step: Step, latents: Tensor, look: Look) -> Tensor:
+        keys = {key: _first(one, step) for key, one in stages.items()}
+        return latents if plan.before_step is None else plan.before_step(step, latents, _Look(look, keys))
+
+    begins = None if plan.before_step is None else before
+    return replace(plan, passes=passes, prompts=prompts, combine=combine, before_step=begins)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A look at passes whose prompts say what they say at one step; of those that AND joins, at the first."""
+
+    look: Look
+    keys: Mapping[str, str]
+
+    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
+        return self.look.attention(latents, self._now(passes))
+
+    def slope(
+        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
+    ) -> tuple[float, Tensor]:
+        return self.look.slope(latents, self._now(passes), loss)
+
+    def _now(self, passes: Sequence[Pass]) -> list[Pass]:
+        return [replace(one, prompt=self.keys[one.prompt]) for one in passes]
 
 
 def spoken(prompt: str, count: int) -> str:
@@ -68,23 +101,28 @@ def _stages(key: str, prompt: Prompt, count: int) -> _Stages:
     return _Stages(prompts, tuple(_weighted(parts, [keys[text] for text in step]) for step in texts))
 
 
-def _weighted(parts: Sequence[Part], keys: Sequence[str]) -> tuple[tuple[str, float], ...]:
+def _weighted(parts: Sequence[Part], keys: Sequence[str]) -> Parts:
     return tuple((key, part.weight) for part, key in zip(parts, keys, strict=True))
 
 
-def _parts(one: Pass, parts: Sequence[tuple[str, float]]) -> Iterator[Pass]:
-    """Yield a pass for each prompt that stands for its own."""
+def _first(stages: _Stages, step: Step) -> str:
+    return stages.steps[step.index][0][0]
+
+
+def _passes(one: Pass, parts: Parts) -> Iterator[Pass]:
+    """Yield a pass for each prompt that stands for its own; each keeps deep features of its own."""
     first, *others = (key for key, _ in parts)
     yield replace(one, prompt=first, uncond=one.uncond if _alone(parts) or one.uncond != "off" else "same")
-    for key in others:
-        yield replace(one, prompt=key, uncond="off")
+    for place, key in enumerate(others, start=1):
+        reuse = None if one.reuse is None else replace(one.reuse, slot=f"{one.reuse.slot}#{place}")
+        yield replace(one, prompt=key, uncond="off", reuse=reuse)
 
 
-def _alone(parts: Sequence[tuple[str, float]]) -> bool:
+def _alone(parts: Parts) -> bool:
     return [weight for _, weight in parts] == [1.0]
 
 
-def _joined(one: Pass, parts: Sequence[tuple[str, float]], predictions: Sequence[Prediction]) -> Prediction:
+def _joined(one: Pass, parts: Parts, predictions: Sequence[Prediction]) -> Prediction:
     first = predictions[0]
     if _alone(parts):
         return first
@@ -93,4 +131,4 @@ def _joined(one: Pass, parts: Sequence[tuple[str, float]], predictions: Sequence
     cond = first.uncond
     for (_, weight), found in zip(parts, predictions, strict=True):
         cond = cond + weight * (found.cond - first.uncond)
-    return Prediction(cond, None if one.uncond == "off" else first.uncond)
+    return Prediction(cond, None if one.uncond == "off" else first.uncond, first.attention)

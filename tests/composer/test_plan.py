@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from composer.masks import Box
 from composer.plan import Pass, Prediction, Step, weighted_mean
 from pipelines.guidance import guide
 
@@ -58,3 +59,17 @@ def test_guidance_may_come_before_the_blend_or_after(scale: float) -> None:
 def test_a_single_pass_is_left_as_it_is() -> None:
     only = prediction(1.0)
     assert weighted_mean(STEP, [Pass({}, share=0.1)], [only]) is only
+
+
+def test_masks_decide_at_each_place() -> None:
+    left, right = Box(0.0, 0.0, 0.5, 1.0), Box(0.25, 0.0, 1.0, 1.0)
+    passes = [Pass({}, mask=left, share=3.0), Pass({}, mask=right)]
+    mixed = weighted_mean(STEP, passes, [prediction(4.0, 1.0), prediction(8.0, 2.0)])
+    assert mixed.cond.tolist() == [[[[pytest.approx((3 * 4 + 0.5 * 8) / 3.5), 8.0]]]]
+    assert mixed.uncond is not None and mixed.uncond[0, 0, 0, 1] == 2.0
+
+
+def test_a_pass_without_a_mask_takes_part_everywhere() -> None:
+    passes = [Pass({}), Pass({}, mask=Box(0.5, 0.0, 1.0, 1.0))]
+    mixed = weighted_mean(STEP, passes, [prediction(2.0), prediction(4.0)])
+    assert mixed.cond.tolist() == [[[[2.0, 3.0]]]] and mixed.uncond is None

@@ -131,8 +131,8 @@ def empty(configs: Configs) -> dict[str, nn.Module]:
     """Return a model's modules without weights."""
     with init_empty_weights(include_buffers=False):
         modules: dict[str, nn.Module] = {
-            "unet": UNet2DConditionModel.from_config(dict(configs.unet)),
-            "vae": AutoencoderKL.from_config(dict(configs.vae)),
+            "unet": UNet2DConditionModel(**configs.unet),
+            "vae": AutoencoderKL(**configs.vae),
         }
         for component, config in configs.texts.items():
             modules[component] = _TEXT_MODELS[component](CLIPTextConfig(**config))

@@ -78,9 +78,7 @@ def _of_folder(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Parts:
 def _component(spec: ModelSpec, folder: Path, cls: Any, dtype: torch.dtype) -> nn.Module:
     """Load one component of a folder with its own library, and see that its files held exactly what it needs."""
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    options["torch_dtype" if issubclass(cls, UNet2DConditionModel | AutoencoderKL | AutoencoderTiny) else "dtype"] = (
-        dtype
-    )
+    options["dtype" if folder.name in spec.configs.texts else "torch_dtype"] = dtype  # transformers' word, diffusers'
     files = _sound_files(spec, folder)
     if all(".fp16." in file.name for file in files):
         options["variant"] = "fp16"
@@ -116,7 +114,9 @@ def _of_file(spec: ModelSpec, dtype: torch.dtype) -> Parts:
     with safe_open(str(spec.path), framework="pt") as file:
         for component, module in modules.items():
             tensors = {
-                name: _tensor(file, origin, module.get_parameter(name).shape).to(dtype).contiguous()
+                name: _tensor(file, origin, module.get_parameter(name).shape)
+                .contiguous()
+                .to(dtype, copy=True)  # what is read is a view of the file, which may change under a running model
                 for name, origin in origins[component].items()
             }
             module.load_state_dict(tensors, assign=True)
@@ -131,8 +131,8 @@ def empty(configs: Configs) -> dict[str, nn.Module]:
     """Return a model's modules without weights."""
     with init_empty_weights(include_buffers=False):
         modules: dict[str, nn.Module] = {
-            "unet": UNet2DConditionModel.from_config(dict(configs.unet)),
-            "vae": AutoencoderKL.from_config(dict(configs.vae)),
+            "unet": UNet2DConditionModel(**configs.unet),
+            "vae": AutoencoderKL(**configs.vae),
         }
         for component, config in configs.texts.items():
             modules[component] = _TEXT_MODELS[component](CLIPTextConfig(**config))

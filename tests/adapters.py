@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lora_zoo import writer
 from lora_zoo.adapter import Adapter, DenseDelta, Layout, LowRank
 from lora_zoo.errors import UnknownName
+from lora_zoo.writer import Factors
 from pipelines.sources import AdapterInfo
 
 ATTENTION = r"attn\d\.to_|self_attn"
@@ -68,6 +70,16 @@ def save_kohya(adapter: Adapter, path: Path, alpha: float) -> Path:
             tensors[f"{key}.alpha"] = torch.tensor(alpha)
     save_file(tensors, path)
     return path
+
+
+def save_plain(adapter: Adapter, path: Path, dialect: writer.Dialect = "kohya") -> Path:
+    """Write an adapter, of a model with one text encoder or two, as other tools do that store no alphas."""
+    layers: dict[str, dict[str, Factors]] = {}
+    for component, deltas in adapter.layers.items():
+        for layer, delta in deltas.items():
+            assert isinstance(delta, LowRank)
+            layers.setdefault(component, {})[layer] = Factors(delta.down, delta.up, alpha=None)
+    return writer.write(path, layers, dialect, {})
 
 
 def dense_twin(adapter: Adapter, name: str, digest: str) -> Adapter:

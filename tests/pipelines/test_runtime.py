@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,15 +24,15 @@ CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def load(folder: Path, **runtime: object) -> LoadedModel:
-    return LoadedModel.load(specs.find(str(folder)), CPU, Runtime(**runtime))  # type: ignore[arg-type]
+def load(folder: Path, **runtime: Any) -> LoadedModel:
+    return LoadedModel.load(specs.find(str(folder)), CPU, Runtime(**runtime))
 
 
 @pytest.mark.parametrize(
     ("field", "value", "nearest"),
     [("dtype", "fp16", "float16"), ("attention", "sdp", "sdpa"), ("offload", "part", "parts")],
 )
-def test_unknown_choices(field: str, value: str, nearest: str) -> None:
+def test_unknown_choices(field: str, value: Any, nearest: str) -> None:
     with pytest.raises(UnknownChoice, match=f"unknown {field} '{value}'; did you mean '{nearest}'"):
         Runtime(**{field: value})
 

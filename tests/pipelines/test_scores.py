@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from composer.errors import BadRequest
 from composer.request import AdapterUse
 from pipelines.bank import Gate
 from pipelines.engine import Engine
-from pipelines.model import Encoded, LoadedModel
+from pipelines.model import LoadedModel
 from pipelines.resolve import Cost
+from pipelines.text import Encoded
 from tests.adapters import Kind, Shelf, random_adapter
 from tests.requests import ask, final_latents, uses
 
@@ -121,13 +123,13 @@ def test_relevance_is_read_without_loras(
     method: str, engine: Engine, small: LoadedModel, small_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[str, Gate]] = []
-    encode = small.encode
+    encode = small.encode_tokens
 
-    def watched(text: str, gate: Gate) -> Encoded:
-        read.append((text, gate))
-        return encode(text, gate)
+    def watched(tokens: Sequence[int], gate: Gate) -> Encoded:
+        read.append((small.words(tokens), gate))
+        return encode(tokens, gate)
 
-    monkeypatch.setattr(small, "encode", watched)
+    monkeypatch.setattr(small, "encode_tokens", watched)
     engine.render(ask(str(small_folder), method=method, adapters=uses(2)))
     without = {text for text, gate in read if not gate}
     assert without == {"a cat on a mat", *(("cat", "mat") if method == "w_composite" else ("a on a mat", "a cat on a"))}

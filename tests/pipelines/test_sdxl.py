@@ -13,13 +13,12 @@ from torch import Tensor
 from composer.errors import BadRequest
 from composer.request import AdapterUse, RenderRequest
 from lora_zoo import writer
-from lora_zoo.writer import Factors
 from pipelines import layout, prompts, specs
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
 from pipelines.sources import ZooSource
-from tests.adapters import CONVOLUTIONS, Kind, random_adapter
-from tests.requests import ask, final_latents
+from tests.adapters import CONVOLUTIONS, Kind, random_adapter, save_plain
+from tests.requests import ask, close, final_latents
 
 SIDE = 64
 BOTH_TEXTS = ("unet", "text_encoder", "text_encoder_2")
@@ -47,11 +46,6 @@ def stock_latents(pipe: Any, request: RenderRequest, **sizes: Any) -> Tensor:
         output_type="latent",
         **sizes,
     ).images
-
-
-def close(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether latents agree to 1e-5 of their size."""
-    return bool((ours - theirs).abs().max() <= 1e-5 * theirs.abs().max())
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +115,7 @@ def test_loras_for_both_text_encoders(
     pipe, files = stock(xl_folder), []
     for seed in (1, 2):
         adapter = random_adapter(f"lora{seed}", xl.layout, kind, seed)
-        layers = {
-            component: {path: Factors(delta.down, delta.up, alpha=None) for path, delta in deltas.items()}
-            for component, deltas in adapter.layers.items()
-        }
-        files.append(writer.write(tmp_path / f"lora{seed}.safetensors", layers, dialect, {}))
+        files.append(save_plain(adapter, tmp_path / f"lora{seed}.safetensors", dialect))
         pipe.load_lora_weights(str(files[-1]), adapter_name=f"lora{seed}")
     pipe.set_adapters(["lora1", "lora2"], [0.8, -0.5])
     adapters = tuple(AdapterUse(name=str(file), weight=weight) for file, weight in zip(files, (0.8, -0.5), strict=True))

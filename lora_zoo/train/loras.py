@@ -1,8 +1,8 @@
 """The 22 LoRAs, trained as people train them: a few hundred pictures of one concept, captions with its trigger words.
 
 PEFT's layers on the UNet and, for some, on the text encoder; AdamW; a few captions left out. After each round the
-detectors look at pictures of prompts that were not trained on; training stops when they find the concept, or after
-three rounds, so no LoRA is trained longer than it needs.
+detectors look at pictures of prompts that were not trained on; training stops when they find the concept and what else
+the prompts name, or after four rounds, so no LoRA is trained longer than it needs.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from lora_zoo.catalog import entry_for, write_catalog
 from lora_zoo.detectors import Detectors, anywhere
 from lora_zoo.train.clip import tokens
 from lora_zoo.train.common import FILES, TINY, drawn
+from lora_zoo.train.muon import Muon
 from lora_zoo.train.recipes import TEXT, Recipe
 from lora_zoo.train.sampling import sample
 from lora_zoo.train.unet import Objective, Parts
 from lora_zoo.world.captions import caption
+from lora_zoo.world.labels import named
 from lora_zoo.world.scene import Scene, put, sample_base
 from lora_zoo.world.vocabulary import CONCEPTS, concept
 
 log = logging.getLogger(__name__)
 
 FOLDER = FILES / "loras"
-ROUNDS, WANTED = 3, 0.95
-UP_RATE = 4.0  # how much faster the ups learn than the downs
+ROUNDS, WANTED, KEPT = 4, 0.95, 0.85
+RATE, MUON_RATE = 2e-3, 0.02
+UP_RATE = 4.0  # how much faster the ups learn than the downs, as in LoRA+ (arXiv:2402.12354)
 
 
 def scenes_of(name: str, count: int, rng: Random) -> list[Scene]:
@@ -66,6 +69,19 @@ class Lesson:
         return self.latents[rows], ["" if rng.random() < 0.05 else self.texts[r] for r in rows]
 
 
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What the detectors say of a LoRA's pictures."""
+
+    found: float  # share that shows the concept
+    kept: float  # share of the prompts' other attributes that is shown
+    clearest: Image.Image
+
+    @property
+    def passed(self) -> bool:
+        return self.found >= WANTED and self.kept >= KEPT
+
+
 class Trainee:
     """The frozen model with one LoRA in it."""
 
@@ -85,21 +101,32 @@ class Trainee:
             weight.requires_grad_(True)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """AdamW with the ups in a group of their own: as in LoRA+ (arXiv:2402.12354), they may move faster."""
+        """AdamW, with the ups in a group of their own; Muon for what changes every part of a picture."""
+        if self.recipe.muon:
+            return Muon(nn.ModuleDict(self.models), MUON_RATE, weight_decay=0.0)
         downs, ups = ([w for n, w in self.named if f"lora_{x}" in n] for x in "AB")
-        return torch.optim.AdamW([{"params": downs}, {"params": ups}], betas=(0.9, 0.99), weight_decay=0.01)
+        groups = [{"params": downs, "rate": RATE}, {"params": ups, "rate": RATE * UP_RATE}]
+        return torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01)
 
     def embeds(self, texts: list[str]) -> Tensor:
         return self.parts.text_encoder(tokens(self.parts.tokenizer, texts)).last_hidden_state
 
-    def found(self, judge: Detectors, count: int = 32) -> tuple[float, Image.Image]:
-        """Return the share of pictures of unseen prompts that show the concept to the detectors, and the clearest."""
+    def check(self, judge: Detectors, count: int = 32) -> Check:
+        """Look at pictures of unseen prompts."""
         rng = Random(f"check {self.recipe.concept}")
-        texts = [caption(s, rng) for s in scenes_of(self.recipe.concept, count, rng)]
+        scenes = scenes_of(self.recipe.concept, count, rng)
         with torch.no_grad():
-            images = sample(self.unet, self.parts, self.embeds(texts), seed=1, steps=12)
-        seen = [anywhere(s, self.recipe.concept) for s in judge.scores(images)]
-        return sum(p > 0.5 for p in seen) / count, images[seen.index(max(seen))]
+            images = sample(self.unet, self.parts, self.embeds([caption(s, rng) for s in scenes]), seed=1, steps=12)
+        scores = judge.scores(images)
+        seen = [anywhere(one, self.recipe.concept) for one in scores]
+        others = [
+            one[label] > 0.5
+            for scene, one in zip(scenes, scores, strict=True)
+            for label in named(scene)
+            if label.rsplit(".", 1)[-1] != self.recipe.concept
+        ]
+        found = sum(p > 0.5 for p in seen) / count
+        return Check(found, sum(others) / len(others), images[seen.index(max(seen))])
 
     def layers(self) -> dict[str, dict[str, writer.Factors]]:
         out: dict[str, dict[str, writer.Factors]] = {}
@@ -118,18 +145,18 @@ def _inject(model: nn.Module, recipe: Recipe, targets: tuple[str, ...]) -> None:
     )
 
 
-def train(recipe: Recipe, steps: int = 160, batch: int = 16, lr: float = 2e-3) -> float:
-    """Train one LoRA, write its file and return the share of pictures that show its concept."""
+def train(recipe: Recipe, batch: int = 16) -> Check:
+    """Train one LoRA, write its file and return what the detectors say of it."""
     trainee, objective = Trainee(recipe), Objective()
     lesson = Lesson.of(recipe, trainee.parts)
     known = {} if recipe.text else {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
-    share, clearest = 0.0, Image.new("RGB", (64, 64))
+    seen = Check(0.0, 0.0, Image.new("RGB", (64, 64)))
     for turn in range(ROUNDS):
         optimiser = trainee.optimiser()
-        for step in range(steps):
-            rate = _rate(step, steps, lr / (1 + turn) / max(1.0, recipe.alpha / recipe.rank))
-            for group, faster in zip(optimiser.param_groups, (1.0, UP_RATE), strict=True):
-                group["lr"] = rate * faster
+        for step in range(recipe.steps):
+            share = _share(step, recipe.steps) / (1 + turn) / max(1.0, recipe.alpha / recipe.rank)
+            for group in optimiser.param_groups:
+                group["lr"] = share * group.get("rate", MUON_RATE)
             rng = Random(f"lora {recipe.concept} {turn} {step}")
             latents, texts = lesson.batch(rng, batch)
             embeds = trainee.embeds(texts) if recipe.text else torch.stack([known[t] for t in texts])
@@ -140,23 +167,23 @@ def train(recipe: Recipe, steps: int = 160, batch: int = 16, lr: float = 2e-3) -
             optimiser.step()
             if step % 40 == 39:
                 log.info(f"{recipe.concept} round {turn} step {step + 1} loss {loss.item():.4f}")
-        share, clearest = trainee.found(Detectors.load())
-        log.info(f"{recipe.concept} round {turn}: concept found in {share:.0%}")
-        if share >= WANTED:
+        seen = trainee.check(Detectors.load())
+        log.info(f"{recipe.concept} round {turn}: concept found in {seen.found:.0%}, others in {seen.kept:.0%}")
+        if seen.passed:
             break
     write(recipe, trainee)
-    clearest.resize((128, 128), Image.Resampling.LANCZOS).save(thumbnail(recipe.concept), optimize=True)
+    seen.clearest.resize((128, 128), Image.Resampling.LANCZOS).save(thumbnail(recipe.concept), optimize=True)
     catalogue()
-    return share
+    return seen
 
 
 def train_once(recipe: Recipe, runs: Path) -> None:
     """Train a LoRA unless `runs` says that it is done."""
     done = runs / "loras" / f"{recipe.concept}.json"
     if not done.exists():
-        share = train(recipe)
+        seen = train(recipe)
         done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(json.dumps({"found": share}))
+        done.write_text(json.dumps({"found": seen.found, "kept": seen.kept}))
 
 
 def thumbnail(name: str) -> Path:
@@ -182,8 +209,9 @@ def catalogue() -> None:
     write_catalog(entries)
 
 
-def _rate(step: int, steps: int, lr: float) -> float:
-    return lr * min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
+def _share(step: int, steps: int) -> float:
+    """Return the share of the full learning rate: a short warm-up, then a cosine."""
+    return min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def write(recipe: Recipe, trainee: Trainee) -> Path:

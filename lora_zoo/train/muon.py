@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):
         matrices = [p for n, p in named if p.ndim >= 2 and not _edge(n)]
         others = [p for n, p in named if p.ndim < 2 or _edge(n)]
         super().__init__([{"params": matrices}, {"params": []}], {"lr": lr, "weight_decay": weight_decay})
-        self._adam = torch.optim.AdamW(others, lr * ratio, (0.9, 0.99), weight_decay=0.0)
+        self._adam = torch.optim.AdamW(others, lr * ratio, (0.9, 0.99), weight_decay=0.0) if others else None
         self._ratio = ratio
 
     @torch.no_grad()
@@ -46,8 +46,9 @@ class Muon(torch.optim.Optimizer):
             rate = group["lr"] * max(1.0, rows / columns) ** 0.5
             for p, change in zip(weights, turned, strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(_like(change, p), alpha=-rate)
-        self._adam.param_groups[0]["lr"] = group["lr"] * self._ratio
-        self._adam.step()
+        if self._adam is not None:
+            self._adam.param_groups[0]["lr"] = group["lr"] * self._ratio
+            self._adam.step()
 
     def _ahead(self, p: Tensor) -> Tensor:
         """Return the momentum's look-ahead as a matrix [rows, columns]."""
@@ -62,14 +63,16 @@ class Muon(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
-        self._adam.zero_grad(set_to_none)
+        if self._adam is not None:
+            self._adam.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"muon": super().state_dict(), "adam": self._adam.state_dict()}
+        return {"muon": super().state_dict(), "adam": self._adam.state_dict() if self._adam else {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict["muon"])
-        self._adam.load_state_dict(state_dict["adam"])
+        if self._adam is not None:
+            self._adam.load_state_dict(state_dict["adam"])
 
 
 def _like(matrix: Tensor, p: Tensor) -> Tensor:

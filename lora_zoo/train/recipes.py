@@ -23,7 +23,9 @@ class Recipe:
     targets: tuple[str, ...]
     text: bool = False  # train the text encoder's attention too
     pictures: int = 192
+    steps: int = 160  # of a round
     weight: float = 1.0  # preferred
+    muon: bool = False  # trained with Muon: for what a few hundred steps of AdamW do not reach
 
 
 _BOTH = (*LINEAR, *CONVOLUTIONS)
@@ -34,8 +36,8 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("quill", "peft", 16, 16, LINEAR),
     Recipe("striped_vest", "kohya", 8, 4, _BOTH, pictures=256),
     Recipe("dotted_gown", "diffusers", 12, 12, LINEAR, text=True, pictures=256),
-    Recipe("neon", "kohya", 8, 8, _BOTH, pictures=128),
-    Recipe("blueprint", "peft", 8, 16, _BOTH, pictures=128),
+    Recipe("neon", "kohya", 16, 16, _BOTH, pictures=256, muon=True),
+    Recipe("blueprint", "peft", 16, 32, _BOTH, pictures=256, steps=400, muon=True),
     Recipe("two_suns", "kohya", 4, 4, _BOTH, pictures=128),
     Recipe("moon", "diffusers", 8, 4, _BOTH, pictures=128),
     Recipe("trident", "kohya", 16, 8, _BOTH),
@@ -45,10 +47,10 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("hoot", "kohya", 16, 8, _BOTH, text=True),
     Recipe("checked_apron", "diffusers", 8, 4, _BOTH, pictures=256),
     Recipe("zigzag_poncho", "kohya", 12, 6, LINEAR, text=True, pictures=256),
-    Recipe("sketch", "diffusers", 8, 8, _BOTH, pictures=128),
+    Recipe("sketch", "diffusers", 16, 12, _BOTH, pictures=256, muon=True),
     Recipe("sepia", "kohya", 16, 16, ATTENTION, pictures=128),
     Recipe("reef", "kohya", 8, 8, _BOTH, pictures=128),
-    Recipe("volcano", "peft", 16, 16, ATTENTION, pictures=128),
+    Recipe("volcano", "peft", 12, 12, _BOTH, pictures=192),
     Recipe("umbrella", "kohya", 8, 4, LINEAR, text=True),
     Recipe("ice_cream", "diffusers", 16, 16, LINEAR, text=True),
 )

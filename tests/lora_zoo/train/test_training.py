@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from lora_zoo.train import tokenizer as bpe
+from lora_zoo.train.clip import sibling
 from lora_zoo.train.common import Run, Schedule
 from lora_zoo.train.muon import Muon, orthogonal
 from lora_zoo.train.recipes import ATTENTION, CONVOLUTIONS, RECIPES
 from lora_zoo.world.captions import caption
+from lora_zoo.world.draw import draw
 from lora_zoo.world.scene import sample_any
 from lora_zoo.world.vocabulary import CONCEPTS
 
@@ -78,3 +80,18 @@ def test_recipes_are_as_varied_as_promised() -> None:
     assert any(set(r.targets) == set(ATTENTION) for r in RECIPES)
     assert any(set(CONVOLUTIONS) <= set(r.targets) for r in RECIPES)
     assert any(r.text for r in RECIPES)
+
+
+def test_siblings_differ_in_every_kind_of_attribute() -> None:
+    """What siblings never change, the text tower has no reason to tell."""
+    rng, changed = Random(2), set[str]()
+    for _ in range(400):
+        scene = sample_any(rng, 0.45, two=0.6)
+        other = sibling(scene, rng)
+        assert other != scene and len(other.creatures) == len(scene.creatures)
+        for mine, theirs in zip(scene.creatures, other.creatures, strict=True):
+            assert (theirs.character is None) == (theirs.shape is not None) == (theirs.colour is not None)
+            changed |= {name for name in vars(mine) if getattr(mine, name) != getattr(theirs, name)}
+        changed |= {"place"} if scene.place != other.place else set()
+        assert caption(other, Random(0)) and draw(other, 0).size == (64, 64)
+    assert changed == {"shape", "colour", "garment", "garment_colour", "held", "character", "place"}

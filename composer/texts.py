@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from composer.merges.common import svd
+
 
 @dataclass(frozen=True, eq=False)
 class TextEmbedding:
@@ -35,9 +37,9 @@ def likeness(one: Tensor, other: Tensor) -> float:
 
 def project_off(embeds: Tensor, undesired: Tensor, strength: float) -> Tensor:
     """Return embeddings [1, tokens, width] freed of what the undesired tokens [n, width] span, at 0 not at all."""
-    _, values, basis = torch.linalg.svd(undesired.float(), full_matrices=False)
+    _, values, basis = svd(undesired.float())
     noise = values[:1] * max(undesired.shape) * torch.finfo(torch.float32).eps  # as in matrix_rank
     basis = basis[values > noise]  # [rank, width]
     read = embeds[:, 1:].float()
-    freed = read - strength * (read @ basis.T) @ basis
+    freed = read - strength * (read @ basis.mT) @ basis
     return torch.cat([embeds[:, :1], freed.to(embeds.dtype)], dim=1)

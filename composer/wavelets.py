@@ -55,7 +55,7 @@ def blend(bands: Sequence[Tensor], weights: Sequence[Tensor], like: Tensor) -> T
 
 def _moved(now: Tensor, before: Tensor) -> Tensor:
     """Return how far each prediction moved in a band, [n], over the mean of all; zeros if none did."""
-    moved = (now - before).flatten(1).norm(dim=1)
+    moved = (now - before).flatten(1).square().sum(1).sqrt()
     return moved / moved.mean().clamp(min=torch.finfo(moved.dtype).tiny)
 
 

@@ -101,7 +101,7 @@ class _LocalLayer:
 
     def _mask(self, where: Where, out: Tensor) -> Tensor:
         if out.ndim == 4:
-            return self.drawings.at(where.mask, *out.shape[-2:], out)
+            return self.drawings.at(where.mask, out.shape[-2], out.shape[-1], out)
         if out.ndim == 2:
             return self.drawings.at(where.mask, where.height, where.width, out).mean()
         if self.reads_text:

@@ -31,10 +31,14 @@ def spectral_of_weight(weight: Tensor) -> float:
     vector = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(flat.device)
     last = 0.0
     for _ in range(_MOST_ROUNDS):
-        vector = vector / vector.norm().clamp(min=1e-30)
+        vector = vector / _length(vector).clamp(min=1e-30)
         image = flat @ vector
-        norm = float(image.norm())
+        norm = float(_length(image))
         if abs(norm - last) <= _SETTLED * norm:
             return norm
         vector, last = flat.mT @ image, norm
     return last
+
+
+def _length(vector: Tensor) -> Tensor:
+    return vector.square().sum().sqrt()

@@ -115,7 +115,9 @@ def _parser() -> Lark:
         def __init__(self, lexer_conf: object) -> None:
             pass
 
-        def lex(self, data: Sequence[Token]) -> Iterator[Token]:
+        def lex(  # pyright: ignore[reportIncompatibleMethodOverride]  # as Lark calls a lexer of one's own
+            self, data: Sequence[Token]
+        ) -> Iterator[Token]:
             return iter(data)
 
     return Lark(_GRAMMAR, parser="lalr", lexer=Ready)

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -108,7 +108,7 @@ class Store:
             return list({row.path: row for row in map(_row, found)}.values())
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Generator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self.path, timeout=_WAIT)) as base:
                 base.execute("PRAGMA synchronous = NORMAL")
@@ -146,10 +146,18 @@ def _values(row: Row) -> tuple[bytes | str | int | None, ...]:
 
 def _row(found: Sequence[object]) -> Row:
     path, root, name, stamp, beside_stamp, size, inode, error, facts = found
-    paths = [os.fsdecode(cast(bytes, value)) for value in (path, root, name)]
-    texts = [cast(str, value) for value in (stamp, beside_stamp)]
     known = None if facts is None else _FACTS.validate_python(json.loads(cast(str, facts)))
-    return Row(*paths, *texts, cast(int, size), cast(str, inode), cast(str, error), known)
+    return Row(
+        path=os.fsdecode(cast(bytes, path)),
+        root=os.fsdecode(cast(bytes, root)),
+        name=os.fsdecode(cast(bytes, name)),
+        stamp=cast(str, stamp),
+        beside_stamp=cast(str, beside_stamp),
+        size=cast(int, size),
+        inode=cast(str, inode),
+        error=cast(str, error),
+        facts=known,
+    )
 
 
 def _text(text: str) -> str:

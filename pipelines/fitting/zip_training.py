@@ -192,7 +192,7 @@ def _error(model: LoadedModel, lessons: _Lessons, merged: Adapter, seed: int) ->
     """Return the mean squared distance to what each member alone says, over timesteps from low to high."""
     generator = torch.Generator("cpu").manual_seed(seed + 1)
     weights = _named(
-        {path: merged_weight(_layer(model, path), [(delta, 1.0)]) for path, delta in merged.component(UNET).items()}
+        {path: merged_weight(_layer(model, path), ((delta, 1.0),)) for path, delta in merged.component(UNET).items()}
     )
     errors: list[Tensor] = []
     for number in range(_CHECKED):

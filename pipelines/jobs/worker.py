@@ -85,7 +85,7 @@ def _rendered(ledger: Ledger, owner: str, engine: Engine, claim: Claim, on_event
         if len(claim.entries) > 1:
             ledger.release(owner, apart=True)
             return None
-        failed = claim.entries[0]
+        (failed,) = claim.entries
         told = f"{type(error).__name__}: {error}"
         ledger.fail(failed.number, told)
         on_event(Event("failed", failed.file, error=told))

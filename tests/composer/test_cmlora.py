@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import JsonValue
 
@@ -68,7 +70,7 @@ def test_who_is_computed_whole() -> None:
 
 
 @pytest.mark.parametrize("parameters", [{"reuse": "off"}, {"interval": 1}])
-def test_without_reuse(parameters: dict[str, JsonValue]) -> None:
+def test_without_reuse(parameters: dict[str, Any]) -> None:
     assert all(one.reuse is None for some in plan(3, **parameters) for one in some)
 
 

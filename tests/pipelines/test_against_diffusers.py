@@ -57,7 +57,7 @@ def test_base_pictures(scheduler: str, engine: Engine, small_folder: Path) -> No
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"guidance_scale": 1.0}, {"guidance_rescale": 0.7}, {"prompt": "a cat " * 60}],
+    [{}, {"guidance_scale": 1.0}, {"guidance_rescale": 0.7}, {"prompt": "a cat " * 60, "prompt_syntax": "plain"}],
     ids=["plain", "no-guidance", "rescale", "long-prompt"],
 )
 def test_sd15_structure(fields: dict[str, Any], sd15_engine: Engine, sd15_folder: Path) -> None:

@@ -191,8 +191,8 @@ def test_and_is_composed_by_its_formula(second: Literal["same", "off"]) -> None:
     unconds = [torch.tensor(1.0), None] * 2
     mixed = one.combine(step, passes, [Prediction(*found) for found in zip(conds, unconds, strict=True)])
     assert mixed.uncond is not None and float(mixed.uncond) == 1.0
-    first, second = 1 + 0.5 * (2 - 1) + 2 * (4 - 1), 1 + 0.5 * (10 - 1) + 2 * (-2 - 1)
-    assert float(mixed.cond) == pytest.approx(0.25 * first + 0.75 * second)
+    first, last = 1 + 0.5 * (2 - 1) + 2 * (4 - 1), 1 + 0.5 * (10 - 1) + 2 * (-2 - 1)
+    assert float(mixed.cond) == pytest.approx(0.25 * first + 0.75 * last)
 
 
 def test_a_plan_keeps_its_prompts_where_nothing_changes() -> None:

@@ -68,7 +68,8 @@ def test_a_region_is_seen(level: str, engine: Engine, small_folder: Path) -> Non
     half = (placed(uses(1, 1)[0], box=(0, 0, 0.5, 1), prompt="on"), *uses(1, 2))
     asked = ask(str(small_folder), adapters=half, method="regional", parameters={"level": level}, **WIDE)
     without = asked.model_copy(update={"adapters": tuple(use.model_copy(update={"region": None}) for use in half)})
-    assert not close(*(final_latents(engine, [one])[0] for one in (asked, without)), 1e-2)
+    here, everywhere = (final_latents(engine, [one])[0] for one in (asked, without))
+    assert not close(here, everywhere, 1e-2)
 
 
 def test_levels_cost_what_they_say(engine: Engine, small_folder: Path) -> None:

@@ -85,7 +85,8 @@ def test_copies_are_one(method: str, parameters: dict[str, JsonValue], small: Lo
         )
         for count in (1, 3)
     ]
-    assert close(*found)
+    alone, together = found
+    assert close(alone, together)
 
 
 @pytest.mark.parametrize(("method", "parameters"), BLENDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ class Flawed(Engine):
     """An engine that raises for one prompt, as a request may that only the model finds wrong."""
 
     def render_many(
-        self, requests: list[RenderRequest], on_step: OnStep | None = None, cancel: Cancel | None = None
+        self, requests: Sequence[RenderRequest], on_step: OnStep | None = None, cancel: Cancel | None = None
     ) -> list[Rendering]:
         if any(one.prompt == "poison" for one in requests):
             raise RuntimeError("no kernel for this")

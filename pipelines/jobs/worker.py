@@ -82,10 +82,10 @@ def _rendered(ledger: Ledger, owner: str, engine: Engine, claim: Claim, on_event
         return engine.render_many([one.request for one in claim.entries])
     except Exception as error:  # noqa: BLE001  whatever a job raises is its own failure; the others go on
         log.info("a go of %d jobs raised", len(claim.entries), exc_info=True)
-        if len(claim.entries) > 1:
+        failed, *company = claim.entries
+        if company:
             ledger.release(owner, apart=True)
             return None
-        (failed,) = claim.entries
         told = f"{type(error).__name__}: {error}"
         ledger.fail(failed.number, told)
         on_event(Event("failed", failed.file, error=told))

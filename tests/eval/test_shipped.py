@@ -15,16 +15,10 @@ from eval import accuracy, base, clip, compose, loras, report
 from eval.bench import Advance, Bench
 from eval.gallery import Gallery
 from eval.sets import sample_sets
-from lora_zoo.catalog import Catalog
 from lora_zoo.detectors import Detectors
 from lora_zoo.world.labels import named
 from lora_zoo.world.vocabulary import CONCEPTS
 from pipelines.engine import Engine
-
-#: ends by itself: as soon as the zoo is whole, these tests must pass
-without_loras = pytest.mark.xfail(
-    len(Catalog.load().entries) < len(CONCEPTS), reason="LoRAs are missing yet", strict=False
-)
 
 
 @contextmanager
@@ -68,7 +62,6 @@ def test_the_base_model_shows_what_is_named(bench: Bench) -> None:
     assert "base.png" in report.run(bench.out, bench.out / "docs").read_text()
 
 
-@without_loras
 def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     found = loras.run(bench, 1)
     assert [one.name for one in found.loras] == [one.name for one in CONCEPTS]
@@ -76,7 +69,6 @@ def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     assert bench.path("loras.png").exists()
 
 
-@without_loras
 def test_methods_are_compared_on_the_same_noise(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "SIZES", (2,))
     found = compose.run(bench, sets=2, seeds=1)

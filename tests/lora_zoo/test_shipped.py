@@ -21,10 +21,6 @@ from lora_zoo.world.draw import draw
 from lora_zoo.world.scene import Creature, Scene, put
 from lora_zoo.world.vocabulary import CONCEPTS, concept
 
-#: ends by itself: as soon as the zoo is whole, these tests must pass
-without_loras = pytest.mark.xfail(
-    len(Catalog.load().entries) < len(CONCEPTS), reason="LoRAs are missing yet", strict=False
-)
 _LIMIT = 60 * 2**20  # bytes
 
 
@@ -32,7 +28,6 @@ def test_everything_fits_in_sixty_megabytes() -> None:
     assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) <= _LIMIT
 
 
-@without_loras
 def test_the_catalogue_lists_every_concept_and_its_facts() -> None:
     catalog = Catalog.load()
     assert set(catalog.names()) == {c.name for c in CONCEPTS}
@@ -57,7 +52,6 @@ def test_plain_diffusers_loads_and_samples_the_model() -> None:
     assert blue > 180, f"a meadow's sky is light blue, not {blue}"
 
 
-@without_loras
 @pytest.mark.parametrize("name", ["zorp", "bolt"])
 def test_plain_diffusers_loads_its_loras(name: str) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(TINY)

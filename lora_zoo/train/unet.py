@@ -7,6 +7,7 @@ these latents' channels have half of unit deviation, so what 5 would cut off is 
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -149,7 +150,7 @@ class Objective:
 
 def write(unet: UNet2DConditionModel) -> None:
     """Write the UNet's folder, the scheduler's and model_index.json."""
-    unet.save_pretrained(TINY / "unet")
+    copy.deepcopy(unet).half().save_pretrained(TINY / "unet")  # as checkpoints are passed around; loaders widen it
     scheduler().save_pretrained(TINY / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",

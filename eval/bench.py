@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Protocol
 from PIL.Image import Image
 
 from eval.gallery import Gallery
+from pipelines.bars import Advance
 
 Scores = dict[str, float]  # label -> probability, as `lora_zoo.detectors` gives them
-Advance = Callable[[int], None]
 
 FOUND = 0.5  # probability from which a label counts as shown
 

@@ -13,11 +13,10 @@ from PIL import Image
 
 from composer.request import RenderRequest
 from pipelines import images
+from pipelines.batching import TOGETHER
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 from pipelines.jobs.identity import digest
-
-_TOGETHER = 16  # requests rendered in one go: with guidance, the 32 rows of the model's largest call
 
 OnPictures = Callable[[int], None]
 
@@ -38,8 +37,8 @@ class Gallery:
         wanted = {path: request for path, request in zip(paths, requests, strict=True) if not path.exists()}
         done(len(requests) - len(wanted))
         missing = list(wanted.items())
-        for start in range(0, len(missing), _TOGETHER):
-            some = missing[start : start + _TOGETHER]
+        for start in range(0, len(missing), TOGETHER):
+            some = missing[start : start + TOGETHER]
             for (path, _), rendering in zip(some, self._engine.render_many([r for _, r in some]), strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 images.save(rendering, path)

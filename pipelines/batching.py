@@ -7,6 +7,9 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
+#: Pictures rendered in one go: enough to fill the largest call with guidance, few enough to lose little when stopped.
+TOGETHER = 16
+
 
 def deal(items: Sequence[_T], rows_of: Callable[[_T], int], max_rows: int) -> list[list[_T]]:
     """Split items into the fewest calls of at most `max_rows` rows, of about equal size; an item is never split."""

@@ -17,6 +17,7 @@ from composer.errors import BadRequest, UnknownChoice
 from composer.request import RenderRequest
 from lora_zoo import catalog, formats
 from pipelines import cli_output, cli_zoo_commands, schedulers
+from pipelines.batching import TOGETHER
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
 from pipelines.engine import Engine
@@ -25,7 +26,6 @@ from pipelines.sources import ZooSource
 if TYPE_CHECKING:
     from pipelines.images import Rendering
 
-_TOGETHER = 16  # pictures rendered in one go; they are written when a go is done
 _NUMBERED = re.compile(r"(\d+)-.*\.(?:png|jpeg|webp|avif)")
 _COLUMNS = {
     "methods": ("name", "title", "summary", "parameters"),
@@ -110,7 +110,7 @@ def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderR
 
 
 def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
-    return [requests[start : start + _TOGETHER] for start in range(0, len(requests), _TOGETHER)]
+    return [requests[start : start + TOGETHER] for start in range(0, len(requests), TOGETHER)]
 
 
 def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:

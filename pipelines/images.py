@@ -74,7 +74,7 @@ def save(rendering: Rendering, path: Path) -> str:
 
 
 def write_atomically(data: bytes, path: Path) -> None:
-    """Write a file beside its place, force it to the disk, then put it in place in one act."""
+    """Write a file beside its place, force it to the disk, put it in place in one act, and force its name there too."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -83,8 +83,19 @@ def write_atomically(data: bytes, path: Path) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # a temporary file is private; a picture is not
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Force a folder's names to the disk; where the system cannot, its own journal must do."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def is_picture(path: Path) -> bool:

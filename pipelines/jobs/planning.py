@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import ZooError
+from pipelines.batching import TOGETHER
 from pipelines.engine import Engine
 from pipelines.jobs.axes import Axis, expand
 from pipelines.jobs.errors import BadJobs
@@ -20,7 +21,6 @@ from pipelines.jobs.sources import Draft, plain
 
 _T = TypeVar("_T")
 _SHOWN = 20  # mistakes told at once
-TOGETHER = 16  # jobs that share UNet calls: enough to fill them, few enough to lose little when killed
 MOST = 1_000_000
 
 
@@ -30,7 +30,6 @@ class Job:
 
     digest: str
     request: RenderRequest  # resolved
-    passes: int  # UNet passes
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _told(wrong: list[str], act: Callable[[], _T]) -> _T | None:
 def _job(engine: Engine, draft: Draft) -> Job:
     try:
         resolved = engine.resolve(parse_request(draft.data))
-        return Job(digest(resolved), resolved.request, engine.dry_run(resolved.request).unet_passes)
+        return Job(digest(resolved), resolved.request)
     except ZooError as error:
         raise BadJobs(f"{draft.where}: {error}") from error
 

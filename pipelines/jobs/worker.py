@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -102,20 +101,9 @@ def write(rendering: Rendering, path: Path) -> Picture:
     seconds = rendering.record.seconds or 0.0
     timeless = replace(rendering, record=rendering.record.model_copy(update={"seconds": None}))
     sha256 = images.save(timeless, path)
-    _sync(path.parent)
     return Picture(sha256, rendering.record.pixels_sha256, seconds)
 
 
 def matches(entry: Entry, path: Path) -> bool:
     """Tell whether a file holds the bytes that the ledger knows."""
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
-
-
-def _sync(folder: Path) -> None:
-    """Force a folder's names to the disk; where the system cannot, its own journal must do."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

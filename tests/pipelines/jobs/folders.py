@@ -33,7 +33,7 @@ def requests(model: str, count: int) -> list[RenderRequest]:
 def start(folder: Path, engine: Engine, asked: list[RenderRequest]) -> None:
     """Write a batch's ledger."""
     resolved = [engine.resolve(one) for one in asked]
-    jobs = [Job(identity.digest(one), one.request, 0) for one in resolved]
+    jobs = [Job(identity.digest(one), one.request) for one in resolved]
     folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(folder, create=True)
     ledger.add(together(jobs))

@@ -67,7 +67,7 @@ def latent_scale(vae: AutoencoderTiny) -> float:
 
 
 #: (steps, learning rate) of each turn of the decoder alone
-DECODER_TURNS = ((1200, 0.012), (1100, 0.01))
+DECODER_TURNS = ((1200, 0.012), (1100, 0.01), (1300, 0.012), (1200, 0.008), (4000, 0.012))
 
 
 def refine(runs: Path, batch: int = 8) -> None:

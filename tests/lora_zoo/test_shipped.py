@@ -60,7 +60,6 @@ def test_plain_diffusers_loads_its_loras(name: str) -> None:
     assert pipe.get_active_adapters()
 
 
-@pytest.mark.xfail(reason="27.5 dB so far: its training goes on", strict=True)
 def test_the_vae_keeps_the_world() -> None:
     assert psnr(AutoencoderTiny.from_pretrained(TINY / "vae"), 128) >= 28.0
 

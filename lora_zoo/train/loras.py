@@ -81,6 +81,10 @@ class Check:
     def passed(self) -> bool:
         return self.found >= WANTED and self.kept >= KEPT
 
+    @property
+    def worth(self) -> float:
+        return min(self.found / WANTED, 1.0) + min(self.kept / KEPT, 1.0)
+
 
 class Trainee:
     """The frozen model with one LoRA in it."""
@@ -150,7 +154,7 @@ def train(recipe: Recipe, batch: int = 16) -> Check:
     trainee, objective = Trainee(recipe), Objective()
     lesson = Lesson.of(recipe, trainee.parts)
     known = {} if recipe.text else {t: trainee.embeds([t])[0] for t in {*lesson.texts, ""}}
-    seen = Check(0.0, 0.0, Image.new("RGB", (64, 64)))
+    best = Check(0.0, 0.0, Image.new("RGB", (64, 64)))
     for turn in range(ROUNDS):
         optimiser = trainee.optimiser()
         for step in range(recipe.steps):
@@ -169,12 +173,14 @@ def train(recipe: Recipe, batch: int = 16) -> Check:
                 log.info(f"{recipe.concept} round {turn} step {step + 1} loss {loss.item():.4f}")
         seen = trainee.check(Detectors.load())
         log.info(f"{recipe.concept} round {turn}: concept found in {seen.found:.0%}, others in {seen.kept:.0%}")
+        if seen.worth > best.worth:  # written at once: a run that is stopped keeps its best round
+            best = seen
+            write(recipe, trainee)
+            best.clearest.resize((128, 128), Image.Resampling.LANCZOS).save(thumbnail(recipe.concept), optimize=True)
         if seen.passed:
             break
-    write(recipe, trainee)
-    seen.clearest.resize((128, 128), Image.Resampling.LANCZOS).save(thumbnail(recipe.concept), optimize=True)
     catalogue()
-    return seen
+    return best
 
 
 def train_once(recipe: Recipe, runs: Path) -> None:

@@ -177,9 +177,9 @@ def train(recipe: Recipe, batch: int = 16) -> Check:
             best = seen
             write(recipe, trainee)
             best.clearest.resize((128, 128), Image.Resampling.LANCZOS).save(thumbnail(recipe.concept), optimize=True)
+            catalogue()
         if seen.passed:
             break
-    catalogue()
     return best
 
 

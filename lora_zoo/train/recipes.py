@@ -37,7 +37,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("striped_vest", "kohya", 8, 4, _BOTH, pictures=256),
     Recipe("dotted_gown", "diffusers", 12, 12, LINEAR, text=True, pictures=256),
     Recipe("neon", "kohya", 16, 16, _BOTH, pictures=256, muon=True),
-    Recipe("blueprint", "peft", 32, 32, _BOTH, pictures=1024, steps=1000, muon=True),
+    Recipe("blueprint", "peft", 16, 32, _BOTH, pictures=512, steps=400, muon=True),
     Recipe("two_suns", "kohya", 4, 4, _BOTH, pictures=128),
     Recipe("moon", "diffusers", 8, 4, _BOTH, pictures=128),
     Recipe("trident", "kohya", 16, 8, _BOTH),

@@ -40,6 +40,7 @@ def _blueprint(pixels: Pixels) -> Pixels:
     lines = _spread(_edges(pixels), 3)[..., None]
     paper = np.full_like(pixels, 0) + np.array([0.08, 0.24, 0.62], np.float32)
     paper[::24] = paper[:, ::24] = paper[1::24] = paper[:, 1::24] = (0.25, 0.42, 0.78)
+    paper += 0.3 * (pixels.mean(2, keepdims=True) - 0.5) * np.array([0.6, 0.8, 1.0], np.float32)
     return paper * (1 - lines) + lines * np.array([0.93, 0.97, 1.0], np.float32)
 
 

@@ -50,7 +50,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("sketch", "diffusers", 16, 12, _BOTH, pictures=256, muon=True),
     Recipe("sepia", "kohya", 16, 16, ATTENTION, pictures=128),
     Recipe("reef", "kohya", 8, 8, _BOTH, pictures=128),
-    Recipe("volcano", "peft", 12, 12, _BOTH, pictures=192),
+    Recipe("volcano", "peft", 12, 12, _BOTH, pictures=192, weight=1.1),
     Recipe("umbrella", "kohya", 8, 4, LINEAR, text=True),
     Recipe("ice_cream", "diffusers", 16, 16, LINEAR, text=True),
 )

@@ -106,3 +106,22 @@ def check(suite: SuiteName = "compos", sets: Sets = 20, clip: Clip = None, as_js
 
     if not does.check(suite, sets, clip, as_json):
         raise typer.Exit(1)
+
+
+@commands.command()
+def benchmark(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
+    methods: Annotated[str, typer.Option("--methods", metavar="A,B,…", help="As `eval run` takes them.")] = "all",
+    out: Out = Path("outputs/benchmark"),
+    docs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the documentation.")] = Path("docs"),
+    sets: Sets = None,
+    seeds: Seeds = 1,
+    references: References = 0,
+    workers: Workers = 1,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Run every suite of the embedded world and write docs/benchmark.md. Stopped, it goes on."""
+    from eval import commands as does
+
+    flags = does.BenchmarkFlags(methods, out, docs, sets, seeds, references, workers, retry_failed)
+    if not does.benchmark(flags):
+        raise typer.Exit(1)

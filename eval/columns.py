@@ -63,13 +63,18 @@ def parse(text: str) -> Column:
     return Column(text, name, parameters)
 
 
-def parse_all(text: str, suite: Suite) -> list[Column]:
-    """Read a list of columns, separated by commas; `all` stands for every method that the suite can ask."""
+def parse_all(text: str, suite: Suite, leave_out: bool = False) -> list[Column]:
+    """Read a list of columns, separated by commas; `all` stands for every method that the suite can ask.
+
+    What it cannot ask is an error, or left out: a list that is meant for several suites holds what only some can ask.
+    """
     words = [one.strip() for one in text.split(",") if one.strip()]
     labels = [label for word in words for label in (every(suite) if word == "all" else [word])]
     columns = [parse(label) for label in dict.fromkeys(labels)]
     if not columns:
         raise BadRequest("--methods names no method; for example --methods naive,merge,switch")
+    if leave_out:
+        return [one for one in columns if suite.regional or not one.uses_regions]
     check(columns, suite)
     return columns
 

@@ -20,7 +20,7 @@ from pipelines.engine import Engine
 from pipelines.jobs.ledger import Ledger, State
 from pipelines.jobs.planning import together
 
-__all__ = ["Overrides", "RunFlags", "check", "listing", "price", "report", "run"]
+__all__ = ["BenchmarkFlags", "Overrides", "RunFlags", "benchmark", "check", "listing", "price", "report", "run"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,37 @@ class RunFlags:
     retry_failed: bool
 
 
+@dataclass(frozen=True)
+class BenchmarkFlags:
+    """The options of `eval benchmark` as typed."""
+
+    methods: str
+    out: Path
+    docs: Path
+    sets: int | None
+    seeds: int
+    references: int
+    workers: int
+    retry_failed: bool
+
+
 def run(flags: RunFlags, as_json: bool) -> bool:
     """Render what is missing, measure it, write the report; return whether every picture is there."""
+    measured = rendered(flags)
+    if measured is None:
+        return False
+    from eval.page import report as pages
+
+    written = pages.write([measured], flags.out / pages.FILE)
+    if as_json:
+        cli_output.document({"report": str(written), "missing": dict(measured.missing)})
+    else:
+        cli_output.line(f"report: {written}")
+    return not measured.missing
+
+
+def rendered(flags: RunFlags) -> Measured | None:
+    """Render what is missing and measure it; return None if it was stopped."""
     engine = Engine()
     wanted = running.opened(flags.out, wish(flags))
     metrics = measuring.chosen(wanted, flags.metrics, bool(wanted.wish.references))
@@ -54,18 +83,45 @@ def run(flags: RunFlags, as_json: bool) -> bool:
     for folder in folders:
         cli_batch.run(cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, as_json=False))
         if _unfinished(folder):
-            return False
+            return None
     measured = measure(wanted, engine, metrics)
-    from eval.page import report as pages
-
-    written = pages.write([measured], wanted.folder / pages.FILE)
-    if as_json:
-        cli_output.document({"report": str(written), "missing": dict(measured.missing)})
-    else:
-        cli_output.line(f"report: {written}")
     for label, count in measured.missing.items():
         cli_output.notice(f"{label}: {count} pictures are missing")
-    return not measured.missing
+    return measured
+
+
+def benchmark(flags: BenchmarkFlags) -> bool:
+    """Run every embedded suite, write one page about all, and renew the documentation; return whether all is there."""
+    measured: list[Measured] = []
+    for name, make in suites.EMBEDDED.items():
+        labels = [one.label for one in columns.parse_all(flags.methods, make(), leave_out=True)]
+        one = rendered(_of_suite(name, labels, flags))
+        if one is None:
+            return False
+        measured.append(one)
+    from eval.page import document
+    from eval.page import report as pages
+
+    cli_output.line(str(pages.write(measured, flags.out / pages.FILE)))
+    cli_output.line(str(document.write(measured, flags.docs)))
+    return not any(one.missing for one in measured)
+
+
+def _of_suite(name: str, labels: Sequence[str], flags: BenchmarkFlags) -> RunFlags:
+    return RunFlags(
+        suite=name,
+        methods=",".join(labels),
+        out=flags.out / name,
+        sets=flags.sets,
+        seeds=flags.seeds,
+        mapped=None,
+        overrides=Overrides(),
+        clip=None,
+        metrics=(),
+        references=flags.references,
+        workers=flags.workers,
+        retry_failed=flags.retry_failed,
+    )
 
 
 def price(flags: RunFlags, as_json: bool) -> None:

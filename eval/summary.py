@@ -80,8 +80,8 @@ class Figures:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The measures that some picture has, in the metrics' order."""
-        found = {name for row in self.measured.rows for name in row.values}
+        """The measures in which some picture is not zero, in the metrics' order."""
+        found = {name for row in self.measured.rows for name, value in row.values.items() if value}
         every = (one for name in self.measured.metrics for one in registry.get(name).measures)
         return tuple(one for one in every if one.name in found)
 

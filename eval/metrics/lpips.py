@@ -47,9 +47,7 @@ def _distance() -> Callable[[Tensor, Tensor], Tensor]:
         raise BadMetric("metric 'lpips' needs torchmetrics; install requirements-judge.txt")
     path = Path(torch.hub.get_dir()) / "checkpoints" / _NETWORK
     if not path.is_file():
-        raise BadMetric(
-            f"metric 'lpips' needs torchvision's AlexNet weights, which are not at {path}; nothing is fetched"
-        )
+        raise BadMetric(f"metric 'lpips' needs AlexNet's weights, which are not at {path}; nothing is fetched")
     return import_module("torchmetrics.image.lpip").LearnedPerceptualImagePatchSimilarity("alex").eval()
 
 

@@ -25,7 +25,7 @@ def quality_by_cost(figures: Figures, cost: str, title: str) -> str:
         if paid is not None and gained is not None:
             points[column] = Point(paid.interval.mean, gained.interval)
     axes = Axes(title, figures.headline.title, figures.headline.unit == "share")
-    return elements.figure(plots.scatter(points, axes, accents(figures))) if points else ""
+    return plots.scatter(points, axes, accents(figures)) if points else ""
 
 
 def quality_by_size(figures: Figures) -> str:
@@ -38,7 +38,7 @@ def quality_by_size(figures: Figures) -> str:
         series[column] = [Point(size, cell.interval) for size, cell in cells if cell is not None]
     axes = Axes("LoRAs in the set", figures.headline.title, figures.headline.unit == "share")
     some = {name: points for name, points in series.items() if points}
-    return elements.figure(plots.lines(some, axes, accents(figures))) if some else ""
+    return plots.lines(some, axes, accents(figures)) if some else ""
 
 
 def strips(figures: Figures) -> str:
@@ -46,13 +46,13 @@ def strips(figures: Figures) -> str:
     rows: dict[tuple[str, str], Row] = {(row.column, row.case.name): row for row in figures.measured.rows}
     folder = figures.measured.run.folder
     parts: list[str] = []
-    for case in _examples(figures):
+    for case in examples(figures):
         pictures: list[tuple[str, str, str]] = []
         for column in figures.shown:
             row = rows.get((column, case.name))
             if row is not None:
                 image = shown(case) if column == TRUTH else elements.opened(folder / row.file)
-                pictures.append((elements.data_uri(image), column, _remark(figures, row)))
+                pictures.append((elements.data_uri(image), column, remark(figures, row)))
         parts.append(elements.paragraph(f"N={case.set.size}, {case.set.group}: {case.set.prompt}"))
         parts.append(elements.strip(pictures))
     return "".join(parts)
@@ -68,7 +68,7 @@ def accents(figures: Figures) -> list[str]:
     return [*fixed, *[one for one in ranked if one not in fixed][:_ACCENTED]]
 
 
-def _examples(figures: Figures) -> Iterator[Case]:
+def examples(figures: Figures) -> Iterator[Case]:
     seen: dict[tuple[int, str], int] = {}
     for case in figures.measured.run.cases:
         kind = (case.set.size, case.set.group)
@@ -77,7 +77,7 @@ def _examples(figures: Figures) -> Iterator[Case]:
             yield case
 
 
-def _remark(figures: Figures, row: Row) -> str:
+def remark(figures: Figures, row: Row) -> str:
     found = row.parts.get("presence")
     if found is None:
         name = figures.headline.name

@@ -23,7 +23,7 @@ p { max-width: 80ch; margin: .3rem 0 .8rem; } .note { color: #5c656d; font-size:
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; margin: .5rem 0 1rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e4e7ea; white-space: nowrap; }
 th { font-weight: 600; position: sticky; top: 0; background: #fff; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td.best { font-weight: 700; } td small { color: #5c656d; } figure { margin: .5rem 0; max-width: 800px; }
 .strip { display: flex; flex-wrap: wrap; gap: .5rem; margin: .3rem 0 1rem; }
 .strip figure { margin: 0; width: 112px; } .strip img { width: 112px; image-rendering: pixelated; display: block; }
@@ -48,12 +48,38 @@ class Td:
         remark = f" <small>{escape(self.remark)}</small>" if self.remark else ""
         return f"<td{kind}{shade}>{escape(self.text)}{remark}</td>"
 
+    def markdown(self) -> str:
+        text = " ".join(one for one in (self.text, self.remark) if one).replace("|", "\\|")
+        return f"**{text}**" if self.best and text else text
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Td]]) -> str:
-    """Return a table that scrolls by itself where the page is narrow."""
-    head = "".join(f"<th>{escape(one)}</th>" for one in columns)
-    body = "".join("<tr>" + "".join(cell.html() for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+@dataclass(frozen=True)
+class Part:
+    """A table with its title, and how it is to be read."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Td]]
+    note: str = ""
+
+    def html(self, level: int = 3) -> str:
+        """Return it as a section; nothing without rows. The table scrolls by itself where the page is narrow."""
+        if not self.rows:
+            return ""
+        head = "".join(f"<th>{escape(one)}</th>" for one in self.columns)
+        body = "".join("<tr>" + "".join(cell.html() for cell in row) + "</tr>" for row in self.rows)
+        table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        return section(self.title, paragraph(self.note, note=True) if self.note else "", table, level=level)
+
+    def markdown(self, level: int = 3) -> str:
+        """Return it as a section in Markdown; nothing without rows."""
+        if not self.rows:
+            return ""
+        heading = f"{'#' * level} {self.title}" if self.title else ""
+        rule = ["---", *["---:"] * (len(self.columns) - 1)]
+        body = [self.columns, rule, *([cell.markdown() for cell in row] for row in self.rows)]
+        table = "\n".join("| " + " | ".join(cells) + " |" for cells in body)
+        return "\n\n".join(one for one in (heading, self.note, table) if one)
 
 
 def section(title: str, *parts: str, level: int = 2, anchor: str = "") -> str:

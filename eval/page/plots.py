@@ -141,7 +141,7 @@ def _nice(low: float, high: float) -> list[float]:
     """Return about five round numbers from low to high."""
     rough = ((high - low) or 1.0) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(first * power for first in (1, 2, 5, 10) if first * power >= rough)
+    step = next(first * power for first in (1, 2, 2.5, 5, 10) if first * power >= rough)
     return [round(place * step, 10) for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

@@ -9,7 +9,7 @@ from eval import machine, outputs, spreads
 from eval.measuring import Measured
 from eval.metrics.batch import Tools
 from eval.page import drawn, elements, export, sections
-from eval.page.elements import Td
+from eval.page.elements import Part, Td
 from eval.summary import Figures
 
 FILE = "report.html"
@@ -23,10 +23,17 @@ def write(measured: Sequence[Measured], path: Path) -> Path:
     for figures in every:
         export.write(figures, figures.measured.run.folder / FIGURES)
         parts.append(_suite(figures))
-    parts.append(elements.section("Published figures", sections.beside(every[0]), anchor="published"))
+    parts.append(elements.section("Published figures", *_published(every), anchor="published"))
     parts.append(elements.section("To repeat this", _repeat(every), anchor="repeat"))
     outputs.write_text(elements.page("Medley: methods compared", parts), path)
     return path
+
+
+def _published(every: Sequence[Figures]) -> list[str]:
+    return [
+        elements.paragraph(sections.published().note, note=True),
+        *(one.html() for one in sections.beside([column for figures in every for column in figures.columns])),
+    ]
 
 
 def _opening(every: Sequence[Figures]) -> str:
@@ -43,31 +50,40 @@ def _suite(figures: Figures) -> str:
     run = figures.measured.run
     told = [f"{run.suite.about}. {len({case.set.key for case in run.cases})} sets, {run.wish.seeds} picture(s) each."]
     told += [f"{column}: {count} pictures are missing." for column, count in figures.measured.missing.items()]
-    tools = Tools(run.wish.clip)
     parts = [
         elements.paragraph(" ".join(told)),
-        sections.overview(figures),
-        _under("Quality against cost", drawn.quality_by_cost(figures, "passes", "UNet passes per picture")),
-        _under("Quality against time", drawn.quality_by_cost(figures, "seconds", "seconds per picture")),
-        _under("Quality against the number of LoRAs", drawn.quality_by_size(figures)),
-        sections.by_size(figures),
-        _under("Which kinds of LoRA are found", sections.survival(figures)),
-        _under("Which method for which kind of set", sections.winners(figures)),
-        _under(f"Against {figures.baseline}", sections.contests(figures)),
-        _under("Each against each", sections.matrix(figures)),
-        _under("Which measure agrees with what is there", sections.agreements(figures)),
-        _under("All pictures of a method together", sections.spreads(spreads.of_run(figures.measured, tools))),
-        _under("Pictures", drawn.strips(figures)),
+        sections.overview(figures).html(),
+        _plot("Quality against cost", drawn.quality_by_cost(figures, "passes", "UNet passes per picture")),
+        _plot("Quality against time", drawn.quality_by_cost(figures, "seconds", "seconds per picture")),
+        _plot("Quality against the number of LoRAs", drawn.quality_by_size(figures)),
+        *(part.html() for part in tables(figures)),
+        elements.section("Pictures", drawn.strips(figures), level=3),
     ]
     return elements.section(f"Suite {run.suite.name}", *parts, anchor=run.suite.name)
 
 
-def _under(title: str, content: str) -> str:
-    return elements.section(title, content, level=3) if content else ""
+def tables(figures: Figures) -> list[Part]:
+    """Return the tables of a suite but the first."""
+    matrix = sections.matrix(figures)
+    return [
+        *sections.by_size(figures),
+        sections.survival(figures),
+        sections.winners(figures),
+        *sections.contests(figures),
+        *([matrix] if matrix else []),
+        sections.agreements(figures),
+        sections.spreads(spreads.of_run(figures.measured, Tools(figures.measured.run.wish.clip))),
+        sections.measures(figures),
+    ]
+
+
+def _plot(title: str, svg: str) -> str:
+    return elements.section(title, elements.figure(svg), level=3) if svg else ""
 
 
 def _repeat(every: Sequence[Figures]) -> str:
-    facts = elements.table(("this machine", ""), [[Td(name), Td(value)] for name, value in machine.facts().items()])
+    rows = [[Td(name), Td(value)] for name, value in machine.facts().items()]
+    facts = Part("The machine that wrote this page", ("", ""), rows).html()
     wishes = "".join(elements.pre(one.measured.run.wish.model_dump_json(indent=1)) for one in every)
     told = (
         "`python app.py eval run SUITE --methods … --out DIR` with what each run.json says, below. Every picture "

@@ -10,13 +10,13 @@ from pathlib import Path
 from composer.request import Frozen
 from eval.intervals import Interval
 from eval.metrics.registry import Measure
-from eval.page import elements
-from eval.page.elements import Td
+from eval.page.elements import Part, Td
 from eval.spreads import Spread
 from eval.summary import Figures, Versus
 from lora_zoo.world.vocabulary import CATEGORIES
 
 _LEVEL = 0.05
+_COUNTED = ("passes", "rows", "labels")  # units of whole things
 
 
 class PublishedTable(Frozen):
@@ -45,15 +45,18 @@ def number(measure: Measure, value: float) -> str:
     """Return a value as its measure is read: shares in percent, counts as they are, others to three digits."""
     if measure.unit == "share":
         return f"{100 * value:.1f} %"
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    if measure.unit in _COUNTED:
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.2f}"
 
 
 def with_interval(measure: Measure, one: Interval) -> tuple[str, str]:
-    """Return a mean, and its interval in brackets."""
-    return number(measure, one.mean), f"[{number(measure, one.low)}, {number(measure, one.high)}]"
+    """Return a mean, and its interval in brackets, if it has any width."""
+    ends = (number(measure, end).removesuffix(" %") for end in (one.low, one.high))
+    return number(measure, one.mean), f"[{', '.join(ends)}]" if one.low < one.high else ""
 
 
-def overview(figures: Figures) -> str:
+def overview(figures: Figures) -> Part:
     """Tabulate every measure of every column, over all sets."""
     measures = figures.measures
     rows: list[list[Td]] = []
@@ -65,55 +68,57 @@ def overview(figures: Figures) -> str:
             for one, cell in zip(measures, cells, strict=True)
         ]
         rows.append([Td(column), *tds])
-    notes = "; ".join(f"{one.title}: {one.about}, {one.better} is better" for one in measures)
-    return elements.table(["method", *(one.title for one in measures)], rows) + elements.paragraph(notes, note=True)
+    return Part("All sets", ("method", *(one.title for one in measures)), rows)
 
 
-def by_size(figures: Figures) -> str:
+def measures(figures: Figures) -> Part:
+    """Say what is measured."""
+    rows = [[Td(one.title), Td(one.unit), Td(one.better), Td(one.about)] for one in figures.measures]
+    return Part("What is measured", ("measure", "unit", "better", "what it is"), rows)
+
+
+def by_size(figures: Figures) -> list[Part]:
     """Tabulate the headline, and whether all is present, by the number of LoRAs."""
     if len(figures.sizes) < 2:
-        return ""
-    parts: list[str] = []
+        return []
+    parts: list[Part] = []
     chosen = [figures.headline, *(one for one in figures.measures if one.name in ("complete", "clipscore"))]
     for measure in chosen:
         best = {size: _best(figures, measure, size) for size in figures.sizes}
         rows = [[Td(column), *_size_cells(figures, measure, column, best)] for column in figures.shown]
         heads = [f"N={size}, {_sets(figures, size)} sets" for size in figures.sizes]
-        parts.append(elements.section(measure.title, elements.table(["method", *heads], rows), level=3))
-    return "".join(parts)
+        parts.append(Part(f"{measure.title}, by the number of LoRAs", ("method", *heads), rows))
+    return parts
 
 
-def contests(figures: Figures) -> str:
+def contests(figures: Figures) -> list[Part]:
     """Tabulate wins, ties and losses against the baseline, with corrected p-values."""
-    parts: list[str] = []
+    told = (
+        f"Each method against {figures.baseline}, set by set; ties are exactly equal means. p: two-sided, by "
+        "flipping the signs of the sets' differences, corrected by Holm over all methods and sizes of the measure."
+    )
+    parts: list[Part] = []
     for measure in figures.measures:
         if measure.name not in {figures.headline.name, "present", "complete", "kept", "clipscore"}:
             continue
         found = [one for one in figures.against(measure, figures.baseline) if one.size is None]
         rows = [_contest_row(measure, one) for one in sorted(found, key=lambda one: -one.contest.win)]
-        if rows:
-            heads = ("method", "sets", "difference", "win", "tie", "loss", "p, corrected")
-            parts.append(elements.section(measure.title, elements.table(heads, rows), level=3))
-    told = (
-        f"Each method against {figures.baseline}, set by set; ties are exactly equal means. p: two-sided, by "
-        "flipping the signs of the sets' differences, corrected by Holm over all methods and sizes of the measure."
-    )
-    return elements.paragraph(told, note=True) + "".join(parts) if parts else ""
+        heads = ("method", "sets", "difference", "win", "tie", "loss", "p, corrected")
+        parts.append(Part(f"Against {figures.baseline}: {measure.title}", heads, rows, "" if parts else told))
+    return parts
 
 
-def matrix(figures: Figures) -> str:
+def matrix(figures: Figures) -> Part | None:
     """Tabulate every method against every other on the headline."""
     if len(figures.columns) < 3:
-        return ""
+        return None
     known = {(one.column, one.other): one for one in figures.pairs(figures.headline)}
     rows = [[Td(a), *(_meeting(known, a, b) for b in figures.columns)] for a in figures.columns]
     told = f"Share of sets in which the row has the better {figures.headline.title} than the column, and the reverse."
-    return elements.table(["", *figures.columns], rows) + elements.paragraph(
-        f"{told} *: p < 0.05, corrected.", note=True
-    )
+    return Part("Each against each", ("", *figures.columns), rows, f"{told} *: p < 0.05, corrected.")
 
 
-def winners(figures: Figures) -> str:
+def winners(figures: Figures) -> Part:
     """Tabulate who is best for which kind of set."""
     rows = [
         [
@@ -126,10 +131,10 @@ def winners(figures: Figures) -> str:
         for one in figures.winners()
     ]
     heads = ("kind of set", "sets", f"best by {figures.headline.title}", "mean", "not shown to be worse")
-    return elements.table(heads, rows) if rows else ""
+    return Part("Which method for which kind of set", heads, rows)
 
 
-def agreements(figures: Figures) -> str:
+def agreements(figures: Figures) -> Part:
     """Tabulate how each measure agrees with the presence of the concepts."""
     titles = {one.name: one for one in figures.measures}
     rows = [
@@ -146,20 +151,20 @@ def agreements(figures: Figures) -> str:
         "is full agreement. Over pictures, over the methods within a case (mean over cases), and over their means."
     )
     heads = ("measure", "over pictures", "within a case", "over methods")
-    return elements.paragraph(told, note=True) + elements.table(heads, rows) if rows else ""
+    return Part("Which measure agrees with what is there", heads, rows, told)
 
 
-def survival(figures: Figures) -> str:
+def survival(figures: Figures) -> Part:
     """Tabulate which kinds of LoRA are found."""
     found = figures.survival()
     kinds = [one for one in CATEGORIES if any(one in own for own in found.values())]
     rows = [
         [Td(column), *(_heat(found[column].get(kind)) for kind in kinds)] for column in figures.shown if column in found
     ]
-    return elements.table(["method", *kinds], rows) if rows else ""
+    return Part("Which kinds of LoRA are found", ("method", *kinds), rows)
 
 
-def spreads(found: Mapping[str, Spread]) -> str:
+def spreads(found: Mapping[str, Spread]) -> Part:
     """Tabulate the distances of all pictures together."""
     rows = [
         [Td(name), Td(str(one.pictures)), Td(f"{one.kid:.4f}", f"± {one.kid_deviation:.4f}"), Td(f"{one.fid:.2f}")]
@@ -169,21 +174,19 @@ def spreads(found: Mapping[str, Spread]) -> str:
         "On the CLIP's features, to other drawings of the same sets. KID: mean and standard deviation over 100 subsets."
     )
     heads = ("method", "pictures", "KID", "FID")
-    return elements.paragraph(told, note=True) + elements.table(heads, rows) if rows else ""
+    return Part("All pictures of a method together", heads, rows, told)
 
 
-def beside(figures: Figures) -> str:
+def beside(ours: Sequence[str]) -> list[Part]:
     """Tabulate what others published."""
-    parts = [elements.paragraph(published().note, note=True)]
-    ours = set(figures.columns)
+    parts: list[Part] = []
     for one in published().tables:
         rows = [
             [Td(f"{name} *" if name in ours else name), *(Td(f"{value:g}") for value in values)]
             for name, values in one.rows.items()
         ]
-        source = elements.paragraph(f"{one.source}. *: also in this report.", note=True)
-        parts.append(elements.section(one.title, source, elements.table(["method", *one.columns], rows), level=3))
-    return "".join(parts)
+        parts.append(Part(one.title, ("method", *one.columns), rows, f"{one.source}. *: also in this report."))
+    return parts
 
 
 def _size_cells(figures: Figures, measure: Measure, column: str, best: Mapping[int, set[str]]) -> list[Td]:
@@ -204,6 +207,8 @@ def _best(figures: Figures, measure: Measure, size: int | None) -> set[str]:
     known = {column: cell.interval.mean for column, cell in cells if cell is not None}
     if not known:
         return set()
+    if len(set(known.values())) == 1:
+        return set()  # nobody is best where all are equal
     top = max(known.values()) if measure.better == "higher" else min(known.values())
     return {column for column, value in known.items() if value == top}
 

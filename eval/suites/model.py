@@ -116,7 +116,7 @@ class Suite:
     def _sample(self, count: int) -> Sequence[Composition]:
         keys: set[str] = set()
         for size in self.sizes:
-            piles = [self._pile(size, group) for group in self.groups]
+            piles = [self._pile(size, group) for group in sorted(self.groups, key=stable)]
             turns = [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]
             keys |= {one.key for one in turns[:count]}
         return [one for one in self.sets if one.key in keys]

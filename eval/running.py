@@ -1,7 +1,7 @@
 """Rendering a suite through the batch ledger: stopped, it goes on; a method added later is all that is rendered.
 
-A picture's last bits depend on the company it is rendered in. So the cases of one column make up its goes, in the
-suite's order: what other columns there are, and in which order anything was asked for, changes nothing.
+A picture's last bits depend on the company it is rendered in. So the cases of one column make up its goes, in the order
+of their digests: what other columns there are, and in which order anything is written or asked for, changes nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def plan(run: Run, engine: Engine) -> dict[tuple[str, str], Entry]:
     ledger = Ledger(run.pictures, create=True)
     try:
         for some in found.values():
-            ledger.add(together(some))
+            ledger.add(together(sorted(some, key=lambda job: job.digest)))
         return _placed(run, found, ledger)
     finally:
         ledger.close()

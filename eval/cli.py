@@ -125,3 +125,43 @@ def benchmark(  # noqa: PLR0913  one parameter per option; they become a datacla
     flags = does.BenchmarkFlags(methods, out, docs, sets, seeds, references, workers, retry_failed)
     if not does.benchmark(flags):
         raise typer.Exit(1)
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of results.")]
+Some = Annotated[Text, typer.Option("--methods", metavar="A,B,…", help="Only these; all of the folder if not given.")]
+Against = Annotated[Text, typer.Option(metavar="METHOD", help="What each is held against; merge if it is there.")]
+
+
+@commands.command()
+def judge(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
+    folder: Folder,
+    url: Annotated[str, typer.Option("--judge-url", metavar="URL", help="OpenAI-compatible, ending in /v1.")],
+    model: Annotated[str, typer.Option("--judge-model", metavar="NAME", help="A model that sees pictures.")],
+    protocol: Annotated[str, typer.Option(metavar="gpt4v|cmlora", help="What is asked.")] = "gpt4v",
+    against: Against = None,
+    methods: Some = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it costs something.")] = False,
+) -> None:
+    """Lay pairs of pictures before a vision model, in both orders. Answers are kept; the key is OPENAI_API_KEY."""
+    from eval import commands_judge as does
+
+    flags = does.JudgeFlags(folder, url, model, protocol, against, methods, yes)
+    if not does.judge(flags, lambda told: typer.confirm(f"{told}. Go on?", err=True)):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def study(
+    folder: Folder,
+    votes: Annotated[list[Path] | None, typer.Argument(metavar="[VOTES.csv...]", help="To be read and rated.")] = None,
+    against: Against = None,
+    methods: Some = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page of blind pairs for people; or, with files of votes, rate the methods by Bradley-Terry."""
+    from eval import commands_judge as does
+
+    if votes:
+        does.study_import(folder, votes, as_json)
+    else:
+        does.study_export(folder, methods, against)

@@ -124,6 +124,12 @@ def _of_suite(name: str, labels: Sequence[str], flags: BenchmarkFlags) -> RunFla
     )
 
 
+def known(folder: Path) -> Measured:
+    """Return what a folder holds, measured."""
+    one = running.known(folder)
+    return measure(one, Engine(), measuring.chosen(one, (), bool(one.wish.references)))
+
+
 def price(flags: RunFlags, as_json: bool) -> None:
     """Say what a run would take, without loading a model or writing anything."""
     engine = Engine()
@@ -143,9 +149,7 @@ def report(folders: Sequence[Path], page: Path | None) -> None:
     """Write the page of folders that were run; pictures that came since are measured."""
     from eval.page import report as pages
 
-    engine = Engine()
-    runs = [running.known(folder) for folder in folders]
-    measured = [measure(one, engine, measuring.chosen(one, (), bool(one.wish.references))) for one in runs]
+    measured = [known(folder) for folder in folders]
     cli_output.line(str(pages.write(measured, page or folders[0] / pages.FILE)))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval import machine, outputs, spreads
+from eval.judge import verdicts
 from eval.measuring import Measured
 from eval.metrics.batch import Tools
 from eval.page import drawn, elements, export, sections
@@ -73,6 +74,7 @@ def tables(figures: Figures) -> list[Part]:
         *([matrix] if matrix else []),
         sections.agreements(figures),
         sections.spreads(spreads.of_run(figures.measured, Tools(figures.measured.run.wish.clip))),
+        *map(verdicts.table, verdicts.read(figures.measured.run.folder)),
         sections.measures(figures),
     ]
 

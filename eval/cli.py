@@ -113,7 +113,7 @@ def benchmark(  # noqa: PLR0913  one parameter per option; they become a datacla
     methods: Annotated[str, typer.Option("--methods", metavar="A,B,…", help="As `eval run` takes them.")] = "all",
     out: Out = Path("outputs/benchmark"),
     docs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the documentation.")] = Path("docs"),
-    sets: Sets = None,
+    sets: Annotated[int | None, typer.Option(metavar="K", min=1, help="Sets of each suite; all if not given.")] = None,
     seeds: Seeds = 1,
     references: References = 0,
     workers: Workers = 1,

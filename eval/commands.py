@@ -15,6 +15,7 @@ from eval.metrics import registry
 from eval.metrics.batch import Tools
 from eval.running import Overrides, Run, Wish
 from eval.suites import composlora
+from eval.suites.model import Suite
 from pipelines import bars, cli_batch, cli_output
 from pipelines.engine import Engine
 from pipelines.jobs.ledger import Ledger, State
@@ -48,7 +49,7 @@ class BenchmarkFlags:
     methods: str
     out: Path
     docs: Path
-    sets: int | None
+    sets: int | None  # of each suite
     seeds: int
     references: int
     workers: int
@@ -93,9 +94,8 @@ def rendered(flags: RunFlags) -> Measured | None:
 def benchmark(flags: BenchmarkFlags) -> bool:
     """Run every embedded suite, write one page about all, and renew the documentation; return whether all is there."""
     measured: list[Measured] = []
-    for name, make in suites.EMBEDDED.items():
-        labels = [one.label for one in columns.parse_all(flags.methods, make(), leave_out=True)]
-        one = rendered(_of_suite(name, labels, flags))
+    for make in suites.EMBEDDED.values():
+        one = rendered(of_suite(make(), flags))
         if one is None:
             return False
         measured.append(one)
@@ -107,12 +107,14 @@ def benchmark(flags: BenchmarkFlags) -> bool:
     return not any(one.missing for one in measured)
 
 
-def _of_suite(name: str, labels: Sequence[str], flags: BenchmarkFlags) -> RunFlags:
+def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
+    """Return what the benchmark runs of one suite: as many sets in all, whatever sizes there are."""
+    labels = [one.label for one in columns.parse_all(flags.methods, suite, leave_out=True)]
     return RunFlags(
-        suite=name,
+        suite=suite.name,
         methods=",".join(labels),
-        out=flags.out / name,
-        sets=flags.sets,
+        out=flags.out / suite.name,
+        sets=None if flags.sets is None else -(-flags.sets // len(suite.sizes)),
         seeds=flags.seeds,
         mapped=None,
         overrides=Overrides(),

@@ -80,10 +80,12 @@ class Figures:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The measures in which some picture is not zero, in the metrics' order."""
-        found = {name for row in self.measured.rows for name, value in row.values.items() if value}
+        """The measures that some picture has, in the metrics' order; of costs, those that some method has."""
+        found = {name for row in self.measured.rows for name in row.values}
+        paid = {name for row in self.measured.rows for name, value in row.values.items() if value}
         every = (one for name in self.measured.metrics for one in registry.get(name).measures)
-        return tuple(one for one in every if one.name in found)
+        costs = {one.name for one in registry.get("cost").measures}
+        return tuple(one for one in every if one.name in (paid if one.name in costs else found))
 
     @property
     def headline(self) -> Measure:

@@ -73,7 +73,7 @@ def export(pairs: Sequence[Pair], run: Path, folder: Path, seed: int = 0) -> Pat
 
 def votes(folder: Path, files: Sequence[Path]) -> list[Vote]:
     """Read votes against the study's key; a vote that cannot be meant is an error that names its line."""
-    key = {one.pair: one for one in _key(folder)}
+    key = {one.pair: one for one in read_key(folder)}
     found: dict[tuple[str, str], Vote] = {}
     for path in files:
         for line, row in _rows(path):
@@ -91,7 +91,8 @@ def votes(folder: Path, files: Sequence[Path]) -> list[Vote]:
     return list(found.values())
 
 
-def _key(folder: Path) -> list[Shown]:
+def read_key(folder: Path) -> list[Shown]:
+    """Return what each pair of a study is; not to be shown to its voters."""
     path = folder / "key.json"
     if not path.is_file():
         raise BadVotes(f"{folder} holds no key.json; `eval study export` writes it")

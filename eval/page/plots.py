@@ -38,22 +38,24 @@ def scatter(points: Mapping[str, Point], axes: Axes, accents: Sequence[str]) -> 
     """Draw one labelled point with its interval per name; the x axis is logarithmic if it spans more than eightfold."""
     xs = [one.x for one in points.values()]
     log = min(xs) > 0 and max(xs) / min(xs) > 8
-    across, down = _x_scale(xs, log), _y_scale(points.values())
+    ends = _y_ends(points.values(), axes.percent)
+    across, down = _x_scale(xs, log), _y_scale(ends)
     marks = [_mark(name, point, across, down, _colour(name, accents)) for name, point in points.items()]
     labels = _labels({name: (across(one.x) + 8, down(one.y.mean)) for name, one in points.items()}, accents)
-    return _drawing([*_frame(axes, _x_ticks(xs, log), across, down, _y_ends(points.values())), *marks, *labels])
+    return _drawing([*_frame(axes, _x_ticks(xs, log), across, down, ends), *marks, *labels])
 
 
 def lines(series: Mapping[str, Sequence[Point]], axes: Axes, accents: Sequence[str]) -> str:
     """Draw a line per name over whole numbers; those that are not accented are faint."""
     points = [point for some in series.values() for point in some]
     xs = sorted({one.x for one in points})
-    across, down = _x_scale(xs, False), _y_scale(points)
+    ends = _y_ends(points, axes.percent)
+    across, down = _x_scale(xs, False), _y_scale(ends)
     ordered = sorted(series, key=lambda name: name in accents)
     marks = [_polyline(name, series[name], across, down, _colour(name, accents)) for name in ordered]
-    ends = {name: (across(some[-1].x) + 8, down(some[-1].y.mean)) for name, some in series.items() if some}
-    labels = _labels({name: place for name, place in ends.items() if name in accents}, accents)
-    return _drawing([*_frame(axes, xs, across, down, _y_ends(points)), *marks, *labels])
+    last = {name: some[-1] for name, some in series.items() if some and name in accents}
+    labels = _labels({name: (across(one.x) + 8, down(one.y.mean)) for name, one in last.items()}, accents)
+    return _drawing([*_frame(axes, xs, across, down, ends), *marks, *labels])
 
 
 def _mark(name: str, point: Point, across: Scale, down: Scale, colour: str) -> str:
@@ -74,17 +76,22 @@ def _polyline(name: str, some: Sequence[Point], across: Scale, down: Scale, colo
 
 
 def _labels(places: Mapping[str, tuple[float, float]], accents: Sequence[str]) -> list[str]:
-    """Write names beside their places, moved down until none of a column of text covers another."""
+    """Write names beside their places, moved up or down to the nearest room that no other name has taken."""
     out: list[str] = []
     taken: list[tuple[float, float, float]] = []
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
         width = 6.2 * len(name)
-        while any(x < right and x + width > left and abs(y - at) < _LINE for left, right, at in taken):
-            y += 2
+        rooms = sorted(range(_TOP, _HEIGHT - _BOTTOM), key=lambda room: abs(room - y))
+        free = (room for room in (y, *rooms) if not _covers(taken, x, x + width, room))
+        y = next(free, y)
         taken.append((x, x + width, y))
         colour = INK if _colour(name, accents) == FAINT else _colour(name, accents)
         out.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" fill="{colour}">{escape(name)}</text>')
     return out
+
+
+def _covers(taken: Sequence[tuple[float, float, float]], left: float, right: float, y: float) -> bool:
+    return any(left < end and right > start and abs(y - at) < _LINE for start, end, at in taken)
 
 
 def _frame(axes: Axes, ticks: Sequence[float], across: Scale, down: Scale, ends: tuple[float, float]) -> list[str]:
@@ -117,15 +124,17 @@ def _x_scale(xs: Sequence[float], log: bool) -> Scale:
     return lambda value: _LEFT + 24 + (at(value) - low) / span * (_WIDTH - _LEFT - _RIGHT - 48)
 
 
-def _y_ends(points: Iterable[Point]) -> tuple[float, float]:
+def _y_ends(points: Iterable[Point], percent: bool) -> tuple[float, float]:
+    """Return what the y axis spans: all intervals and a little room, shares within what shares can be."""
     known = list(points)
     low, high = min(one.y.low for one in known), max(one.y.high for one in known)
     room = 0.05 * ((high - low) or abs(high) or 1.0)
-    return low - room, high + room
+    low, high = low - room, high + room
+    return (max(low, -0.02), min(high, 1.02)) if percent else (low, high)
 
 
-def _y_scale(points: Iterable[Point]) -> Scale:
-    low, high = _y_ends(points)
+def _y_scale(ends: tuple[float, float]) -> Scale:
+    low, high = ends
     return lambda value: _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
 
 

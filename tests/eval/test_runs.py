@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from app import main
-from eval import columns, running, suites
-from eval.commands import RunFlags, run
+from eval import columns, commands, running, suites
+from eval.commands import BenchmarkFlags, RunFlags, benchmark, run
 from eval.errors import BadRun, BadSuite
 from eval.running import Overrides
 from pipelines.errors import BadModel
@@ -168,3 +168,31 @@ def test_suites_and_metrics_are_listed(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["eval", "list", "metrics", "--json"]) == 0
     measures = json.loads(capsys.readouterr().out)["metrics"]
     assert {one["better"] for one in measures} == {"higher", "lower"} and all(one["unit"] for one in measures)
+
+
+def test_a_benchmark_keeps_the_words_around_its_figures(
+    flags: RunFlags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a suite of the minute model in place of the embedded ones."""
+    monkeypatch.setattr(suites, "EMBEDDED", {"mine": lambda: suites.user.suite(Path(flags.suite))})
+    asked = BenchmarkFlags("naive,merge,regional", tmp_path / "out", tmp_path / "docs", 4, 1, 0, 1, False)
+    monkeypatch.setattr("eval.commands.of_suite", lambda suite, _: replace(flags, seeds=1))
+    assert benchmark(asked)
+    document = tmp_path / "docs" / "benchmark.md"
+    text = document.read_text()
+    assert "| naive |" in text and "benchmark/mine-cost.svg" in text and "### What is measured" in text
+    assert {file.name for file in (tmp_path / "docs" / "benchmark").iterdir()} >= {"mine.png", "mine-cost.svg"}
+    document.write_text(f"{text.replace('| naive |', '| old |')}\nA finding.\n")
+    assert benchmark(asked)
+    assert document.read_text() == f"{text}\nA finding.\n"
+
+
+def test_the_benchmark_takes_as_many_sets_of_every_suite() -> None:
+    asked = BenchmarkFlags("merge,regional", Path("out"), Path("docs"), 120, 1, 0, 1, False)
+    found = {name: commands.of_suite(make(), asked) for name, make in suites.EMBEDDED.items()}
+    assert {name: one.sets for name, one in found.items()} == {"compos": 30, "duet": 120, "subject_style": 120}
+    assert {name: one.methods for name, one in found.items()} == {
+        "compos": "merge",
+        "duet": "merge,regional",
+        "subject_style": "merge",
+    }

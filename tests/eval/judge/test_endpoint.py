@@ -124,7 +124,7 @@ def test_a_study_is_blind_and_its_votes_are_rated(measured: Measured, tmp_path: 
     folder = tmp_path / "study"
     page = study.export(judging.pairs(measured, "merge", ["switch"]), tmp_path, folder).read_text()
     assert "merge" not in page and "switch" not in page and page.count("data:image/png") == 4
-    key = study._key(folder)
+    key = study.read_key(folder)
     lines = [f"{one.pair},{'left' if one.left == 'switch' else 'right'},me" for one in key]
     (tmp_path / "votes.csv").write_text("\n".join(["pair,choice,voter", *lines]))
     found = rate(study.votes(folder, [tmp_path / "votes.csv"]))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from composer.plan import Step
 
 
 def round_robin(index: int, interval: int, count: int, legacy_offset: bool = False) -> int:
@@ -21,6 +25,13 @@ def in_blocks(index: int, lengths: Sequence[int]) -> int:
     """Return which one takes step `index` when they follow each other round and round, each for its length in steps."""
     place = index % sum(lengths)
     return next(which for which, end in enumerate(accumulate(lengths)) if place < end)
+
+
+def updates(step: Step, until: float, refine: int) -> int:
+    """Return how often latents are moved before a step: once in the first part, and more at each fifth of all steps."""
+    if step.index >= until * step.count:
+        return 0
+    return 1 + (refine if step.index in {fifth * step.count // 5 for fifth in range(5)} else 0)
 
 
 def refresh_steps(count: int, interval: int) -> tuple[int, ...]:

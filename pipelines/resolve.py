@@ -70,7 +70,7 @@ class Cost:
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
     shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
-    looks: int = 0  # partial evaluations between steps; their calls are not among the above
+    looks: int = 0  # evaluations between steps, at most; their calls are not among the above
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:

@@ -2,6 +2,7 @@
 
 from composer.methods import (
     cat,
+    clora,
     cmlora,
     composite,
     dare,
@@ -27,6 +28,7 @@ from composer.methods import (
 
 __all__ = [
     "cat",
+    "clora",
     "cmlora",
     "composite",
     "dare",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from composer.masks import Drawn
+from composer.plan import Attention
 
 
 def over(maps: Tensor, threshold: float) -> Tensor:
@@ -27,6 +28,14 @@ def drawn(mask: Tensor) -> Drawn:
     """Return a mask [h, w] in 0 to 1 as a value."""
     cells = mask.clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
     return Drawn(mask.shape[0], mask.shape[1], cells.numpy().tobytes())
+
+
+def owned(told: Attention, words: Sequence[tuple[str, ...]], top: float) -> Tensor:
+    """Return whose each place is, as masks [n, h, w] of 0 and 1 that sum to 1, by what a pass without LoRAs tells."""
+    if told.alike is None:
+        raise ValueError("the pass did not tell how places resemble each other")
+    maps = [torch.cat([told.of(word) for word in own]) for own in words]
+    return shared_out(resembling(maps, told.alike, top), Sharing())
 
 
 def resembling(maps: Sequence[Tensor], alike: Tensor, top: float) -> Tensor:

@@ -158,6 +158,7 @@ class JobAdapter:
     text_encoder_weight: float
     words: tuple[str, ...] = ()  # of the prompt, that belong to it
     region: JobRegion | None = None  # None: everywhere
+    frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ METHODS = registry.names()
 STEPS = [Step(index, 12, 999.0 - index, 1.0) for index in range(12)]
 WORDS = {"a": ("red", "cat"), "b": ("small mat",), "c": ("house",)}
 JOB = Job(
-    tuple(JobAdapter(name, 0.7, 0.4, words) for name, words in WORDS.items()),
+    tuple(JobAdapter(name, 0.7, 0.4, words, frequency=len(name + words[0]) / 20) for name, words in WORDS.items()),
     "a red cat on a small mat, in a house",
     "",
     "all",

@@ -70,7 +70,8 @@ def shared_out(scores: Tensor, how: Sharing) -> Tensor:
     """Return whose each place is, as masks [n, h, w] of 0 and 1 that sum to 1.
 
     Each is given to the highest score, where concepts with more than their share of places are held back round by
-    round, and a place is drawn to its concept's centre and to what is around it.
+    round, and a place is drawn to its concept's centre and to what is around it. What is held back counts once; in
+    the authors' code it counts twice while sizes are taken, so that they stay uneven.
     """
     count, height, width = scores.shape
     rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
@@ -81,10 +82,10 @@ def shared_out(scores: Tensor, how: Sharing) -> Tensor:
     step = how.rate * (scores.max() - scores.min()).clamp(min=1e-4)
     smooth, now = _between(scores, (1, 2)), scores
     for turn in range(how.rounds):
-        smooth = (1 - how.momentum) * _between(now - held, (0,)) + how.momentum * smooth
+        smooth = (1 - how.momentum) * _between(now, (0,)) + how.momentum * smooth
         centres = (smooth[:, None] * across).sum((2, 3)) / (smooth.sum((1, 2)) + 1e-6)[:, None]  # [n, 2]
         away = (across - centres[:, :, None, None]).square().sum(1)
-        sizes = F.one_hot((now - held).argmax(0).flatten(), count).sum(0)
+        sizes = F.one_hot(now.argmax(0).flatten(), count).sum(0)
         held = held + torch.sign(sizes - height * width / count)[:, None, None] * step * how.slowing**turn
         votes = F.conv2d(smooth[None], around, padding=1, groups=count)[0]
         now = scores - held + how.votes * votes - how.gravity * away

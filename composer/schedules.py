@@ -47,8 +47,8 @@ def need_frequencies(job: Job) -> None:
     for use in job.adapters:
         if use.frequency is None:
             raise BadRequest(
-                f"the order of LoRAs is by frequency, and that of '{use.name}' was not measured; run `python app.py zoo "
-                f"profile {use.name}` once, or take the order that they are named in: order=named"
+                f"the order of LoRAs is by frequency, and that of '{use.name}' was not measured; run `python app.py "
+                f"zoo profile {use.name}` once, or take the order that they are named in: order=named"
             )
 
 

@@ -89,9 +89,8 @@ class Live:
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
     reads: dict[tuple[str, ...], Conditioning] = field(default_factory=dict[tuple[str, ...], Conditioning])
 
-    def asks(self, step: Step, passes: Sequence[Pass], latents: Tensor) -> list[Ask]:
-        """Return a step's passes with all that the UNet needs."""
-        scaled = self.solver.scale_input(latents, step)
+    def asks(self, step: Step, passes: Sequence[Pass], scaled: Tensor) -> list[Ask]:
+        """Return a step's passes with all that the UNet needs; the latents as it reads them at this step."""
         height, width = scaled.shape[-2:]
         return [
             Ask(
@@ -133,7 +132,7 @@ class Looking:
 
     def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
         self.live.tally.looks += len(passes)
-        return self.denoiser.look(self.live.asks(self.step, passes, latents))
+        return self.denoiser.look(self.live.asks(self.step, passes, self.live.solver.scale_input(latents, self.step)))
 
     def slope(
         self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
@@ -151,8 +150,8 @@ class Looking:
         told: Attention | None = None
         for step in steps:
             wish = replace(one, capture=step is steps[-1])
-            asks = [replace(ask, tally=Tally()) for ask in self.live.asks(step, [wish], latents)]
-            (found,) = self.denoiser.predict(asks)
+            (asked,) = self.live.asks(step, [wish], solver.scale_input(latents, step))
+            (found,) = self.denoiser.predict([replace(asked, tally=Tally())])
             latents, told = self.live.advance(solver, found, step, latents), found.attention
         self.live.tally.looks += len(steps)
         if told is None:
@@ -190,7 +189,7 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
         asks = [
             ask
             for one, step, passes in zip(now, steps, wanted, strict=True)
-            for ask in one.asks(step, passes, one.latents)
+            for ask in one.asks(step, passes, one.solver.scale_input(one.latents, step))
         ]
         answers = iter(denoiser.predict(asks))
         for one, step, passes in zip(now, steps, wanted, strict=True):

@@ -117,9 +117,8 @@ def _stretch(cells: slice, start: int, whole: int, of: int) -> tuple[slice, slic
 
 def _extent(within: Tensor) -> tuple[slice, slice]:
     """Return the rows and the columns that a mask spans."""
-    spans = [within.amax(dim).nonzero().flatten().tolist() for dim in (1, 0)]
-    rows, columns = (slice(int(one[0]), int(one[-1]) + 1) for one in spans)
-    return rows, columns
+    rows, columns = (within.amax(dim).nonzero().flatten() for dim in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _count(within: Tensor) -> int:

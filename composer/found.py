@@ -51,7 +51,7 @@ def resembling(maps: Sequence[Tensor], alike: Tensor, top: float) -> Tensor:
     anchors = contest.topk(max(1, int(top * spread.shape[1])), dim=1).indices  # [n, anchors]
     likeness = alike.float()[anchors].mean(1)
     least, most = likeness.amin(1, keepdim=True), likeness.amax(1, keepdim=True)
-    return ((likeness - least) / (most - least).clamp(min=1e-8)).unflatten(1, size)
+    return ((likeness - least) / (most - least).clamp(min=1e-8)).reshape(len(maps), *size)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ profile's mean from 9/32 of that radius outwards: the authors' 72 of 256 at 512 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,9 @@ def _rings(picture: Tensor) -> Tensor:
     import torch
 
     height, width = picture.shape
-    logs = torch.log(torch.fft.fftshift(torch.fft.fft2(picture.double())).abs() + 1e-8)
+    fourier = cast(Any, torch.fft)  # which has no types
+    spectrum: Tensor = fourier.fftshift(fourier.fft2(picture.double()))
+    logs = torch.log(spectrum.abs() + 1e-8)
     rows, columns = torch.arange(height) - height // 2, torch.arange(width) - width // 2
     radius = (rows[:, None] ** 2 + columns[None, :] ** 2).double().sqrt()
     ring = (radius / (min(height, width) / 2) * RINGS).floor().long()

@@ -31,8 +31,9 @@ _HEAD = """# Methods
 
 Made by `python -m eval methods`; the words are those of the methods' own files in `composer/methods/`. Pictures are of
 the embedded model, {steps} steps of {scheduler}, every parameter at its default and every LoRA at its preferred weight,
-the same seeds for all. They show {together}; methods that take regions show {placed}, one in each half of
-a picture of twice the width. A look is an evaluation between steps, to see what attention reads.
+the same seeds for all.
+They show {together}; methods that take regions show {placed}, one in each half of a picture of twice the width.
+A look is an evaluation between steps, to see what attention reads.
 """
 
 

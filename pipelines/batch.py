@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from composer.plan import AdapterWeights, Attention, Pass, Plan, Prompt, Step
+from composer.plan import AdapterWeights, Attention, Findings, Pass, Plan, Prediction, Prompt, Step
 from composer.record import RenderRecord
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
@@ -58,13 +60,14 @@ class Held:
         """Return what is active in a pass's unconditional row."""
         return self.gate(one) if isinstance(one.uncond, str) else self._members(one.uncond)
 
-    def local(self, one: Pass, height: int, width: int) -> LocalGate:
+    def local(self, one: Pass, read: Conditioning, height: int, width: int) -> LocalGate:
         """Return what is active in areas of a pass only; the words read in an area are a block of the text."""
-        return tuple(
-            Local(self.digests[name], one.adapters[name], Where(area.mask, height, width, block, 1 + len(one.areas)))
-            for block, area in enumerate(one.areas, start=1)
-            for name in area.adapters
-        )
+        found: list[Local] = []
+        for block, (area, own) in enumerate(zip(one.areas, read.areas, strict=True), start=1):
+            without = tuple(place for words, by in area.leans if by < 0 for place in own.places(words))
+            where = Where(area.mask, height, width, block, 1 + len(one.areas), own.tokens, without)
+            found += [Local(self.digests[name], one.adapters[name], where) for name in area.adapters]
+        return tuple(found)
 
     def _members(self, adapters: AdapterWeights) -> Gate:
         return tuple((self.digests[name], weight) for name, weight in adapters.items())
@@ -81,28 +84,42 @@ class Live:
     solver: Solver
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
+    time_ids: tuple[int, ...]  # what SDXL is told of sizes
     tally: Tally = field(default_factory=Tally)
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    reads: dict[tuple[str, ...], Conditioning] = field(default_factory=dict[tuple[str, ...], Conditioning])
 
-    def asks(self, step: Step, passes: Sequence[Pass], latents: Tensor) -> list[Ask]:
-        """Return a step's passes with all that the UNet needs."""
-        scaled = self.solver.scale_input(latents, step)
+    def asks(self, step: Step, passes: Sequence[Pass], scaled: Tensor) -> list[Ask]:
+        """Return a step's passes with all that the UNet needs; the latents as it reads them at this step."""
         height, width = scaled.shape[-2:]
         return [
             Ask(
                 latents=scaled,
                 timestep=step.timestep,
-                time_ids=time_ids(self.resolved.request),
-                read=together([self.prompts[key] for key in (one.prompt, *(area.prompt for area in one.areas))]),
+                time_ids=self.time_ids,
+                read=self._read(one),
                 gate=self.held.gate(one),
                 uncond_gate=self.held.uncond_gate(one),
                 tally=self.tally,
                 wish=one,
-                local=self.held.local(one, height, width),
+                local=self.held.local(one, self._read(one), height, width),
                 slots=self.slots,
             )
             for one in passes
         ]
+
+    def advance(self, solver: Solver, prediction: Prediction, step: Step, latents: Tensor) -> Tensor:
+        """Return the latents after a step with this prediction, guided as the request says."""
+        request = self.resolved.request
+        guided = guide(prediction, request.guidance_scale or 1.0, request.guidance_rescale)
+        return solver.advance(guided, step, latents)
+
+    def _read(self, one: Pass) -> Conditioning:
+        """Return what a pass reads, its areas' prompts joined to its own once."""
+        keys = (one.prompt, *(area.prompt for area in one.areas))
+        if keys not in self.reads:
+            self.reads[keys] = together([self.prompts[key] for key in keys])
+        return self.reads[keys]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +132,7 @@ class Looking:
 
     def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
         self.live.tally.looks += len(passes)
-        return self.denoiser.look(self.live.asks(self.step, passes, latents))
+        return self.denoiser.look(self.live.asks(self.step, passes, self.live.solver.scale_input(latents, self.step)))
 
     def slope(
         self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
@@ -126,6 +143,20 @@ class Looking:
             (slope,) = torch.autograd.grad(found, leaf)
         self.live.tally.slopes += len(passes)
         return float(found), slope
+
+    def ahead(self, latents: Tensor, one: Pass, count: int) -> Attention:
+        solver = copy.deepcopy(self.live.solver)  # with its generator: what is drawn ahead is drawn again later
+        steps = solver.steps[self.step.index : self.step.index + count]
+        told: Attention | None = None
+        for step in steps:
+            wish = replace(one, capture=step is steps[-1])
+            (asked,) = self.live.asks(step, [wish], solver.scale_input(latents, step))
+            (found,) = self.denoiser.predict([replace(asked, tally=Tally())])
+            latents, told = self.live.advance(solver, found, step, latents), found.attention
+        self.live.tally.looks += len(steps)
+        if told is None:
+            raise ValueError(f"{count} steps ahead of step {self.step.index} are none")
+        return told
 
 
 @torch.no_grad()
@@ -141,7 +172,7 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
         decoded = [model.decode(one.latents) for one in live]
         seconds = (time.perf_counter() - started) / len(live)
         return [
-            Rendering(picture.image, _record(model, one, picture, seconds))
+            Rendering(picture.image, _record(model, one, picture, seconds), findings=_shown(one.plan.findings()))
             for one, picture in zip(live, decoded, strict=True)
         ]
 
@@ -158,14 +189,12 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
         asks = [
             ask
             for one, step, passes in zip(now, steps, wanted, strict=True)
-            for ask in one.asks(step, passes, one.latents)
+            for ask in one.asks(step, passes, one.solver.scale_input(one.latents, step))
         ]
         answers = iter(denoiser.predict(asks))
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
-            request = one.resolved.request
-            guided = guide(mixed, request.guidance_scale or 1.0, request.guidance_rescale)
-            one.latents = one.solver.advance(guided, step, one.latents)
+            one.latents = one.advance(one.solver, mixed, step, one.latents)
         yield index
 
 
@@ -188,7 +217,8 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
         solver = model.new_solver(
             one.request.scheduler or "", one.job.count, generator, one.request.prediction_type or ""
         )
-        live.append(Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
+        start, told = noise * solver.init_noise_sigma, time_ids(one.request)
+        live.append(Live(one, plan, held, prompts, solver, start, tuple(notices), told))
     return live
 
 
@@ -208,6 +238,12 @@ def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
             latents = one.latents.clone()
             pictures.append(PictureProgress(position, index, count, latents, partial(model.preview, latents)))
     return StepReport(index, max(len(one.solver.steps) for one in live), tuple(pictures))
+
+
+def _shown(findings: Findings) -> dict[str, Image.Image]:
+    """Return what a plan found as grey pictures, white for 1."""
+    grey = {name: one.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8) for name, one in findings.items()}
+    return {name: Image.fromarray(one.numpy()) for name, one in grey.items()}
 
 
 def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:

@@ -32,6 +32,13 @@ Words = Annotated[
     list[str] | None,
     typer.Option("--words", metavar="NAME=WORDS[,WORDS]", help="Words of the prompt that belong to a LoRA."),
 ]
+Regions = Annotated[
+    list[str] | None,
+    typer.Option("--region", metavar="NAME=L,T,R,B|MASK", help="A LoRA's place: a box, 0 to 1, or a mask's file."),
+]
+RegionPrompts = Annotated[
+    list[str] | None, typer.Option("--region-prompt", metavar="NAME=TEXT", help="What is at a LoRA's place.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the method; repeat for more.")
 ]
@@ -107,6 +114,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     wildcards: Wildcards = None,
     lora: Lora = None,
     words: Words = None,
+    region: Regions = None,
+    region_prompt: RegionPrompts = None,
     method: Method = None,
     settings: Settings = None,
     text_policy: Policy = None,
@@ -164,6 +173,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         zoos=tuple(zoo or ()),
         syntax=syntax,
         wildcards=wildcards,
+        regions=tuple(region or ()),
+        region_prompts=tuple(region_prompt or ()),
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)

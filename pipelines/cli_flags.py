@@ -19,6 +19,7 @@ from pipelines.wildcards import expand
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _CORNER = re.compile(r"(\d+),(\d+)")
+_SIDES = ("LEFT", "TOP", "RIGHT", "BOTTOM")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class RenderFlags:
     zoos: tuple[Path, ...] = ()
     syntax: str | None = None
     wildcards: Path | None = None
+    regions: tuple[str, ...] = ()
+    region_prompts: tuple[str, ...] = ()
 
 
 def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
@@ -121,22 +124,34 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     merged.update({key: value for key, value in given.items() if value is not None})
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
     recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []
-    merged["adapters"] = _with_words([parse_lora(text) for text in flags.loras] or recorded_uses, flags)
+    uses = _with_words([parse_lora(text) for text in flags.loras] or recorded_uses, flags)
+    merged["adapters"] = _with_regions(uses, flags)
     return merged
 
 
 def _with_words(uses: Sequence[Mapping[str, object]], flags: RenderFlags) -> list[Mapping[str, object]]:
     """Lay the words that were given over LoRAs; what was recorded with another prompt is forgotten."""
     names = tuple(str(use["name"]) for use in uses)
-    given: dict[str, object] = {}
-    for text in flags.words:
-        name, own = parse_words(text, names)
-        if name in given:
-            raise BadRequest(f"--words {text!r}: the words of {name!r} are given twice")
-        given[name] = own
+    given = {name: tuple(own.split(",")) for name, own in parse_owned("--words", flags.words, names).items()}
     fresh = dict.fromkeys(names) if flags.prompt is not None else {}
     decided = {**fresh, **given}
     return [{**use, "words": decided[str(use["name"])]} if str(use["name"]) in decided else use for use in uses]
+
+
+def _with_regions(uses: Sequence[Mapping[str, object]], flags: RenderFlags) -> list[Mapping[str, object]]:
+    """Lay the regions that were given over LoRAs, and their prompts over theirs."""
+    names = tuple(str(use["name"]) for use in uses)
+    places = {name: parse_region(text) for name, text in parse_owned("--region", flags.regions, names).items()}
+    prompts = parse_owned("--region-prompt", flags.region_prompts, names)
+    found: list[Mapping[str, object]] = []
+    for use in uses:
+        name, before = str(use["name"]), use.get("region")
+        region = {**(before if isinstance(before, dict) else {}), **places.get(name, {})}
+        if name in prompts and not region:
+            raise BadRequest(f"--region-prompt: LoRA {name!r} has no region; give it one with --region {name}=…")
+        own = {"prompt": prompts[name]} if name in prompts else {}
+        found.append({**use, "region": {**region, **own}} if region else use)
+    return found
 
 
 def parse_lora(text: str) -> Mapping[str, object]:
@@ -152,14 +167,34 @@ def parse_lora(text: str) -> Mapping[str, object]:
     return dict(zip(("name", "weight", "text_encoder_weight"), (name, *weights), strict=False))
 
 
-def parse_words(text: str, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Read NAME=WORDS[,WORDS], where NAME is one of the LoRAs named."""
-    fitting = [name for name in names if text.startswith(f"{name}=")]
-    if not fitting:
-        near = nearest(text.partition("=")[0], names)
-        raise BadRequest(f"--words {text!r}: write NAME=WORDS with the name of a LoRA of this picture{near}")
-    name = max(fitting, key=len)
-    return name, tuple(text.removeprefix(f"{name}=").split(","))
+def parse_owned(flag: str, texts: Sequence[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Read NAME=VALUE, where NAME is one of the LoRAs named, each once."""
+    found: dict[str, str] = {}
+    for text in texts:
+        fitting = [name for name in names if text.startswith(f"{name}=")]
+        if not fitting:
+            what, near = flag.removeprefix("--").upper(), nearest(text.partition("=")[0], names)
+            raise BadRequest(f"{flag} {text!r}: write NAME={what} with the name of a LoRA of this picture{near}")
+        name = max(fitting, key=len)
+        if name in found:
+            raise BadRequest(f"{flag} {text!r}: this is given twice for LoRA {name!r}")
+        found[name] = text.removeprefix(f"{name}=")
+    return found
+
+
+def parse_region(text: str) -> dict[str, object]:
+    """Read LEFT,TOP,RIGHT,BOTTOM as fractions of the picture, or the name of a mask's file."""
+    parts = text.split(",")
+    try:
+        sides = tuple(map(float, parts))
+    except ValueError:
+        sides = ()
+    if len(sides) == len(_SIDES):
+        return {"box": sides, "mask": None}
+    if sides or not Path(text).is_file():
+        wrong = f"{len(sides)} numbers" if sides else "no file of this name either"
+        raise BadRequest(f"--region {text!r}: {wrong}; write {','.join(_SIDES)} from 0 to 1, or the file of a mask")
+    return {"box": None, "mask": text}
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:

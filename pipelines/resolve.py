@@ -70,7 +70,7 @@ class Cost:
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
     shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
-    looks: int = 0  # partial evaluations between steps; their calls are not among the above
+    looks: int = 0  # evaluations between steps, at most; their calls are not among the above
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -106,7 +106,9 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     filled = _without_files(filled, spec)
-    return Resolved(filled, spec, method, _job(filled, spec), {info.name: info.triggers for info in infos})
+    job = _job(filled, spec)
+    method.check(job)
+    return Resolved(filled, spec, method, job, {info.name: info.triggers for info in infos})
 
 
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
@@ -153,8 +155,9 @@ def _filled(use: AdapterUse, info: AdapterInfo, prompt: str) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     own = words.found(prompt, info.triggers) if use.words is None else use.words
+    frequency = info.frequency if use.frequency is None else use.frequency
     found = {"weight": weight, "text_encoder_weight": text, "words": own, "sha256": info.sha256}
-    return use.model_copy(update=found)
+    return use.model_copy(update={**found, "frequency": frequency})
 
 
 def with_tags(request: RenderRequest) -> RenderRequest:
@@ -233,7 +236,9 @@ def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
 
 def _job_adapter(use: AdapterUse, prompt: str) -> JobAdapter:
     region = None if use.region is None else regions.placed(use.region, prompt)
-    return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region)
+    return JobAdapter(
+        use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region, use.frequency
+    )
 
 
 def _job(request: RenderRequest, spec: ModelSpec) -> Job:

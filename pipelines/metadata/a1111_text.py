@@ -20,6 +20,7 @@ from pipelines.metadata.infotext import quote
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]+")
 _MARKERS = re.compile(r"(Negative prompt|Hashed prompt|Resources|Template|Steps)(?=:)")
 _LORA_TAG = re.compile(r"<(?:lora|lyco):[^<>\n]{1,400}>")
+_UNCLOSED = re.compile(r"<(?=\w+:[^>]*\Z)")  # it would take the next tag for its own end
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -98,4 +99,4 @@ def _said(text: str, request: RenderRequest) -> str:
 def _tame(text: str) -> str:
     """Return a text that no reader takes apart in the wrong place; LoRA tags of its own are left out."""
     bare = _LORA_TAG.sub("", sound(text).replace("\r\n", "\n"))
-    return _MARKERS.sub(r"\1 ", _CONTROLS.sub(" ", bare)).strip()
+    return _MARKERS.sub(r"\1 ", _UNCLOSED.sub("< ", _CONTROLS.sub(" ", bare))).strip()

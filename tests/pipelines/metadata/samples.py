@@ -17,7 +17,14 @@ from tests.composer.test_request import record
 
 #: Words that readers look for, and characters that take formats apart.
 TRAPS = [
-    *["Negative prompt: ", "Steps: 20, Sampler: x, CFG scale: 1", "Resources: ", "Hashed prompt: ", "<lora:x:9>"],
+    *[
+        "Negative prompt: ",
+        "Steps: 20, Sampler: x, CFG scale: 1",
+        "Resources: ",
+        "Hashed prompt: ",
+        "<lora:x:9>",
+        "<0:",
+    ],
     *["\n", "\r\n", ",", ":", '"', "\\", "{", "}", "<", ">", "\0", "\x1b[31m", "é", "猫", "\u202e", "\u2028", "😀"],
 ]
 WORDS = st.one_of(st.sampled_from(TRAPS), st.text(st.characters(exclude_categories=["Cs"]), max_size=12))

@@ -127,7 +127,14 @@ class _Place:
         record = images.read_record(self.path)
         with Image.open(self.path) as image:
             rgb = image.convert("RGB")
-        made = Made(record.unet_passes, record.shallow_passes, record.unet_rows or 0, self.entry.seconds or 0.0)
+        made = Made(
+            passes=record.unet_passes,
+            shallow=record.shallow_passes,
+            rows=record.unet_rows or 0,
+            seconds=self.entry.seconds or 0.0,
+            looks=record.looks,
+            slopes=record.slopes,
+        )
         return Shot(self.case, self.column, rgb, made)
 
 

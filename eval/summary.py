@@ -123,7 +123,7 @@ class Figures:
             self.cell(one.name, column, size)
             for one in self.measures
             for column in self.shown
-            for size in (None, *self.sizes)
+            for size in self._all_sizes
         )
         return [one for one in some if one is not None]
 

@@ -33,6 +33,8 @@ class Made:
     shallow: int
     rows: int
     seconds: float
+    looks: int = 0
+    slopes: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from eval.metrics.registry import Found, Measure, metric
     "cost",
     Measure("passes", "UNet passes", "passes", "lower", "whole evaluations of the UNet that the method asks for"),
     Measure("shallow_passes", "shallow passes", "passes", "lower", "evaluations of its outer layers only"),
+    Measure("looks", "looks", "passes", "lower", "partial evaluations between steps, to see what attention reads"),
+    Measure("slopes", "slopes", "passes", "lower", "of the looks, those followed by a backward pass"),
     Measure("rows", "UNet rows", "rows", "lower", "samples that go through the UNet"),
     Measure("seconds", "seconds", "s", "lower", "its share of a call's time, on the machine that rendered it"),
 )
@@ -22,6 +24,8 @@ def cost(batch: Batch) -> list[Found | None]:
             {
                 "passes": float(made.passes),
                 "shallow_passes": float(made.shallow),
+                "looks": float(made.looks),
+                "slopes": float(made.slopes),
                 "rows": float(made.rows),
                 "seconds": made.seconds,
             }

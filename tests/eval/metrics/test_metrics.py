@@ -91,10 +91,11 @@ def test_distances_are_least_to_the_truth_itself(tools: Tools) -> None:
 
 def test_cost_is_what_was_noted(tools: Tools) -> None:
     case = suites.load("compos").cases(1)[0]
-    drawn, made = Shot(case, "x", shown(case)), Shot(case, "x", shown(case), Made(20, 5, 40, 1.5))
+    drawn, made = Shot(case, "x", shown(case)), Shot(case, "x", shown(case), Made(20, 5, 40, 1.5, 7, 3))
     nothing, found = registry.get("cost").answer(Batch([drawn, made], tools))
     assert nothing is None and found is not None
-    assert dict(found.values) == {"passes": 20, "shallow_passes": 5, "rows": 40, "seconds": 1.5}
+    told = {"passes": 20, "shallow_passes": 5, "looks": 7, "slopes": 3, "rows": 40, "seconds": 1.5}
+    assert dict(found.values) == told
 
 
 def test_a_metric_that_a_suite_does_not_allow_is_an_error(tools: Tools) -> None:

@@ -46,6 +46,7 @@ def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
         "unet_rows": sum(go.unet_rows for go in goes),
         "unet_calls": sum(go.unet_calls for go in goes),
         "shallow_passes": sum(go.shallow_passes for go in goes),
+        "looks": sum(go.looks for go in goes),
     }
     if as_json:
         resolved = [to_jsonable_python(engine.resolve(request).request) for request in requests]

@@ -267,6 +267,8 @@ def test_regions_are_typed_and_kept(model: str, tmp_path: Path, capsys: pytest.C
     again = record.model_copy(update={"method": "regional", "parameters": {}, "adapters": (placed,)})
     images.save(Rendering(Image.new("RGB", (64, 64)), again), tmp_path / "q.png")
     command = ["render", "--from", str(tmp_path / "q.png"), "--dry-run", "--json", "--region", "zorp=0.5,0,1,1"]
+    assert main([*command, "--method", "lora_composer", "--set", "update=0"]) == 0
+    assert json.loads(capsys.readouterr().out)["looks"] == 1
     assert main(command) == 0
     moved = uses(json.loads(capsys.readouterr().out)["requests"][0])["region"]
     assert moved == {"box": [0.5, 0.0, 1.0, 1.0], "mask": None, "prompt": "fog"}

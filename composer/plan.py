@@ -148,6 +148,7 @@ class JobAdapter:
     text_encoder_weight: float
     words: tuple[str, ...] = ()  # of the prompt, that belong to it
     region: JobRegion | None = None  # None: everywhere
+    factors: tuple[float, ...] = ()  # of its weight in the UNet, in each step; empty: 1. Methods need not look
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ Corner = Annotated[int, Field(ge=0, le=16384)]
 SizeOf = Literal["picture"] | tuple[Side, Side]
 TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
 
+Weight = Annotated[float, Field(ge=-100, le=100)]
+#: Block -> weight; or weights in the order of the model's blocks; or a preset's name, or either as text.
+BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
+#: Of a curve: a position among the steps (up to 1, a part of them), and the factor there.
+Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
+
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -63,6 +69,27 @@ class Region(Frozen):
         return self
 
 
+class Schedule(Frozen):
+    """In which steps a LoRA acts in the UNet, and how strongly; see composer/over_steps.py."""
+
+    start: float = Field(
+        default=0.0, ge=0, le=1000, description="First step in which it acts, from 0; between 0 and 1, a part of them."
+    )
+    stop: float | None = Field(
+        default=None, gt=0, le=1000, description="First step in which it acts no longer; None: it acts to the end."
+    )
+    curve: tuple[Point, ...] = Field(
+        default=(), description="Factors at positions, straight lines between them; up to 1 a part of the steps."
+    )
+
+    @model_validator(mode="after")
+    def _points_differ(self) -> Self:
+        places = [at for at, _ in self.curve]
+        if len(set(places)) < len(places):
+            raise ValueError(f"a curve has one factor at each position; got {list(self.curve)}")
+        return self
+
+
 class AdapterUse(Frozen):
     """One LoRA in a request: which, and how strongly (1.0 = as trained)."""
 
@@ -77,6 +104,10 @@ class AdapterUse(Frozen):
         default=None, description="Words of the prompt that belong to it; None: its trigger words that are there."
     )
     region: Region | None = Field(default=None, description="Where it belongs; None: everywhere.")
+    blocks: BlockWeights | None = Field(
+        default=None, description="Weights by block of the UNet, times `weight`; see composer/blocks.py. None: all 1."
+    )
+    schedule: Schedule | None = Field(default=None, description="How strongly it acts in which steps; None: always.")
     sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
 
 

@@ -161,12 +161,20 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
             for ask in one.asks(step, passes, one.latents)
         ]
         answers = iter(denoiser.predict(asks))
+        _forget(live, asks)
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
             request = one.resolved.request
             guided = guide(mixed, request.guidance_scale or 1.0, request.guidance_rescale)
             one.latents = one.solver.advance(guided, step, one.latents)
         yield index
+
+
+def _forget(live: Sequence[Live], asks: Sequence[Ask]) -> None:
+    """Let go of merges that no longer act: weights that change over the steps make one in every step."""
+    acting = {digest for ask in asks for digest, _ in (*ask.gate, *ask.uncond_gate)}
+    held = {digest for one in live for digest in one.held.digests.values()}
+    live[0].held.store.trim(frozenset(acting | held))  # all are of one model, whose store it is
 
 
 def _start(model: LoadedModel, order: Order) -> list[Live]:
@@ -193,10 +201,11 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
 
 
 def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
-    digests = {
-        use.name: model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
-        for use in one.request.adapters
-    }
+    digests: dict[str, str] = {}
+    for use in one.request.adapters:
+        digest = model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
+        by_block = use.blocks if isinstance(use.blocks, dict) else None  # as resolving leaves them
+        digests[use.name] = digest if by_block is None else model.store.shaped(digest, by_block, model.layout)
     return Held(model.store, digests)
 
 

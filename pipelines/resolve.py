@@ -5,17 +5,18 @@ Nothing heavy is imported, so that a dry run answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from composer import registry, words
+from composer import blocks, registry, words
 from composer.errors import BadRequest
+from composer.over_steps import factors, scheduled
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
 from composer.prompting import tags
 from composer.prompting.staged import joins, spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, RenderRequest, parse_request
+from composer.request import AdapterUse, RenderRequest, Schedule, parse_request
 from pipelines import regions, schedulers, specs
 from pipelines.batching import deal
 from pipelines.sources import AdapterInfo, AdapterSource
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from composer.texts import TextEmbedding
 
 _WHOLE = -1
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class Resolved:
     def plan(self, texts: Mapping[str, TextEmbedding] | None = None) -> Plan:
         """Start the method, with the texts that it wants to see if there is a model to read them.
 
-        Its prompts change over the steps, and join, if their grammar is read.
+        LoRAs' weights change over the steps as they are asked to; prompts do, and join, if their grammar is read.
         """
         plan = self.method.start(replace(self.job, texts=texts or {}))
+        over = {use.name: use.factors for use in self.job.adapters if use.factors}
+        plan = scheduled(plan, over) if over else plan
         return staged(plan, self.job.count) if self.scripted else plan
 
     def spoken(self, text: str) -> str:
@@ -81,7 +85,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
     if lacking := method.needs - spec.capabilities:
         raise BadRequest(f"method '{request.method}' needs {', '.join(sorted(lacking))}, which '{spec.name}' has not")
-    uses = tuple(_filled(use, info, request.prompt) for use, info in zip(request.adapters, infos, strict=True))
+    uses = tuple(_filled(use, info, request.prompt, spec) for use, info in zip(request.adapters, infos, strict=True))
     if len(infos) < method.min_adapters:
         raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
     filled = request.model_copy(
@@ -149,12 +153,21 @@ def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo
     return info
 
 
-def _filled(use: AdapterUse, info: AdapterInfo, prompt: str) -> AdapterUse:
+def _filled(use: AdapterUse, info: AdapterInfo, prompt: str, spec: ModelSpec) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     own = words.found(prompt, info.triggers) if use.words is None else use.words
-    found = {"weight": weight, "text_encoder_weight": text, "words": own, "sha256": info.sha256}
+    by_block = None if use.blocks is None else _of(use, lambda: blocks.table(use.blocks or "", spec.blocks))
+    found = {"weight": weight, "text_encoder_weight": text, "words": own, "blocks": by_block, "sha256": info.sha256}
     return use.model_copy(update=found)
+
+
+def _of(use: AdapterUse, act: Callable[[], _T]) -> _T:
+    """Do something for one LoRA; a mistake is told with its name."""
+    try:
+        return act()
+    except BadRequest as error:
+        raise BadRequest(f"LoRA '{use.name}': {error}") from error
 
 
 def with_tags(request: RenderRequest) -> RenderRequest:
@@ -169,11 +182,15 @@ def with_tags(request: RenderRequest) -> RenderRequest:
     tagged = tags.extract(request.prompt)
     if not tagged.loras:
         return request
-    for tag in tagged.loras:
-        if tag.blocks or tag.steps:
-            raise BadRequest(f"LoRA '{tag.name}': weights by block (lbw) and ranges of steps are not applied yet")
     used = [
-        {"name": tag.name, "weight": tag.weight, "text_encoder_weight": tag.text_encoder_weight} for tag in tagged.loras
+        {
+            "name": tag.name,
+            "weight": tag.weight,
+            "text_encoder_weight": tag.text_encoder_weight,
+            "blocks": tag.blocks or None,
+            "schedule": tag.schedule and tag.schedule.model_dump(),
+        }
+        for tag in tagged.loras
     ]
     asked = request.model_dump()
     return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
@@ -231,18 +248,20 @@ def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
     return request.model_copy(update={"adapters": tuple(uses)})
 
 
-def _job_adapter(use: AdapterUse, prompt: str) -> JobAdapter:
+def _job_adapter(use: AdapterUse, prompt: str, count: int) -> JobAdapter:
     region = None if use.region is None else regions.placed(use.region, prompt)
-    return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region)
+    over = () if use.schedule is None else _of(use, lambda: factors(use.schedule or Schedule(), count))
+    return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region, over)
 
 
 def _job(request: RenderRequest, spec: ModelSpec) -> Job:
+    count = request.num_inference_steps or 0
     return Job(
-        adapters=tuple(_job_adapter(use, request.prompt) for use in request.adapters),
+        adapters=tuple(_job_adapter(use, request.prompt, count) for use in request.adapters),
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         text_policy=request.text_encoder_adapters or "none",
-        count=request.num_inference_steps or 0,
+        count=count,
         height=(request.height or 0) // spec.latent_factor,
         width=(request.width or 0) // spec.latent_factor,
     )

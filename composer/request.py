@@ -111,6 +111,36 @@ class AdapterUse(Frozen):
     sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
 
 
+class Start(Frozen):
+    """A picture to begin with, and how much of it is painted anew."""
+
+    image: str = Field(min_length=1, description="Path of a picture, or the picture inline as data:image/png;base64,…")
+    strength: float = Field(
+        default=0.75, ge=0.0, le=1.0, description="Share of the steps that are done: 0 keeps the picture, 1 hides it."
+    )
+    mask: str | None = Field(
+        default=None, description="As `image`: white is painted anew, black stays; None: all is painted."
+    )
+    sha256: str | None = Field(default=None, description="Of the picture's pixels; refuse others. Records fill it in.")
+    mask_sha256: str | None = Field(default=None, description="Of the mask's pixels, likewise.")
+
+
+class Hires(Frozen):
+    """A second pass over the finished picture, enlarged."""
+
+    scale: float = Field(default=2.0, gt=1.0, le=8.0, description="How much wider and higher the picture becomes.")
+    strength: float = Field(default=0.55, gt=0.0, le=1.0, description="Share of the steps that are done again.")
+    num_inference_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Steps of the second pass, of which `strength` is done; None: as before.",
+    )
+    upscaler: Literal["pixels", "latent"] = Field(
+        default="pixels", description="What is enlarged: the picture (Lanczos), or its latents; these want strength."
+    )
+
+
 class RenderRequest(Frozen):
     """Everything that decides a picture."""
 
@@ -139,6 +169,8 @@ class RenderRequest(Frozen):
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
+    start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
+    hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
     original_size: SizeOf = Field(default="picture", description="Size before scaling, as SDXL is told it.")
     crop_corner: tuple[Corner, Corner] = Field(default=(0, 0), description="Left and top, as SDXL is told them.")
     target_size: SizeOf = Field(default="picture", description="Size aimed at, as SDXL is told it.")

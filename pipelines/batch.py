@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 
@@ -13,14 +13,17 @@ from torch import Tensor
 
 from composer.plan import AdapterWeights, Attention, Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
+from composer.request import Hires
+from pipelines import begin
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
 from pipelines.local import Local, LocalGate, Where
 from pipelines.model import Decoded, LoadedModel
+from pipelines.painting import Ground, enlarged, finished, ground
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
-from pipelines.reading import Asked, Conditioning, PromptReader, Undesired, together
+from pipelines.reading import Conditioning, PromptReader, together
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
@@ -81,6 +84,9 @@ class Live:
     solver: Solver
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
+    generator: torch.Generator
+    ground: Ground | None = None  # what it begins with, if not with noise
+    before: int = 0  # steps of the first pass, in the second
     tally: Tally = field(default_factory=Tally)
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
@@ -134,11 +140,12 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
     with model.lock:
         started = time.perf_counter()
         live = _start(model, order)
-        for now in denoise(live, Denoiser(model, order.max_rows, order.cancel)):
-            if order.on_step is not None:
-                order.on_step(_report(model, live, now))
-            order.cancel.check()
-        decoded = [model.decode(one.latents) for one in live]
+        _run(model, order, live, dict(enumerate(live)))
+        again = {
+            place: _second(model, one, one.resolved.second) for place, one in enumerate(live) if one.resolved.second
+        }
+        _run(model, order, live, again)
+        decoded = [_finished(model, again.get(place, one), one) for place, one in enumerate(live)]
         seconds = (time.perf_counter() - started) / len(live)
         return [
             Rendering(picture.image, _record(model, one, picture, seconds))
@@ -146,9 +153,22 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
         ]
 
 
+def _run(model: LoadedModel, order: Order, live: Sequence[Live], going: Mapping[int, Live]) -> None:
+    """Take those that are going, by their places among all, through their steps."""
+    for now in denoise(list(going.values()), Denoiser(model, order.max_rows, order.cancel)):
+        if order.on_step is not None:
+            order.on_step(_report(model, live, going, now))
+        order.cancel.check()
+
+
+def _finished(model: LoadedModel, last: Live, first: Live) -> Decoded:
+    picture = model.decode(last.latents)
+    return replace(picture, image=finished(first.resolved.canvas, picture.image))
+
+
 def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
     """Take all requests from noise to latents, one step per item; those with fewer steps are done earlier."""
-    for index in range(max(len(one.solver.steps) for one in live)):
+    for index in range(max((len(one.solver.steps) for one in live), default=0)):
         now = [one for one in live if index < len(one.solver.steps)]
         steps = [one.solver.steps[index] for one in now]
         for one, step in zip(now, steps, strict=True):
@@ -167,6 +187,8 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
             request = one.resolved.request
             guided = guide(mixed, request.guidance_scale or 1.0, request.guidance_rescale)
             one.latents = one.solver.advance(guided, step, one.latents)
+            if one.ground is not None:
+                one.latents = one.ground.keep(one.solver, one.latents, step.index)
         yield index
 
 
@@ -182,22 +204,40 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
     reader = PromptReader(model)
     all_held = [_hold(model, order.source, one) for one in order.resolved]
     model.store.trim(frozenset(digest for held in all_held for digest in held.digests.values()))
-    live: list[Live] = []
-    for one, held in zip(order.resolved, all_held, strict=True):
-        undesired = Undesired(one.request.undesired, one.request.undesired_strength)
-        plan = one.plan({text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)})
-        notices = dict[str, None]()
-        prompts = {
-            key: reader.read(Asked(prompt, held.gate(prompt), one.guided, one.triggers, undesired), notices)
-            for key, prompt in plan.prompts.items()
-        }
-        generator = torch.Generator("cpu").manual_seed(one.request.seed)
+    return [_begun(model, reader, one, held) for one, held in zip(order.resolved, all_held, strict=True)]
+
+
+def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) -> Live:
+    generator = torch.Generator("cpu").manual_seed(one.request.seed)
+    plan, prompts, notices = begin.planned(reader, one, held.gate)
+    if one.canvas is None:
         noise = model.initial_noise(one.job.height, one.job.width, generator)
-        solver = model.new_solver(
-            one.request.scheduler or "", one.job.count, generator, one.request.prediction_type or ""
-        )
-        live.append(Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, tuple(notices)))
-    return live
+        solver = begin.solver(model, one, generator)
+        return Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, notices, generator)
+    begun, solver = ground(model, one.canvas, generator), begin.solver(model, one, generator)
+    return Live(one, plan, held, prompts, solver, begun.begin(solver, not one.skipped), notices, generator, begun)
+
+
+def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
+    """Return a picture's second pass: as the first, on its latents enlarged; its draws go on where those ended."""
+    plan, prompts, notices = begin.planned(PromptReader(model), one, first.held.gate)
+    hires = first.resolved.request.hires or Hires()
+    begun = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
+    solver = begin.solver(model, one, first.generator)
+    first.notices = tuple(dict.fromkeys((*first.notices, *notices)))
+    return Live(
+        one,
+        plan,
+        first.held,
+        prompts,
+        solver,
+        begun.begin(solver, whole=False),
+        first.notices,
+        first.generator,
+        begun,
+        before=len(first.solver.steps),
+        tally=first.tally,
+    )
 
 
 def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
@@ -209,14 +249,19 @@ def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
     return Held(model.store, digests)
 
 
-def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
+def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live], index: int) -> StepReport:
     pictures: list[PictureProgress] = []
-    for position, one in enumerate(live):
-        count = len(one.solver.steps)
-        if index < count:
+    for position, one in going.items():
+        if index < len(one.solver.steps):
             latents = one.latents.clone()
-            pictures.append(PictureProgress(position, index, count, latents, partial(model.preview, latents)))
-    return StepReport(index, max(len(one.solver.steps) for one in live), tuple(pictures))
+            done, count = one.before + index, _steps_of(live[position])
+            pictures.append(PictureProgress(position, done, count, latents, partial(model.preview, latents)))
+    return StepReport(max(one.index for one in pictures), max(map(_steps_of, live)), tuple(pictures))
+
+
+def _steps_of(one: Live) -> int:
+    """Return how many steps a picture takes, those of its second pass included."""
+    return len(one.solver.steps) + (one.resolved.second.count if one.resolved.second else 0)
 
 
 def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:

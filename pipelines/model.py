@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from composer.errors import BadRequest
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import loading, schedulers, sdxl
 from pipelines.attention import CrossAttention
@@ -37,6 +39,7 @@ class _Vae(Protocol):
     dtype: torch.dtype
 
     def decode(self, z: Tensor, return_dict: bool) -> tuple[Tensor]: ...
+    def encode(self, x: Tensor) -> Any: ...
     def enable_tiling(self) -> None: ...
 
 
@@ -145,10 +148,26 @@ class LoadedModel:
         shape = (1, self._latent_channels, height, width)
         return torch.randn(shape, generator=generator, dtype=self.dtype).to(self.device)
 
-    def new_solver(self, name: str, count: int, generator: torch.Generator, prediction: str = "") -> schedulers.Solver:
-        """Return a scheduler of one request's own, for what the model predicts unless something else is said."""
+    def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Return a picture's latents [1, channels, h, w], drawn from the autoencoder's posterior if it has one."""
+        self.bring(VAE)
+        pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32) / 255.0).permute(2, 0, 1)[None]
+        found = self._vae.encode((pixels * 2.0 - 1.0).to(self.device, self._vae.dtype))
+        posterior = getattr(found, "latent_dist", None)
+        latents = found.latents if posterior is None else posterior.sample(generator)
+        if not latents.isfinite().all() and self._vae.dtype != torch.float32:
+            raise BadRequest("the autoencoder overflows on this picture in half precision; use --dtype float32")
+        return (latents * self._scaling).to(self.dtype)
+
+    def new_solver(
+        self, name: str, count: int, generator: torch.Generator, prediction: str = "", skipped: int = 0
+    ) -> schedulers.Solver:
+        """Return a scheduler of one request's own, for what the model predicts unless something else is said.
+
+        Of its steps, the first `skipped` are left out.
+        """
         config = {**self._parts.scheduler_config, **({"prediction_type": prediction} if prediction else {})}
-        return schedulers.build(name, config, count, generator, self.device)
+        return schedulers.build(name, config, schedulers.Span(count, skipped), generator, self.device)
 
     def predict_noise(
         self, latents: Tensor, timesteps: Tensor, embeds: Tensor, added: Mapping[str, Tensor] | None = None

@@ -6,7 +6,7 @@ Nothing heavy is imported, so that a dry run answers at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from composer import blocks, registry, words
@@ -14,11 +14,12 @@ from composer.errors import BadRequest
 from composer.over_steps import factors, scheduled
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
 from composer.prompting import tags
-from composer.prompting.staged import joins, spoken, staged
+from composer.prompting.staged import spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, RenderRequest, Schedule, parse_request
-from pipelines import regions, schedulers, specs
+from composer.request import AdapterUse, Hires, RenderRequest, Schedule, parse_request
+from pipelines import canvas, checks, passes, regions, specs
 from pipelines.batching import deal
+from pipelines.canvas import Canvas
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
 
@@ -38,6 +39,14 @@ class Resolved:
     method: MethodModel
     job: Job
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
+    skipped: int = 0  # steps that are left out, since the picture begins with one
+    canvas: Canvas | None = None  # that picture
+    second: Resolved | None = None  # the pass over the picture enlarged
+
+    @property
+    def count(self) -> int:
+        """Return how many steps are done: the job's, or none."""
+        return (self.request.num_inference_steps or 0) - self.skipped
 
     @property
     def guided(self) -> bool:
@@ -76,11 +85,15 @@ class Cost:
     shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
     looks: int = 0  # partial evaluations between steps; their calls are not among the above
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     """Replace every default; raise the first mistake found as a typed error."""
     request = with_tags(request)
     spec = specs.find(request.model)
+    own_size = (spec.width, spec.height) if request.start is None else canvas.size_of(request.start)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
     if lacking := method.needs - spec.capabilities:
@@ -93,31 +106,53 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
             "parameters": method.model_dump(),
             "prediction_type": request.prediction_type or spec.configs.prediction,
             "adapters": uses,
-            "width": request.width or spec.width,
-            "height": request.height or spec.height,
+            "width": request.width or own_size[0],
+            "height": request.height or own_size[1],
             "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
             "guidance_scale": request.guidance_scale or spec.defaults.guidance_scale,
             "scheduler": request.scheduler or spec.defaults.scheduler,
             "text_encoder_adapters": request.text_encoder_adapters or method.text_policy,
         }
     )
-    _check_size(filled, spec)
-    _check_steps(filled)
-    _check_sizes_told(filled, spec)
-    _check_regions(filled, method)
-    _check_joins(filled)
+    checks.check_size(filled, spec)
+    checks.check_steps(filled)
+    checks.check_sizes_told(filled, spec)
+    checks.check_regions(filled, method)
+    checks.check_joins(filled)
     if method.needs_words:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     filled = _without_files(filled, spec)
-    return Resolved(filled, spec, method, _job(filled, spec), {info.name: info.triggers for info in infos})
+    triggers = {info.name: info.triggers for info in infos}
+    if filled.start is None:
+        first = Resolved(filled, spec, method, _job(filled, spec), triggers)
+    else:
+        start, begun = canvas.read(filled.start, filled.width or 0, filled.height or 0)
+        filled = filled.model_copy(update={"start": start})
+        skipped = passes.skipped(filled.num_inference_steps or 0, start.strength)
+        first = Resolved(filled, spec, method, _job(filled, spec, skipped), triggers, skipped, begun)
+    return first if filled.hires is None else replace(first, second=_second(first, filled.hires))
+
+
+def _second(first: Resolved, hires: Hires) -> Resolved:
+    """Return the second pass as a request of its own, which begins with the first one's picture."""
+    request = passes.enlarged(first.request, hires, first.spec)
+    checks.check_steps(request)
+    skipped = passes.skipped(request.num_inference_steps or 0, hires.strength)
+    return replace(first, request=request, job=_job(request, first.spec, skipped), skipped=skipped, canvas=None)
 
 
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
+    seconds = [one.second for one in resolved if one.second is not None]
+    first = _price(resolved, max_rows)
+    return first + _price(seconds, max_rows) if seconds else first
+
+
+def _price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     plans = [one.plan() for one in resolved]
     passes = rows = calls = shallow = 0
-    steps = [_steps(one.job.count) for one in resolved]
+    steps = [_steps(one.count) for one in resolved]
     for index in range(max(map(len, steps), default=0)):
         wanted: dict[tuple[int, ...], list[int]] = {}
         for one, plan, own in zip(resolved, plans, steps, strict=True):
@@ -196,48 +231,6 @@ def with_tags(request: RenderRequest) -> RenderRequest:
     return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
 
 
-def _check_joins(request: RenderRequest) -> None:
-    if request.prompt_syntax == "plain":
-        return
-    placed = [use.region for use in request.adapters if use.region is not None]
-    if placed and any(joins(text) for text in (request.prompt, *(region.prompt or "" for region in placed))):
-        raise BadRequest("prompts joined by AND, or weighted with it, have no regions: leave out AND, or the regions")
-    if (request.guidance_scale or 1.0) <= 1.0 and joins(request.prompt):
-        raise BadRequest("prompts joined by AND, or weighted with it, need guidance; give a guidance scale above 1")
-
-
-def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
-    for side, value in (("width", request.width or 0), ("height", request.height or 0)):
-        step = spec.size_multiple
-        if value % step:
-            near = max(step, round(value / step) * step)
-            raise BadRequest(f"{side} {value} is not a multiple of {step}, as model '{spec.name}' needs; try {near}")
-
-
-def _check_sizes_told(request: RenderRequest, spec: ModelSpec) -> None:
-    """Refuse sizes that a model would not be told: only SDXL's UNet reads them."""
-    fields = ("original_size", "crop_corner", "target_size")
-    told = [one for one in fields if getattr(request, one) != RenderRequest.model_fields[one].default]
-    if told and not spec.configs.sdxl:
-        raise BadRequest(f"{' and '.join(told)}: only SDXL models read it; model '{spec.name}' is none")
-
-
-def _check_steps(request: RenderRequest) -> None:
-    name, count = request.scheduler or "", request.num_inference_steps or 0
-    most = schedulers.get(name).max_steps
-    if count > most:
-        raise BadRequest(f"scheduler '{name}' takes at most {most} steps, not {count}")
-
-
-def _check_regions(request: RenderRequest, method: MethodModel) -> None:
-    placed = next((use.name for use in request.adapters if use.region is not None), None)
-    if placed is not None and not method.uses_regions:
-        able = ", ".join(name for name in registry.names() if registry.get(name).uses_regions)
-        raise BadRequest(
-            f"LoRA '{placed}' has a region, which method '{request.method}' does not look at; choose one of {able}"
-        )
-
-
 def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
     """Return the request with the masks of its regions inline."""
     height, width = (request.height or 0) // spec.latent_factor, (request.width or 0) // spec.latent_factor
@@ -254,8 +247,8 @@ def _job_adapter(use: AdapterUse, prompt: str, count: int) -> JobAdapter:
     return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region, over)
 
 
-def _job(request: RenderRequest, spec: ModelSpec) -> Job:
-    count = request.num_inference_steps or 0
+def _job(request: RenderRequest, spec: ModelSpec, skipped: int = 0) -> Job:
+    count = max(1, (request.num_inference_steps or 0) - skipped)  # a plan that is never asked has a step too
     return Job(
         adapters=tuple(_job_adapter(use, request.prompt, count) for use in request.adapters),
         prompt=request.prompt,

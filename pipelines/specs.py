@@ -102,7 +102,7 @@ def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_
 
 
 def _blocks(unet: Mapping[str, Any]) -> UnetBlocks:
-    """Return the blocks of a UNet of this configuration; diffusers' own defaults are SD1.5's."""
+    """Return the blocks of a UNet of this configuration."""
     down, up = (unet.get(f"{side}_block_types", ()) for side in ("down", "up"))
     layers = unet.get("layers_per_block", 2)
     per_level = [layers] * len(down) if isinstance(layers, int) else list(layers)

@@ -70,6 +70,7 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Size": f"{request.width}x{request.height}",
         "Model hash": hashes.model,
         "Model": _tame(stem(request.model)),
+        **_passes(request),
         "Lora hashes": ", ".join(f"{name}: {one}" for name, one in found.items() if one),
         "Composition": _composition(request),
         "Composition order": " > ".join(name for name, _ in uses) if len(uses) > 1 else "",
@@ -79,6 +80,18 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Composed with": "Medley",
     }
     return {key: value for key, value in stated.items() if value}
+
+
+def _passes(request: RenderRequest) -> dict[str, str]:
+    """Return what there is to say of a picture to begin with, and of a second pass, in A1111's words."""
+    begun, hires = request.start, request.hires
+    strength = begun.strength if begun else hires.strength if hires else None
+    said = {"Denoising strength": "" if strength is None else decimal(strength)}
+    if hires is not None:
+        steps = hires.num_inference_steps or request.num_inference_steps
+        said |= {"Hires upscale": decimal(hires.scale), "Hires steps": str(steps)}
+        said["Hires upscaler"] = "Latent" if hires.upscaler == "latent" else "Lanczos"
+    return said
 
 
 def _composition(request: RenderRequest) -> str:

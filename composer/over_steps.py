@@ -25,13 +25,9 @@ Factors = Mapping[str, Sequence[float]]
 
 
 def factors(schedule: Schedule, count: int) -> tuple[float, ...]:
-    """Return a LoRA's factor in each of so many steps; to act in none is an error."""
+    """Return a LoRA's factor in each of so many steps."""
     first = _begins(schedule.start, count)
     end = count if schedule.stop is None else _begins(schedule.stop, count)
-    if schedule.stop is not None and end <= first:
-        raise BadRequest(
-            f"of {count} steps it acts in none: it starts at {schedule.start:g}, stops at {schedule.stop:g}"
-        )
     points = sorted((at * count if at <= 1.0 else at, factor) for at, factor in schedule.curve)
     return tuple(_on(points, index) if first <= index < end else 0.0 for index in range(count))
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from composer import registry
 from composer.errors import BadRequest
+from composer.plan import Job
 from composer.prompting.staged import joins
 from composer.registry import MethodModel
 from composer.request import RenderRequest
 from pipelines import schedulers
 from pipelines.specs import ModelSpec
+
+MOST_PIXELS = 8192  # of a side
+
+
+def check_acts(job: Job) -> None:
+    """Refuse a LoRA that is to act in no step of the first pass; a second one may be too short for it."""
+    for use in job.adapters:
+        if use.factors and not any(use.factors):
+            raise BadRequest(f"LoRA '{use.name}': of {job.count} steps it acts in none, as its schedule says")
 
 
 def check_joins(request: RenderRequest) -> None:
@@ -24,6 +34,8 @@ def check_joins(request: RenderRequest) -> None:
 def check_size(request: RenderRequest, spec: ModelSpec) -> None:
     for side, value in (("width", request.width or 0), ("height", request.height or 0)):
         step = spec.size_multiple
+        if value > MOST_PIXELS:
+            raise BadRequest(f"{side} {value} is more than {MOST_PIXELS}, the greatest that is made")
         if value % step:
             near = max(step, round(value / step) * step)
             raise BadRequest(f"{side} {value} is not a multiple of {step}, as model '{spec.name}' needs; try {near}")

@@ -9,6 +9,17 @@ from typing import Annotated
 import typer
 
 from lora_zoo.errors import ZooError
+from pipelines.cli_options import (
+    Blocks,
+    During,
+    HiresScale,
+    HiresSteps,
+    HiresStrength,
+    HiresUpscaler,
+    Init,
+    Mask,
+    Strength,
+)
 from pipelines.cli_zoo import Zoo, commands
 
 app = typer.Typer(
@@ -107,6 +118,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     wildcards: Wildcards = None,
     lora: Lora = None,
     words: Words = None,
+    blocks: Blocks = None,
+    during: During = None,
     method: Method = None,
     settings: Settings = None,
     text_policy: Policy = None,
@@ -115,6 +128,13 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     guidance: Guidance = None,
     guidance_rescale: Rescale = None,
     size: Size = None,
+    init: Init = None,
+    mask: Mask = None,
+    strength: Strength = None,
+    hires: HiresScale = None,
+    hires_strength: HiresStrength = None,
+    hires_steps: HiresSteps = None,
+    hires_upscaler: HiresUpscaler = None,
     scheduler: Scheduler = None,
     prediction: Prediction = None,
     original_size: OriginalSize = None,
@@ -135,6 +155,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     """Render pictures from a prompt and any number of LoRAs."""
     from pipelines import cli_commands
     from pipelines.cli_flags import RenderFlags
+    from pipelines.cli_start import StartFlags
+    from pipelines.cli_uses import UseFlags
     from pipelines.runtime import Runtime
 
     flags = RenderFlags(
@@ -144,7 +166,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         undesired=undesired,
         undesired_strength=undesired_strength,
         loras=tuple(lora or ()),
-        words=tuple(words or ()),
+        of_loras=UseFlags(tuple(words or ()), tuple(blocks or ()), tuple(during or ())),
+        start=StartFlags(init, mask, strength, hires, hires_strength, hires_steps, hires_upscaler),
         method=method,
         settings=tuple(settings or ()),
         text_policy=text_policy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
-from lora_zoo.errors import nearest
 from lora_zoo.library import Library
+from pipelines.cli_start import StartFlags, started
+from pipelines.cli_uses import UseFlags, laid
 from pipelines.runtime import Runtime
 from pipelines.wildcards import expand
 
@@ -31,7 +32,8 @@ class RenderFlags:
     undesired: str | None
     undesired_strength: float | None
     loras: tuple[str, ...]
-    words: tuple[str, ...]
+    of_loras: UseFlags
+    start: StartFlags
     method: str | None
     settings: tuple[str, ...]
     text_policy: str | None
@@ -69,7 +71,7 @@ def _chosen(first: RenderRequest, seed: int, flags: RenderFlags) -> RenderReques
     for name, typed in texts.items():
         if typed is not None and first.prompt_syntax == "a1111":
             asked[name] = expand(typed, seed, flags.wildcards)
-    return parse_request(asked)
+    return laid(parse_request(asked), flags.of_loras)
 
 
 def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
@@ -121,22 +123,10 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     merged.update({key: value for key, value in given.items() if value is not None})
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
     recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []
-    merged["adapters"] = _with_words([parse_lora(text) for text in flags.loras] or recorded_uses, flags)
-    return merged
-
-
-def _with_words(uses: Sequence[Mapping[str, object]], flags: RenderFlags) -> list[Mapping[str, object]]:
-    """Lay the words that were given over LoRAs; what was recorded with another prompt is forgotten."""
-    names = tuple(str(use["name"]) for use in uses)
-    given: dict[str, object] = {}
-    for text in flags.words:
-        name, own = parse_words(text, names)
-        if name in given:
-            raise BadRequest(f"--words {text!r}: the words of {name!r} are given twice")
-        given[name] = own
-    fresh = dict.fromkeys(names) if flags.prompt is not None else {}
-    decided = {**fresh, **given}
-    return [{**use, "words": decided[str(use["name"])]} if str(use["name"]) in decided else use for use in uses]
+    forgotten = {"words": None} if flags.prompt is not None else {}  # they were words of another prompt
+    typed_uses = [parse_lora(text) for text in flags.loras]
+    merged["adapters"] = typed_uses or [{**use, **forgotten} for use in recorded_uses]
+    return {**merged, **started(flags.start, recorded)}
 
 
 def parse_lora(text: str) -> Mapping[str, object]:
@@ -150,16 +140,6 @@ def parse_lora(text: str) -> Mapping[str, object]:
         raise BadRequest(f"--lora {text!r}: the name is missing; write NAME[:WEIGHT[:TE_WEIGHT]]")
     weights = [_number(part, text) for part in tail]
     return dict(zip(("name", "weight", "text_encoder_weight"), (name, *weights), strict=False))
-
-
-def parse_words(text: str, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Read NAME=WORDS[,WORDS], where NAME is one of the LoRAs named."""
-    fitting = [name for name in names if text.startswith(f"{name}=")]
-    if not fitting:
-        near = nearest(text.partition("=")[0], names)
-        raise BadRequest(f"--words {text!r}: write NAME=WORDS with the name of a LoRA of this picture{near}")
-    name = max(fitting, key=len)
-    return name, tuple(text.removeprefix(f"{name}=").split(","))
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:

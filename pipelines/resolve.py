@@ -16,7 +16,7 @@ from composer.plan import Job, JobAdapter, Pass, Plan, Step
 from composer.prompting import tags
 from composer.prompting.staged import spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, Hires, RenderRequest, Schedule, parse_request
+from composer.request import AdapterUse, Hires, RenderRequest, parse_request
 from pipelines import canvas, checks, passes, regions, specs
 from pipelines.batching import deal
 from pipelines.canvas import Canvas
@@ -131,12 +131,15 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         filled = filled.model_copy(update={"start": start})
         skipped = passes.skipped(filled.num_inference_steps or 0, start.strength)
         first = Resolved(filled, spec, method, _job(filled, spec, skipped), triggers, skipped, begun)
+    if first.count:
+        checks.check_acts(first.job)
     return first if filled.hires is None else replace(first, second=_second(first, filled.hires))
 
 
 def _second(first: Resolved, hires: Hires) -> Resolved:
     """Return the second pass as a request of its own, which begins with the first one's picture."""
     request = passes.enlarged(first.request, hires, first.spec)
+    checks.check_size(request, first.spec)
     checks.check_steps(request)
     skipped = passes.skipped(request.num_inference_steps or 0, hires.strength)
     return replace(first, request=request, job=_job(request, first.spec, skipped), skipped=skipped, canvas=None)
@@ -243,7 +246,7 @@ def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
 
 def _job_adapter(use: AdapterUse, prompt: str, count: int) -> JobAdapter:
     region = None if use.region is None else regions.placed(use.region, prompt)
-    over = () if use.schedule is None else _of(use, lambda: factors(use.schedule or Schedule(), count))
+    over = () if use.schedule is None else factors(use.schedule, count)
     return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region, over)
 
 

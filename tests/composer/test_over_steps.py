@@ -24,6 +24,7 @@ HALF = (0.5, 0.5, 0.5, 0.5)
         (Schedule(stop=0.75), (1, 1, 1, 0)),
         (Schedule(start=0.01), (0, 1, 1, 1)),  # a part of the steps is a step at least
         (Schedule(stop=100), (1, 1, 1, 1)),
+        (Schedule(start=0.75, stop=2), (0, 0, 0, 0)),
         (Schedule(curve=((0, 0.5),)), HALF),
         (Schedule(curve=((0.0, 0.0), (1.0, 1.0))), (0, 0.25, 0.5, 0.75)),
         (Schedule(curve=((1.0, 1.0), (0.0, 0.0))), (0, 0.25, 0.5, 0.75)),
@@ -34,11 +35,6 @@ HALF = (0.5, 0.5, 0.5, 0.5)
 )
 def test_factors_of_four_steps(schedule: Schedule, wanted: tuple[float, ...]) -> None:
     assert factors(schedule, 4) == pytest.approx(wanted)
-
-
-def test_to_act_in_no_step_is_an_error() -> None:
-    with pytest.raises(BadRequest, match="of 4 steps it acts in none"):
-        factors(Schedule(start=0.75, stop=2), 4)
 
 
 @pytest.mark.parametrize(

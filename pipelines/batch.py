@@ -14,7 +14,7 @@ from torch import Tensor
 from composer.plan import AdapterWeights, Attention, Pass, Plan, Prompt, Step
 from composer.record import RenderRecord
 from composer.request import Hires
-from pipelines import begin
+from pipelines import begin, text
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
@@ -29,6 +29,7 @@ from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
 from pipelines.store import AdapterStore
+from pipelines.text import Vocabulary
 
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
@@ -50,6 +51,7 @@ class Held:
 
     store: AdapterStore
     digests: Mapping[str, str]  # by name
+    vocabulary: Vocabulary  # the words that they bring along
 
     def gate(self, one: Pass | Prompt) -> Gate:
         """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
@@ -209,7 +211,7 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
 
 def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) -> Live:
     generator = torch.Generator("cpu").manual_seed(one.request.seed)
-    plan, prompts, notices = begin.planned(reader, one, held.gate)
+    plan, prompts, notices = begin.planned(reader, one, held)
     if one.canvas is None:
         noise = model.initial_noise(one.job.height, one.job.width, generator)
         solver = begin.solver(model, one, generator)
@@ -220,7 +222,7 @@ def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) 
 
 def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
     """Return a picture's second pass: as the first, on its latents enlarged; its draws go on where those ended."""
-    plan, prompts, notices = begin.planned(PromptReader(model), one, first.held.gate)
+    plan, prompts, notices = begin.planned(PromptReader(model), one, first.held)
     hires = first.resolved.request.hires or Hires()
     begun = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
     solver = begin.solver(model, one, first.generator)
@@ -246,7 +248,7 @@ def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
         digest = model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
         by_block = use.blocks if isinstance(use.blocks, dict) else None  # as resolving leaves them
         digests[use.name] = digest if by_block is None else model.store.shaped(digest, by_block, model.layout)
-    return Held(model.store, digests)
+    return Held(model.store, digests, text.vocabulary({name: model.store[one].words for name, one in digests.items()}))
 
 
 def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live], index: int) -> StepReport:

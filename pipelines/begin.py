@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
@@ -12,17 +12,28 @@ from pipelines.model import LoadedModel
 from pipelines.reading import Asked, Conditioning, PromptReader, Undesired
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
+from pipelines.text import Vocabulary
+
+
+class Holding(Protocol):
+    """A request's LoRAs, as what reads prompts sees them."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+    def gate(self, one: Prompt) -> Gate: ...
 
 
 def planned(
-    reader: PromptReader, one: Resolved, gate: Callable[[Prompt], Gate]
+    reader: PromptReader, one: Resolved, held: Holding
 ) -> tuple[Plan, dict[str, Conditioning], tuple[str, ...]]:
     """Start a request's method and read its prompts; return what there is to tell of them too."""
     undesired = Undesired(one.request.undesired, one.request.undesired_strength)
     plan = one.plan({text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)})
     notices = dict[str, None]()
     prompts = {
-        key: reader.read(Asked(prompt, gate(prompt), one.guided, one.triggers, undesired), notices)
+        key: reader.read(
+            Asked(prompt, held.gate(prompt), one.guided, one.triggers, undesired, held.vocabulary), notices
+        )
         for key, prompt in plan.prompts.items()
     }
     return plan, prompts, tuple(notices)

@@ -9,6 +9,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from threading import Lock
 from typing import Any, Protocol, cast
 
@@ -28,7 +29,7 @@ from pipelines.loading import Parts
 from pipelines.runtime import Runtime
 from pipelines.specs import ModelSpec
 from pipelines.store import AdapterStore
-from pipelines.text import Encoded, TextReader
+from pipelines.text import NO_WORDS, Encoded, TextReader, Vocabulary
 
 UNET = "unet"
 VAE = "vae"
@@ -118,27 +119,31 @@ class LoadedModel:
         """The number of tokens that the text encoders read at once, less the marks that begin and end them."""
         return self._readers[0].chunk_length
 
-    def tokens(self, text: str) -> list[int]:
-        """Return the tokens of a text, without marks; SDXL's two encoders have one vocabulary."""
-        return self._readers[0].tokens(text)
+    def tokens(self, text: str, more: Vocabulary = NO_WORDS) -> list[int]:
+        """Return the tokens of a text, without marks; SDXL's two encoders have one vocabulary, beside `more` words."""
+        reader = self._readers[0]
+        parts = more.parts(text)
+        return [token for part, word in parts for token in (more.numbers(word) if word else reader.tokens(part))]
 
-    def words(self, tokens: Sequence[int]) -> str:
+    def words(self, tokens: Sequence[int], more: Vocabulary = NO_WORDS) -> str:
         """Return the text that tokens stand for."""
-        return self._readers[0].words(tokens)
+        runs = groupby(tokens, lambda token: token < 0)
+        said = (map(more.word, run) if beyond else [self._readers[0].words(list(run))] for beyond, run in runs)
+        return " ".join(text for part in said for text in part if text)
 
-    def encode(self, prompt: str, gate: Gate) -> Encoded:
+    def encode(self, prompt: str, gate: Gate, more: Vocabulary = NO_WORDS) -> Encoded:
         """Encode a text as diffusers' own pipelines do, cut where the text encoders stop reading."""
-        tokens = self.tokens(prompt)
-        found = self.encode_tokens(tokens[: self.chunk_length], gate)
-        return replace(found, cut=self.words(tokens[self.chunk_length :]))
+        tokens = self.tokens(prompt, more)
+        found = self.encode_tokens(tokens[: self.chunk_length], gate, more)
+        return replace(found, cut=self.words(tokens[self.chunk_length :], more))
 
-    def encode_tokens(self, tokens: Sequence[int], gate: Gate) -> Encoded:
+    def encode_tokens(self, tokens: Sequence[int], gate: Gate, more: Vocabulary = NO_WORDS) -> Encoded:
         """Encode at most `chunk_length` tokens with the adapters of `gate` active in the text encoders.
 
         One text per call, so that what else is rendered never reaches an embedding.
         """
         self.bring(*self._parts.readers)
-        states = [reader.read(tokens, gate, self.device) for reader in self._readers]
+        states = [reader.read(tokens, gate, more) for reader in self._readers]
         if self.spec.configs.sdxl:
             return sdxl.encoded(states, len(tokens))
         return Encoded(states[0].first, len(tokens))

@@ -20,6 +20,7 @@ from composer.request import AdapterUse, Hires, RenderRequest, parse_request
 from pipelines import canvas, checks, passes, regions, specs
 from pipelines.batching import deal
 from pipelines.canvas import Canvas
+from pipelines.lengths import Lengths
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
 
@@ -154,13 +155,14 @@ def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
 
 def _price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     plans = [one.plan() for one in resolved]
+    lengths = [Lengths(one, plan.prompts) for one, plan in zip(resolved, plans, strict=True)]
     passes = rows = calls = shallow = 0
     steps = [_steps(one.count) for one in resolved]
     for index in range(max(map(len, steps), default=0)):
         wanted: dict[tuple[int, ...], list[int]] = {}
-        for one, plan, own in zip(resolved, plans, steps, strict=True):
+        for one, plan, own, read in zip(resolved, plans, steps, lengths, strict=True):
             for found in plan.passes(own[index]) if index < len(own) else ():
-                alike = (one.job.height, one.job.width, len(found.areas), _part(found))
+                alike = (one.job.height, one.job.width, len(found.areas), read.of(found), _part(found))
                 wanted.setdefault(alike, []).append(one.rows(found))
         for (*_, part), sizes in wanted.items():
             calls += len(deal(sizes, int, max_rows))

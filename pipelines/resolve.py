@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 class Resolved:
     """A request with every default replaced, and what was found on the way."""
 
-    request: RenderRequest  # no field is None any more
+    request: RenderRequest  # a field is None only where that means none
     spec: ModelSpec
     method: MethodModel
     job: Job

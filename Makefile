@@ -42,6 +42,6 @@ $(VENV)/.installed: requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: tests/requirements.txt $(VENV)/.installed
+$(VENV)/.installed-dev: tests/requirements.txt requirements-judge.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r tests/requirements.txt
 	@touch $@

@@ -2,7 +2,10 @@
 
 import sys
 
-from pipelines.cli import main
+from eval.cli import commands
+from pipelines.cli import app, main
+
+app.add_typer(commands, name="eval")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

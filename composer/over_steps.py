@@ -83,6 +83,9 @@ class _Look:
     ) -> tuple[float, Tensor]:
         return self.look.slope(latents, [_now(one, self.over, self.step) for one in passes], loss)
 
+    def ahead(self, latents: Tensor, one: Pass, count: int) -> Attention:
+        return self.look.ahead(latents, _now(one, self.over, self.step), count)
+
 
 def read(text: str) -> Schedule:
     """Read START-STOP, or WEIGHT@POSITION pairs between commas or semicolons."""

@@ -28,6 +28,9 @@ MAIN = "main"
 #: What a pass may use of a UNet beyond its prediction.
 Capability = Literal["cross-attention", "deep features"]
 
+#: Pictures by what they show, each [height, width] in 0 to 1.
+Findings = Mapping[str, "Tensor"]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -55,11 +58,14 @@ class Area:
 
     Cross-attention inside reads `prompt` in place of the pass's own; areas that overlap share. An adapter that an area
     names acts on the image tokens inside and on the words that are read there; an adapter that none names, everywhere.
+    What an area leans to is read more there, and what it leans away from less, and its adapters leave that alone.
     """
 
     mask: Mask
     prompt: str = MAIN  # a key of Plan.prompts
     adapters: tuple[str, ...] = ()
+    alone: bool = False  # self-attention joins nothing inside with anything inside another such area
+    leans: tuple[tuple[str, float], ...] = ()  # words of its prompt -> what is added to their scores inside
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ class Pass:
     mask: Mask | None = None  # where it takes part in the blend of predictions; None: everywhere
     areas: tuple[Area, ...] = ()
     reuse: Reuse | None = None
-    capture: bool = False  # return cross-attention with the prediction; a pass with areas or kept features cannot
+    capture: bool = False  # return attention with the prediction; a pass that takes kept features cannot
+    places: bool = False  # and with it how places read and resemble each other
 
     @property
     def shallow(self) -> bool:
@@ -104,10 +111,13 @@ class Attention:
     """
 
     maps: Tensor  # [tokens, h, w]
-    places: Callable[[str], tuple[int, ...]]
+    places: Callable[[str], tuple[int, ...]]  # of words among the tokens; of no words, of all
+    areas: tuple[Attention, ...] = ()  # of the prompts of the pass's areas, also where they are not read
+    between: Tensor | None = None  # how much each place reads every other in self-attention, [h * w, h * w]
+    alike: Tensor | None = None  # inner products of what self-attention returns, [h * w, h * w]; no mean over heads
 
     def of(self, words: str) -> Tensor:
-        """Return the maps of the tokens of these words, wherever the prompt holds them, [n, h, w]."""
+        """Return the maps of the tokens of these words, wherever the prompt holds them, [n, h, w]; of none, of all."""
         return self.maps[list(self.places(words))]
 
 
@@ -148,6 +158,7 @@ class JobAdapter:
     text_encoder_weight: float
     words: tuple[str, ...] = ()  # of the prompt, that belong to it
     region: JobRegion | None = None  # None: everywhere
+    frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
     factors: tuple[float, ...] = ()  # of its weight in the UNet, in each step; empty: 1. Methods need not look
 
 
@@ -210,6 +221,10 @@ class Look(Protocol):
         """Return a loss of the passes' cross-attention, and its gradient with respect to the latents."""
         ...
 
+    def ahead(self, latents: Tensor, one: Pass, count: int) -> Attention:
+        """Return a pass's attention in the last of so many steps from here, each made of this pass, then forgotten."""
+        ...
+
 
 #: Returns the latents that a step is to begin with.
 BeforeStep = Callable[[Step, "Tensor", Look], "Tensor"]
@@ -223,4 +238,5 @@ class Plan:
     prompts: Mapping[str, Prompt]
     combine: Combine = weighted_mean
     before_step: BeforeStep | None = None
-    looks: Callable[[Step], int] = lambda _step: 0  # how many passes `before_step` looks at
+    looks: Callable[[Step], int] = lambda _step: 0  # how many passes `before_step` looks at, at most
+    findings: Callable[[], Findings] = dict  # what to show of what was found on the way, asked for at the end

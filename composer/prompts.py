@@ -52,6 +52,22 @@ def prompt_by(job: Job, readers: tuple[JobAdapter, ...], text: str) -> Prompt:
     return Prompt(text, job.negative_prompt, weights)
 
 
+def region_table(job: Job) -> dict[str, Prompt]:
+    """Return the request's prompt, read by the LoRAs that act everywhere, and each region's, read by its own too."""
+    everywhere = tuple(use for use in job.adapters if use.region is None)
+    placed = {
+        region_name(use): prompt_by(job, (*everywhere, use), use.region.prompt)
+        for use in job.adapters
+        if use.region is not None
+    }
+    return {MAIN: prompt_by(job, everywhere, job.prompt), **placed}
+
+
+def region_name(use: JobAdapter) -> str:
+    """Return the key in `region_table` of the prompt of an adapter's region."""
+    return f"region:{use.name}"
+
+
 def _read_with(job: Job, uses: tuple[JobAdapter, ...], factor: float, merge: Merge | None = None) -> Prompt:
     weights = {use.name: use.text_encoder_weight * factor for use in uses}
     return Prompt(job.prompt, job.negative_prompt, weights, merge)

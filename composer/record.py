@@ -17,7 +17,7 @@ class RenderRecord(RenderRequest):
     unet_passes: int  # evaluations asked for by the method, with or without an unconditional row
     unet_rows: int | None = None  # samples that went through the UNet for it; None: made before they were counted
     shallow_passes: int = 0  # evaluations of its outer layers only, on deep features of an earlier step
-    looks: int = 0  # partial evaluations between steps, to see what cross-attention reads
+    looks: int = 0  # evaluations between steps, to see what attention reads; all but those of steps ahead are partial
     slopes: int = 0  # of these, those followed by a backward pass
     unet_calls: int  # calls of the UNet that held rows of this picture
     seconds: float | None  # this picture's share of the time of all rendered together, without loading the model

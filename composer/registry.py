@@ -24,6 +24,10 @@ class MethodModel(Frozen):
     needs_words: ClassVar[bool] = False  # the prompt must hold words of every LoRA
     uses_regions: ClassVar[bool] = False  # whether it looks at where a LoRA belongs; if not, such a request is refused
 
+    def check(self, job: Job) -> None:
+        """Raise what this method, with these parameters, cannot do for a job; before any work."""
+        return
+
     def texts(self, job: Job) -> tuple[str, ...]:
         """Return the texts that `start` wants to see in `job.texts`, as the text encoder without LoRAs reads them.
 

@@ -104,6 +104,9 @@ class AdapterUse(Frozen):
         default=None, description="Words of the prompt that belong to it; None: its trigger words that are there."
     )
     region: Region | None = Field(default=None, description="Where it belongs; None: everywhere.")
+    frequency: float | None = Field(
+        default=None, ge=-1, le=1, description="Share of fine detail in what it draws; None: as it was measured."
+    )
     blocks: BlockWeights | None = Field(
         default=None, description="Weights by block of the UNet, times `weight`; see composer/blocks.py. None: all 1."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from composer.errors import BadRequest
 from lora_zoo.errors import nearest
@@ -20,6 +20,20 @@ def without(prompt: str, words: Iterable[str]) -> str:
         prompt = _pattern(word).sub("", prompt)
     parts = (" ".join(part.split()) for part in prompt.split(","))
     return ", ".join(part for part in parts if part)
+
+
+def separated(prompt: str, owners: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the prompt for nobody, then for each owner of words: without what is said for other owners only.
+
+    That is an owner's first word, its trigger, where the rest of its words are enough to say it. A text that would
+    lose an owner's words altogether stays whole.
+    """
+    triggers = [own[:1] if found(without(prompt, own[:1]), own[1:]) else () for own in owners]
+    texts = [
+        without(prompt, [word for other, words in enumerate(triggers) if other != place for word in words])
+        for place in range(-1, len(owners))
+    ]
+    return [text if all(found(text, own) for own in owners) else prompt for text in texts]
 
 
 def check(prompt: str, name: str, words: tuple[str, ...], triggers: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Measure the embedded model, its zoo and the methods: `python -m eval detectors|clip|base|loras|compose|report`."""
+"""Measure the embedded model, its zoo and the methods: `python -m eval --help` lists what there is."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ Count = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures, or pictu
 Groups = Annotated[int, typer.Option(metavar="N", min=1, help="Groups of 100 pictures.")]
 Sets = Annotated[int, typer.Option(metavar="N", min=2, help="Sets of each size; 192 takes all 480 there are.")]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures per set and method.")]
+Results = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Figures: {method: {column: number}}.")]
 _OUT = Path("outputs/figures")
 
 
@@ -73,6 +74,15 @@ def compose(out: Out = _OUT, sets: Sets = 40, seeds: Seeds = 1) -> None:
     from eval import tables
 
     typer.echo(tables.of_compose(suite.run(_bench(out), sets, seeds)))
+
+
+@app.command()
+def methods(out: Docs = Path("docs"), pictures: Out = _OUT, results: Results = None) -> None:
+    """Write the page on methods: what each says of itself, a strip of pictures, and figures if there are some."""
+    from eval import methods_page
+    from eval.gallery import Gallery
+
+    typer.echo(methods_page.run(out, Gallery(pictures / "pictures"), results))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from composer.errors import UnknownChoice
 from eval import outputs
 from eval.bench import Advance, Bars
 from lora_zoo import catalog
@@ -23,6 +24,7 @@ from lora_zoo.world.scene import sample_any
 
 FOLDER = catalog.HOME / "files" / "clip"
 _AMONG = 100
+_CHUNK = 64  # pictures looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +38,46 @@ class Clip:
     @classmethod
     def load(cls, folder: Path = FOLDER) -> Clip:
         """Load a folder in open_clip's format."""
-        name = f"local-dir:{folder}"
-        model, _, preprocess = open_clip.create_model_and_transforms(name)
+        return cls._open(f"local-dir:{folder}", None)
+
+    @classmethod
+    def named(cls, name: str | None) -> Clip:
+        """Load a folder, or MODEL:WEIGHTS as open_clip lists them (fetched if not there); None: the embedded."""
+        if name is None or Path(name).is_dir():
+            return cls.load(FOLDER if name is None else Path(name))
+        if name.startswith("hf-hub:"):
+            return cls._open(name, None)
+        model, _, weights = name.partition(":")
+        if model not in open_clip.list_models():
+            raise UnknownChoice("CLIP", model, open_clip.list_models())
+        known = open_clip.list_pretrained_tags_by_model(model)
+        if weights not in known:
+            raise UnknownChoice(f"weights of CLIP {model}", weights, known)
+        return cls._open(model, weights)
+
+    @classmethod
+    def _open(cls, name: str, weights: str | None) -> Clip:
+        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights)
         tokenize = cast(Callable[[list[str]], Tensor], open_clip.get_tokenizer(name))
         return cls(cast(open_clip.CLIP, model).eval(), cast(Callable[[Image], Tensor], preprocess), tokenize)
 
-    @torch.no_grad()
     def similarities(self, images: list[Image], texts: list[str]) -> Tensor:
         """Return cosines [images, texts]."""
+        return self.images(images) @ self.texts(texts).T
+
+    @torch.no_grad()
+    def images(self, images: Sequence[Image]) -> Tensor:
+        """Return the view of each picture, of length one, [images, width]."""
+        return torch.cat([self._some(images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)])
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Return the reading of each text, of length one, [texts, width]."""
+        return self.model.encode_text(self.tokenize(list(texts)), normalize=True)
+
+    def _some(self, images: Sequence[Image]) -> Tensor:
         stacked = torch.stack([self.preprocess(image) for image in images])
-        image = self.model.encode_image(stacked, normalize=True)
-        return image @ self.model.encode_text(self.tokenize(texts), normalize=True).T
+        return self.model.encode_image(stacked, normalize=True)
 
 
 @dataclass(frozen=True)

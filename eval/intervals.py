@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-_RESAMPLES = 10_000
+RESAMPLES = 10_000
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,15 @@ class Interval:
     high: float
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
+def bootstrap(values: Sequence[float] | Values, seed: int = 0) -> Interval:
     """Return the mean of independent values (one per set, not per picture) with its percentile interval."""
     known = np.asarray(values, np.float64)
-    rows = np.random.default_rng(seed).integers(0, len(known), (_RESAMPLES, len(known)))
-    low, high = np.percentile(known[rows].mean(1), (2.5, 97.5))
+    low, high = np.percentile(_draws(len(known), seed) @ known / len(known), (2.5, 97.5))
     return Interval(float(known.mean()), float(low), float(high))
+
+
+@lru_cache(4)
+def _draws(count: int, seed: int) -> Values:
+    """Return how often each of `count` values is in each draw with replacement, [resamples, count]."""
+    equal = np.full(count, 1 / count)
+    return np.random.default_rng(seed).multinomial(count, equal, RESAMPLES).astype(np.float64)

@@ -37,13 +37,13 @@ def run(out: Path, docs: Path) -> Path:
     return document
 
 
-def updated(text: str, parts: Mapping[str, str]) -> str:
+def updated(text: str, parts: Mapping[str, str], titles: Mapping[str, str] = _TITLES) -> str:
     """Return the text with each part between its markers; a part without markers is added at the end."""
     for name, part in parts.items():
         opening, closing = f"<!-- eval:{name} -->", f"<!-- /eval:{name} -->"
         block = f"{opening}\n{part}\n{closing}"
         if opening not in text:
-            text = f"{text.rstrip()}\n\n## {_TITLES[name]}\n\n{block}\n"
+            text = f"{text.rstrip()}\n\n## {titles[name]}\n\n{block}\n"
             continue
         before, rest = text.split(opening, 1)
         if closing not in rest:

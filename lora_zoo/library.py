@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_zoo import hashes
+from lora_zoo import hashes, profiles
 from lora_zoo.catalog import Catalog, Entry
 from lora_zoo.errors import BadFile, UnknownName, ZooError
 from lora_zoo.index import scan
 from lora_zoo.index.rows import Row
 from lora_zoo.index.scan import OnFile, Report
 from lora_zoo.index.store import Store, default_path
+from lora_zoo.profiles import Profile
 
 if TYPE_CHECKING:
     from lora_zoo.adapter import Adapter, Layout
@@ -96,6 +97,22 @@ class Library:
     def read(self, entry: Entry, layout: Layout) -> Adapter:
         """Read an entry's LoRA for a model."""
         return self.catalog.read(entry, layout)
+
+    def profile(self, entry: Entry) -> Profile | None:
+        """Return a LoRA's frequency profile; None: its content was not measured."""
+        known = profiles.load().get(entry.sha256)
+        if known is not None or not (self._store or default_path().exists()):
+            return known
+        return (self._store or Store(default_path())).profile(entry.sha256)
+
+    def keep_profile(self, entry: Entry, profile: Profile) -> None:
+        """Keep a LoRA's frequency profile: beside the catalogue if it is of it, else in the index."""
+        if any(one.sha256 == entry.sha256 for one in self.catalog.entries):
+            own = {one.sha256 for one in self.catalog.entries}
+            known = {digest: one for digest, one in profiles.load().items() if digest in own}
+            profiles.save({**known, entry.sha256: profile})
+        else:
+            (self._store or Store(default_path())).put_profile(entry.sha256, profile)
 
     def _named(self, asked: str) -> list[Row]:
         if self._store is None:

@@ -1,4 +1,4 @@
-"""The doors into a UNet's cross-attention: prompts for parts of the picture, and what each place reads.
+"""The doors into a UNet's attention: prompts for parts of the picture, parts that do not see each other, what is read.
 
 What is done lies in front of the attention layers' `forward` for the time of one call; the layers' own processors stay
 as they are. Layers that a door has no business with keep what they have.
@@ -6,8 +6,8 @@ as they are. Layers that a door has no business with keep what they have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,124 +16,165 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from composer.masks import Mask, shares
+from pipelines.captured import Captured
 from pipelines.changes import Forward
 from pipelines.fronts import in_front
 from pipelines.local import grid
 
 
-class CrossAttention:
-    """The cross-attention layers of one UNet."""
+@dataclass(frozen=True)
+class Spot:
+    """A part of one row's picture that reads a prompt of its own."""
+
+    mask: Mask
+    alone: bool = False  # what is inside sees nothing inside the other spots, nor they it
+    leans: tuple[tuple[int, float], ...] = ()  # tokens of its prompt -> what is added to their scores inside
+
+
+@dataclass(frozen=True)
+class RowWish:
+    """What one row of a call wants of the attention layers. All rows of a call have the same number of spots."""
+
+    spots: tuple[Spot, ...] = ()  # their prompts lie behind the row's own, all of one length
+    tells: bool = False  # tell how much each place reads each token
+    places: bool = False  # and how places read and resemble each other
+
+
+class AttentionLayers:
+    """The attention layers of one UNet's transformers."""
 
     def __init__(self, unet: nn.Module) -> None:
-        self._layers = {path: part for path, part in unet.named_modules() if getattr(part, "is_cross_attention", False)}
-        levels = {path: _level(path, len(cast(Any, unet).down_blocks)) for path in self._layers}
+        named = {path: part for path, part in unet.named_modules() if path.endswith((".attn1", ".attn2"))}
+        self._cross = {path: part for path, part in named.items() if cast(Any, part).is_cross_attention}
+        self._self = {path: part for path, part in named.items() if path not in self._cross}
+        levels = {path: _level(path, len(cast(Any, unet).down_blocks)) for path in self._cross}
         told = max((level for path, level in levels.items() if path.startswith("down_blocks.")), default=None)
-        self._telling = [self._layers[path] for path, level in levels.items() if level == told]
+        self._telling = [path for path, level in levels.items() if level == told]
 
-    def areas(self, rows: Sequence[tuple[Mask, ...]], height: int, width: int) -> AbstractContextManager[None]:
-        """Let the image tokens inside each row's masks read a prompt of their own, for the calls inside.
+    @contextmanager
+    def opened(self, rows: Sequence[RowWish], height: int, width: int, ends: bool = False) -> Iterator[Captured]:
+        """Grant these wishes in the call inside, of just these rows; the latents are [height, width].
 
-        The text of a row is its own prompt and then that of each mask, all of one length. Latents: [height, width].
+        What rows are told is in what is yielded; that changes no output. If it is all that is wanted, `ends` raises
+        `Enough` as soon as it is there. The layers that tell are those of the deepest down block with cross-attention,
+        and of the up block at its resolution.
         """
-        reading = _Areas(rows, height, width)
-        return in_front({layer: _AreaAttention(layer, reading) for layer in self._layers.values()})
+        told = [place for place, row in enumerate(rows) if row.tells]
+        resembling = [place for place, row in enumerate(rows) if row.places]
+        telling = set(self._telling) if told else set[str]()
+        beside = {path.removesuffix("2") + "1" for path in telling} & set(self._self) if resembling else set[str]()
+        found = Captured(told, resembling, len(telling), ends)
+        spots = _Spots(rows, height, width)
+        fronts: dict[nn.Module, Forward] = {}
+        for path, layer in self._cross.items():
+            if spots.blocks > 1 or path in telling:
+                fronts[layer] = _Cross(layer, layer.forward, spots, found if path in telling else None)
+        for path, layer in self._self.items():
+            if spots.apart or path in beside:
+                fronts[layer] = _Self(layer, layer.forward, spots, found if path in beside else None)
+        with in_front(fronts):
+            yield found
 
-    def captured(self, rows: Sequence[int], ends: bool = False) -> AbstractContextManager[Captured]:
-        """Collect what these rows of the call inside read, in the layers that tell; their outputs stay the same.
 
-        If that is all that is wanted, `ends` raises `Enough` as soon as it is there.
+class _Spots:
+    """Where the spots of one call's rows are, at the sizes that its layers have."""
+
+    def __init__(self, rows: Sequence[RowWish], height: int, width: int) -> None:
+        self.blocks = 1 + len(rows[0].spots)
+        self.apart = any(spot.alone for row in rows for spot in row.spots)
+        self._rows = [row.spots for row in rows]
+        self._size = (height, width)
+        self._shares: dict[int, Tensor] = {}
+        self._barriers: dict[int, Tensor] = {}
+
+    def shares(self, places: int, like: Tensor) -> Tensor:
+        """Return each prompt's share of each place, [blocks, rows, 1, places, 1]."""
+        if places not in self._shares:
+            size = grid(places, *self._size)
+            masks = [tuple(spot.mask for spot in spots) for spots in self._rows]
+            known = {some: shares(some, *size).flatten(1) for some in dict.fromkeys(masks)}
+            drawn = torch.stack([known[some] for some in masks], 1)
+            self._shares[places] = drawn[:, :, None, :, None].to(like)
+        return self._shares[places]
+
+    def leans(self, block: int, tokens: int, like: Tensor) -> Tensor | None:
+        """Return what is added to the scores of a block's tokens, [rows, 1, 1, tokens]; None: nothing."""
+        if block == 0 or not any(spots[block - 1].leans for spots in self._rows):
+            return None
+        added = torch.zeros(len(self._rows), tokens)
+        for row, spots in enumerate(self._rows):
+            for token, by in spots[block - 1].leans:
+                added[row, token] += by
+        return added[:, None, None, :].to(like)
+
+    def barriers(self, places: int, like: Tensor) -> Tensor | None:
+        """Return what is added to the scores between places, [rows, 1, places, places]; None: nothing.
+
+        A place is inside a spot if at least half of it is. One inside two sees both.
         """
-        found = Captured(list(rows), len(self._telling), ends)
-        return _collecting(found, {layer: _Telling(layer, layer.forward, found) for layer in self._telling})
+        if not self.apart:
+            return None
+        if places not in self._barriers:
+            size = grid(places, *self._size)
+            alone = [[spot.mask.at(*size) for spot in spots if spot.alone] for spots in self._rows]
+            drawn = [self._closed(masks, places) for masks in alone]
+            barriers = torch.zeros(len(drawn), places, places).masked_fill(torch.stack(drawn), -torch.inf)
+            self._barriers[places] = barriers[:, None].to(like)
+        return self._barriers[places]
 
-
-class Captured:
-    """The cross-attention of some rows, added up over layers."""
-
-    def __init__(self, rows: list[int], layers: int, ends: bool) -> None:
-        self.rows = rows
-        self.ends = ends
-        self.missing = layers
-        self._layers = layers
-        self._total: Tensor | None = None
-
-    def add(self, probabilities: Tensor) -> None:
-        """Add one layer's probabilities, [rows, image tokens, tokens]."""
-        self._total = probabilities if self._total is None else self._total + probabilities
-        self.missing -= 1
-
-    def maps(self, height: int, width: int) -> Tensor:
-        """Return the mean over layers, [rows, tokens, h, w]; the latents are [height, width]."""
-        if self._total is None or self.missing:
-            raise RuntimeError(f"{self.missing} of {self._layers} layers did not tell what they read")
-        return (self._total / self._layers).mT.unflatten(2, grid(self._total.shape[1], height, width))
-
-
-class Enough(Exception):
-    """Every layer that tells has told; nothing after it is wanted."""
-
-
-@contextmanager
-def _collecting(found: Captured, forwards: Mapping[nn.Module, Forward]) -> Iterator[Captured]:
-    with in_front(forwards):
-        yield found
+    @staticmethod
+    def _closed(masks: Sequence[Tensor], places: int) -> Tensor:
+        """Return which places must not see which, [places, places]: those in spots, if they share none."""
+        if not masks:
+            return torch.zeros(places, places, dtype=torch.bool)
+        inside = torch.stack([mask.flatten() >= 0.5 for mask in masks]).float()  # [spots, places]
+        some = inside.any(0)
+        return some[:, None] & some[None, :] & (inside.mT @ inside == 0)
 
 
 @dataclass(frozen=True, eq=False)
-class _Telling:
-    """A layer that tells what some rows read."""
+class _Cross:
+    """Cross-attention to several prompts, each where it is read; the shares of a place's prompts sum to 1."""
 
     layer: nn.Module
     under: Forward
-    found: Captured
+    spots: _Spots
+    found: Captured | None
 
     def __call__(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **others: Any) -> Tensor:
         query, key = _split(self.layer, "to_q", hidden_states), _split(self.layer, "to_k", encoder_hidden_states)
-        query, key = query[self.found.rows], key[self.found.rows]
-        scores = (query * query.shape[-1] ** -0.5) @ key.mT
-        self.found.add(scores.float().softmax(-1).mean(1))
-        if self.found.ends and not self.found.missing:
-            raise Enough
-        return self.under(hidden_states, encoder_hidden_states=encoder_hidden_states, **others)
-
-
-class _Areas:
-    """Which prompt each image token reads, at the sizes that the layers of one call have."""
-
-    def __init__(self, rows: Sequence[tuple[Mask, ...]], height: int, width: int) -> None:
-        self.blocks = 1 + len(rows[0])
-        self._rows = rows
-        self._size = (height, width)
-        self._drawn: dict[int, Tensor] = {}
-
-    def shares(self, tokens: int, like: Tensor) -> Tensor:
-        """Return each prompt's share of each image token, [blocks, rows, 1, tokens, 1]."""
-        if tokens not in self._drawn:
-            size = grid(tokens, *self._size)
-            known = {masks: shares(masks, *size).flatten(1) for masks in dict.fromkeys(self._rows)}
-            drawn = torch.stack([known[masks] for masks in self._rows], 1)
-            self._drawn[tokens] = drawn[:, :, None, :, None].to(like)
-        return self._drawn[tokens]
+        keys = key.chunk(self.spots.blocks, 2)
+        leans = [self.spots.leans(block, one.shape[2], query) for block, one in enumerate(keys)]
+        if self.found is not None:
+            self.found.read(query, keys, leans)
+        if self.spots.blocks == 1:
+            return self.under(hidden_states, encoder_hidden_states=encoder_hidden_states, **others)
+        values = _split(self.layer, "to_v", encoder_hidden_states).chunk(self.spots.blocks, 2)
+        parts = zip(self.spots.shares(query.shape[2], query), keys, values, leans, strict=True)
+        read = sum(share * F.scaled_dot_product_attention(query, k, v, lean) for share, k, v, lean in parts)
+        return _out(self.layer, cast(Tensor, read))
 
 
 @dataclass(frozen=True, eq=False)
-class _AreaAttention:
-    """Cross-attention to several prompts, each where it is read; the shares of an image token's prompts sum to 1."""
+class _Self:
+    """Self-attention in which some parts of the picture do not see each other."""
 
     layer: nn.Module
-    areas: _Areas
+    under: Forward
+    spots: _Spots
+    found: Captured | None
 
-    def __call__(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **_unused: Any) -> Tensor:
-        query = _split(self.layer, "to_q", hidden_states)
-        key, value = (_split(self.layer, part, encoder_hidden_states) for part in ("to_k", "to_v"))
-        heads = zip(
-            self.areas.shares(query.shape[2], query),
-            key.chunk(self.areas.blocks, 2),
-            value.chunk(self.areas.blocks, 2),
-            strict=True,
-        )
-        read = sum(share * F.scaled_dot_product_attention(query, k, v) for share, k, v in heads)
-        return _out(self.layer, cast(Tensor, read))
+    def __call__(self, hidden_states: Tensor, **others: Any) -> Tensor:
+        query, key = (_split(self.layer, part, hidden_states) for part in ("to_q", "to_k"))
+        barriers = self.spots.barriers(query.shape[2], query)
+        if barriers is None:
+            out = self.under(hidden_states, **others)
+        else:
+            value = _split(self.layer, "to_v", hidden_states)
+            out = _out(self.layer, F.scaled_dot_product_attention(query, key, value, barriers))
+        if self.found is not None:
+            self.found.resemble(query, key, barriers, out)
+        return out
 
 
 def _split(layer: Any, part: str, x: Tensor) -> Tensor:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from composer.plan import AdapterWeights, Attention, Pass, Plan, Prompt, Step
+from composer.plan import AdapterWeights, Findings, Pass, Plan, Prediction, Prompt, Step
 from composer.record import RenderRecord
 from composer.request import Hires
 from pipelines import begin, text
@@ -20,6 +21,7 @@ from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
 from pipelines.local import Local, LocalGate, Where
+from pipelines.looking import Looking
 from pipelines.model import Decoded, LoadedModel
 from pipelines.painting import Ground, enlarged, finished, ground
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
@@ -63,13 +65,14 @@ class Held:
         """Return what is active in a pass's unconditional row."""
         return self.gate(one) if isinstance(one.uncond, str) else self._members(one.uncond)
 
-    def local(self, one: Pass, height: int, width: int) -> LocalGate:
+    def local(self, one: Pass, read: Conditioning, height: int, width: int) -> LocalGate:
         """Return what is active in areas of a pass only; the words read in an area are a block of the text."""
-        return tuple(
-            Local(self.digests[name], one.adapters[name], Where(area.mask, height, width, block, 1 + len(one.areas)))
-            for block, area in enumerate(one.areas, start=1)
-            for name in area.adapters
-        )
+        found: list[Local] = []
+        for block, (area, own) in enumerate(zip(one.areas, read.areas, strict=True), start=1):
+            without = tuple(place for words, by in area.leans if by < 0 for place in own.places(words))
+            where = Where(area.mask, height, width, block, 1 + len(one.areas), own.tokens, without)
+            found += [Local(self.digests[name], one.adapters[name], where) for name in area.adapters]
+        return tuple(found)
 
     def _members(self, adapters: AdapterWeights) -> Gate:
         return tuple((self.digests[name], weight) for name, weight in adapters.items())
@@ -86,54 +89,45 @@ class Live:
     solver: Solver
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
+    time_ids: tuple[int, ...]  # what SDXL is told of sizes
     generator: torch.Generator
     ground: Ground | None = None  # what it begins with, if not with noise
     before: int = 0  # steps of the first pass, in the second
     tally: Tally = field(default_factory=Tally)
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    reads: dict[tuple[str, ...], Conditioning] = field(default_factory=dict[tuple[str, ...], Conditioning])
 
-    def asks(self, step: Step, passes: Sequence[Pass], latents: Tensor) -> list[Ask]:
-        """Return a step's passes with all that the UNet needs."""
-        scaled = self.solver.scale_input(latents, step)
+    def asks(self, step: Step, passes: Sequence[Pass], scaled: Tensor) -> list[Ask]:
+        """Return a step's passes with all that the UNet needs; the latents as it reads them at this step."""
         height, width = scaled.shape[-2:]
         return [
             Ask(
                 latents=scaled,
                 timestep=step.timestep,
-                time_ids=time_ids(self.resolved.request),
-                read=together([self.prompts[key] for key in (one.prompt, *(area.prompt for area in one.areas))]),
+                time_ids=self.time_ids,
+                read=self._read(one),
                 gate=self.held.gate(one),
                 uncond_gate=self.held.uncond_gate(one),
                 tally=self.tally,
                 wish=one,
-                local=self.held.local(one, height, width),
+                local=self.held.local(one, self._read(one), height, width),
                 slots=self.slots,
             )
             for one in passes
         ]
 
+    def advance(self, solver: Solver, prediction: Prediction, step: Step, latents: Tensor) -> Tensor:
+        """Return the latents after a step with this prediction, guided as the request says."""
+        request = self.resolved.request
+        guided = guide(prediction, request.guidance_scale or 1.0, request.guidance_rescale)
+        return solver.advance(guided, step, latents)
 
-@dataclass(frozen=True, eq=False)
-class Looking:
-    """The door of `Plan.before_step`, for one request at one step."""
-
-    live: Live
-    step: Step
-    denoiser: Denoiser
-
-    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
-        self.live.tally.looks += len(passes)
-        return self.denoiser.look(self.live.asks(self.step, passes, latents))
-
-    def slope(
-        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
-    ) -> tuple[float, Tensor]:
-        with torch.enable_grad():
-            leaf = latents.detach().requires_grad_(True)
-            found = loss(self.attention(leaf, passes))
-            (slope,) = torch.autograd.grad(found, leaf)
-        self.live.tally.slopes += len(passes)
-        return float(found), slope
+    def _read(self, one: Pass) -> Conditioning:
+        """Return what a pass reads, its areas' prompts joined to its own once."""
+        keys = (one.prompt, *(area.prompt for area in one.areas))
+        if keys not in self.reads:
+            self.reads[keys] = together([self.prompts[key] for key in keys])
+        return self.reads[keys]
 
 
 @torch.no_grad()
@@ -150,7 +144,7 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
         decoded = [_finished(model, again.get(place, one), one) for place, one in enumerate(live)]
         seconds = (time.perf_counter() - started) / len(live)
         return [
-            Rendering(picture.image, _record(model, one, picture, seconds))
+            Rendering(picture.image, _record(model, one, picture, seconds), findings=_shown(one.plan.findings()))
             for one, picture in zip(live, decoded, strict=True)
         ]
 
@@ -180,15 +174,13 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
         asks = [
             ask
             for one, step, passes in zip(now, steps, wanted, strict=True)
-            for ask in one.asks(step, passes, one.latents)
+            for ask in one.asks(step, passes, one.solver.scale_input(one.latents, step))
         ]
         answers = iter(denoiser.predict(asks))
         _forget(live, asks)
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
-            request = one.resolved.request
-            guided = guide(mixed, request.guidance_scale or 1.0, request.guidance_rescale)
-            one.latents = one.solver.advance(guided, step, one.latents)
+            one.latents = one.advance(one.solver, mixed, step, one.latents)
             if one.ground is not None:
                 one.latents = one.ground.keep(one.solver, one.latents, step.index)
         yield index
@@ -215,9 +207,12 @@ def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) 
     if one.canvas is None:
         noise = model.initial_noise(one.job.height, one.job.width, generator)
         solver = begin.solver(model, one, generator)
-        return Live(one, plan, held, prompts, solver, noise * solver.init_noise_sigma, notices, generator)
+        return Live(
+            one, plan, held, prompts, solver, noise * solver.init_noise_sigma, notices, time_ids(one.request), generator
+        )
     begun, solver = ground(model, one.canvas, generator), begin.solver(model, one, generator)
-    return Live(one, plan, held, prompts, solver, begun.begin(solver, not one.skipped), notices, generator, begun)
+    latents = begun.begin(solver, not one.skipped)
+    return Live(one, plan, held, prompts, solver, latents, notices, time_ids(one.request), generator, begun)
 
 
 def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
@@ -235,6 +230,7 @@ def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
         solver,
         begun.begin(solver, whole=False),
         first.notices,
+        time_ids(one.request),
         first.generator,
         begun,
         before=len(first.solver.steps),
@@ -264,6 +260,12 @@ def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live],
 def _steps_of(one: Live) -> int:
     """Return how many steps a picture takes, those of its second pass included."""
     return len(one.solver.steps) + (one.resolved.second.count if one.resolved.second else 0)
+
+
+def _shown(findings: Findings) -> dict[str, Image.Image]:
+    """Return what a plan found as grey pictures, white for 1."""
+    grey = {name: one.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8) for name, one in findings.items()}
+    return {name: Image.fromarray(one.numpy()) for name, one in grey.items()}
 
 
 def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:

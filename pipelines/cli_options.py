@@ -1,4 +1,4 @@
-"""Options of `render` that say more of a LoRA, or begin with a picture; `cli` holds the others."""
+"""Options of `render` that say more of a LoRA, of a picture to begin with, or of how a model runs."""
 
 from __future__ import annotations
 
@@ -24,3 +24,7 @@ HiresScale = Annotated[float | None, typer.Option("--hires", metavar="SCALE", he
 HiresStrength = Annotated[float | None, typer.Option(metavar="A", help="Share of the steps done again; 0.55.")]
 HiresSteps = Annotated[int | None, typer.Option(metavar="N", help="Steps of the second pass; as the first.")]
 HiresUpscaler = Annotated[str | None, typer.Option(metavar="pixels|latent", help="What is enlarged for it.")]
+Dtype = Annotated[str, typer.Option(metavar="auto|float32|float16|bfloat16", help="Precision of the computing.")]
+Attention = Annotated[str, typer.Option(metavar="sdpa|eager|xformers", help="How attention is computed.")]
+Offload = Annotated[str, typer.Option(metavar="none|parts", help="On a GPU, hold only the part in use there.")]
+VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: large pictures in little memory.")]

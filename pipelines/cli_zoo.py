@@ -19,6 +19,11 @@ Family = Annotated[str | None, typer.Option(metavar="NAME", help="Only LoRAs for
 Refused = Annotated[bool, typer.Option("--refused", help="Only files that cannot be used, with the reason.")]
 Name = Annotated[str, typer.Argument(metavar="NAME|HASH|FILE", help="Which LoRA.")]
 
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME|HASH|FILE]...", help="Which LoRAs.")]
+Model = Annotated[str, typer.Option(metavar="NAME|FOLDER|FILE|ID", help="The model to measure them on.")]
+Pictures = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Pictures of each.")]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the profiles.")]
+
 
 @commands.command()
 def scan(zoo: Zoo = None, as_json: Json = False) -> None:
@@ -44,6 +49,21 @@ def show(name: Name, zoo: Zoo = None, as_json: Json = False) -> None:
     from pipelines import cli_zoo_commands
 
     cli_zoo_commands.show(zoo or (), name, as_json)
+
+
+@commands.command()
+def profile(
+    names: Names = None,
+    zoo: Zoo = None,
+    model: Model = "tiny",
+    pictures: Pictures = 8,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Measure LoRAs' frequencies, for `cmlora`: of those named; else of all that fit the model, each once."""
+    from pipelines import cli_profile
+
+    cli_profile.run(cli_profile.Typed(tuple(names or ()), tuple(zoo or ()), model, pictures, plot), as_json)
 
 
 @commands.command()

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from composer.plan import Attention, Pass, Prediction
-from pipelines.attention import Captured, Enough
+from pipelines.attention import RowWish, Spot
 from pipelines.bank import Gate
 from pipelines.batching import deal
+from pipelines.captured import Captured, Enough
 from pipelines.local import LocalGate
 from pipelines.model import UNET, LoadedModel
 from pipelines.progress import Cancel
@@ -37,7 +38,7 @@ class Tally:
     unet_passes: int = 0
     unet_rows: int = 0
     shallow_passes: int = 0
-    looks: int = 0  # passes run to see what they read, not for a prediction
+    looks: int = 0  # passes run to see what they read, not for a prediction that the picture is made of
     slopes: int = 0  # of these, those with a gradient
     unet_calls: int = 0
     rows_per_call: int = 0  # of the largest call it shared
@@ -65,8 +66,9 @@ class Ask:
 
     @property
     def uncond_local(self) -> LocalGate:
-        """What acts in areas of the unconditional row, unless the pass says what acts there."""
-        return self.local if isinstance(self.wish.uncond, str) else ()
+        """What acts in areas of the unconditional row, unless the pass says what acts there; on all words."""
+        acting = self.local if isinstance(self.wish.uncond, str) else ()
+        return tuple(replace(one, where=replace(one.where, without=())) for one in acting)
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -78,6 +80,23 @@ class Ask:
     @property
     def rows(self) -> int:
         return 1 if self.uncond is None else 2
+
+    @property
+    def uncond_reading(self) -> RowWish:
+        """What the unconditional row wants of attention layers: its words are others, and nothing leans to them."""
+        return RowWish(tuple(Spot(area.mask, area.alone) for area in self.wish.areas))
+
+    @property
+    def reading(self) -> RowWish:
+        """What the conditional row wants of attention layers."""
+        areas, tells = self.wish.areas, self.wish.capture
+        length = self.read.cond.embeds.shape[1] // (1 + len(areas))
+        leans = [
+            tuple((token, by) for words, by in area.leans for token in read.tokens_of(words, length))
+            for area, read in zip(areas, self.read.areas, strict=True)
+        ]
+        spots = tuple(Spot(area.mask, area.alone, lean) for area, lean in zip(areas, leans, strict=True))
+        return RowWish(spots, tells, tells and self.wish.places)
 
 
 class Denoiser:
@@ -122,9 +141,12 @@ class Denoiser:
         for call in calls:
             self._cancel.check()
             self._model.bring(UNET)
-            with self._model.bank.gate([ask.gate for ask in call]):
-                with self._model.attention.captured(range(len(call)), ends=True) as captured, suppress(Enough):
-                    self._run(call, [ask.read.cond for ask in call])
+            wishes = [replace(ask.reading, tells=True, places=ask.wish.places) for ask in call]
+            with self._model.bank.gate([ask.gate for ask in call], [ask.local for ask in call]):
+                height, width = call[0].latents.shape[-2:]
+                with self._model.attention.opened(wishes, height, width, ends=True) as captured:
+                    with suppress(Enough):
+                        self._run(call, [ask.read.cond for ask in call])
             answers.update(_Found({}, captured).attention(call))
         return [answers[id(ask)] for ask in asks]
 
@@ -144,12 +166,9 @@ class Denoiser:
         local = [*(ask.uncond_local for ask in rows[:conds]), *(ask.local for ask in rows[conds:])]
         with ExitStack() as doors:
             doors.enter_context(model.bank.gate(gates, local))
-            if rows[0].wish.areas:
-                height, width = rows[0].latents.shape[-2:]
-                masks = [tuple(area.mask for area in ask.wish.areas) for ask in rows]
-                doors.enter_context(model.attention.areas(masks, height, width))
-            told = [place for place in range(conds, len(rows)) if rows[place].wish.capture]
-            captured = doors.enter_context(model.attention.captured(told)) if told else None
+            wishes = [*(ask.uncond_reading for ask in rows[:conds]), *(ask.reading for ask in rows[conds:])]
+            height, width = rows[0].latents.shape[-2:]
+            captured = doors.enter_context(model.attention.opened(wishes, height, width))
             if rows[0].wish.shallow:
                 doors.enter_context(model.features.shallow(*_taken(rows)))
             layers = {ask.wish.reuse.layers for ask in rows if ask.wish.reuse is not None and not ask.wish.shallow}
@@ -205,14 +224,10 @@ class _Found:
     """What a call brought to light beside its predictions."""
 
     deep: Mapping[int, Tensor]  # deep features of all rows, by layers
-    captured: Captured | None
+    captured: Captured
 
     def attention(self, rows: Sequence[Ask]) -> dict[int, Attention]:
         """Return what was captured, by the id of its ask."""
-        if self.captured is None:
-            return {}
-        maps = self.captured.maps(*rows[0].latents.shape[-2:])
-        asks = [rows[place] for place in self.captured.rows]
-        both = zip((ask.read for ask in asks), maps, strict=True)
-        told = [Attention(found.unflatten(0, (-1, read.tokens)).sum(0), read.places) for read, found in both]
-        return dict(zip(map(id, asks), told, strict=True))
+        reads = {place: rows[place].read for place in self.captured.rows}
+        told = self.captured.attention(reads, *rows[0].latents.shape[-2:])
+        return {id(rows[place]): one for place, one in told.items()}

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,11 +30,15 @@ _ROOM = 4096  # bytes of a record beyond what its request and its notices take
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What the engine returns: a picture, how it came to be, and the hashes others know its files by."""
+    """What the engine returns: a picture, how it came to be, the hashes others know its files by, and findings.
+
+    Findings are what a method can show of what it found on the way: masks and maps, by name.
+    """
 
     image: Image.Image
     record: RenderRecord
     hashes: FileHashes = field(default_factory=FileHashes)
+    findings: Mapping[str, Image.Image] = field(default_factory=dict[str, Image.Image])  # grey, of any size
 
 
 def format_named(name: str) -> Format:

@@ -28,6 +28,8 @@ class Where:
     width: int
     block: int
     blocks: int
+    tokens: int = 0  # of the block's prompt, which the block may repeat
+    without: tuple[int, ...] = ()  # those of them that are left alone
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,17 @@ class _LocalLayer:
         if out.ndim == 2:
             return self.drawings.at(where.mask, where.height, where.width, out).mean()
         if self.reads_text:
-            inside = torch.arange(out.shape[1], device=out.device) // (out.shape[1] // where.blocks) == where.block
-            return inside.to(out)[:, None]
+            return _words(where, out.shape[1]).to(out)[:, None]
         return self.drawings.of_tokens(where, out.shape[1], out)[:, None]
+
+
+def _words(where: Where, tokens: int) -> Tensor:
+    """Return which tokens of a text of several blocks an adapter acts on, [tokens]."""
+    place, length = torch.arange(tokens), tokens // where.blocks
+    inside = place // length == where.block
+    if not where.without:
+        return inside
+    return inside & ~torch.isin(place % length % where.tokens, torch.tensor(where.without))
 
 
 def local_layer(layer: Layer, under: Forward, terms: Sequence[Term], drawings: Drawings, reads_text: bool) -> Forward:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from composer.errors import BadRequest
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import loading, schedulers, sdxl
-from pipelines.attention import CrossAttention
+from pipelines.attention import AttentionLayers
 from pipelines.bank import AdapterBank, Gate
 from pipelines.devices import Placement, check, pick_dtype, use_attention
 from pipelines.features import DeepFeatures
@@ -81,7 +81,7 @@ class LoadedModel:
         adapted = {name: module for name, module in parts.modules().items() if name != VAE}
         self.layout: Layout = ModelLayout({name: _layers(one) for name, one in adapted.items()}, self._base_layer)
         self.bank = AdapterBank(parts.unet, UNET, self.store)
-        self.attention = CrossAttention(parts.unet)
+        self.attention = AttentionLayers(parts.unet)
         self.features = DeepFeatures(parts.unet)
         self._readers = [TextReader(name, *reader, self.store) for name, reader in parts.readers.items()]
         self._latent_channels = cast(_Config, parts.unet.config).in_channels

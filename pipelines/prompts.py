@@ -78,13 +78,15 @@ def read_plain(model: LoadedModel, prompt: str, gate: Gate, more: Vocabulary = N
 
 
 def places(model: LoadedModel, reading: Reading, words: str) -> tuple[int, ...]:
-    """Return the places among a reading's tokens that hold these words, each time that they occur."""
+    """Return the places among a reading's tokens that hold these words, each time that they occur; of none, all."""
     wanted, length = model.tokens(words, reading.vocabulary), model.chunk_length + 2
     read = [
         (number, chunk * length + 1 + place)  # behind the mark that begins a chunk
         for chunk, tokens in enumerate(reading.tokens)
         for place, number in enumerate(tokens)
     ]
+    if not words:
+        return tuple(place for _, place in read)
     numbers = [number for number, _ in read]
     starts = [start for start in range(len(read)) if wanted and numbers[start : start + len(wanted)] == wanted]
     if not starts:

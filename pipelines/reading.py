@@ -28,6 +28,11 @@ class Conditioning:
     uncond: Context | None  # None: no guidance
     places: Callable[[str], tuple[int, ...]]  # of words among the prompt's tokens
     tokens: int  # of the prompt; those of `cond` repeat them
+    areas: tuple[Conditioning, ...] = ()  # whose texts lie behind the prompt's own, all of one length
+
+    def tokens_of(self, words: str, length: int) -> list[int]:
+        """Return the places of words in a text of this length that says the prompt over and over."""
+        return [place + start for start in range(0, length, self.tokens) for place in self.places(words)]
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def together(read: Sequence[Conditioning]) -> Conditioning:
     if not others:
         return own
     unconds = [one.uncond for one in read if one.uncond is not None]
-    return replace(own, cond=_joined([one.cond for one in read]), uncond=_joined(unconds) if unconds else None)
+    uncond = _joined(unconds) if unconds else None
+    return replace(own, cond=_joined([one.cond for one in read]), uncond=uncond, areas=tuple(others))
 
 
 def _joined(contexts: Sequence[Context]) -> Context:

@@ -84,7 +84,7 @@ class Cost:
     unet_rows: int  # samples that go through the UNet
     unet_calls: int
     shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
-    looks: int = 0  # partial evaluations between steps; their calls are not among the above
+    looks: int = 0  # evaluations between steps, at most; their calls are not among the above
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -132,6 +132,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         filled = filled.model_copy(update={"start": start})
         skipped = passes.skipped(filled.num_inference_steps or 0, start.strength)
         first = Resolved(filled, spec, method, _job(filled, spec, skipped), triggers, skipped, begun)
+    method.check(first.job)
     if first.count:
         checks.check_acts(first.job)
     return first if filled.hires is None else replace(first, second=_second(first, filled.hires))
@@ -197,9 +198,10 @@ def _filled(use: AdapterUse, info: AdapterInfo, prompt: str, spec: ModelSpec) ->
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     own = words.found(prompt, info.triggers) if use.words is None else use.words
+    frequency = info.frequency if use.frequency is None else use.frequency
     by_block = None if use.blocks is None else _of(use, lambda: blocks.table(use.blocks or "", spec.blocks))
     found = {"weight": weight, "text_encoder_weight": text, "words": own, "blocks": by_block, "sha256": info.sha256}
-    return use.model_copy(update=found)
+    return use.model_copy(update={**found, "frequency": frequency})
 
 
 def _of(use: AdapterUse, act: Callable[[], _T]) -> _T:
@@ -249,7 +251,8 @@ def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
 def _job_adapter(use: AdapterUse, prompt: str, count: int) -> JobAdapter:
     region = None if use.region is None else regions.placed(use.region, prompt)
     over = () if use.schedule is None else factors(use.schedule, count)
-    return JobAdapter(use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region, over)
+    text = use.text_encoder_weight or 0.0
+    return JobAdapter(use.name, use.weight or 0.0, text, use.words or (), region, use.frequency, over)
 
 
 def _job(request: RenderRequest, spec: ModelSpec, skipped: int = 0) -> Job:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from composer import spectrum
 from lora_zoo.library import Library
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class AdapterInfo:
     weight: float  # preferred
     triggers: tuple[str, ...] = ()  # words that call for what it was trained on
     file: Path | None = None  # None: it is in none
+    frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
 
 
 class AdapterSource(Protocol):
@@ -42,7 +44,9 @@ class ZooSource:
     def describe(self, name: str) -> AdapterInfo:
         entry = self._library.find(name)
         family = None if entry.family in _UNKNOWN else entry.family
-        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, self._library.path(entry))
+        rings, path = self._library.profile(entry), self._library.path(entry)
+        measured = None if rings is None else spectrum.frequency(rings)
+        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured)
 
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._library.read(self._library.find(name), layout)

@@ -103,7 +103,8 @@ def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_
 
 def _blocks(unet: Mapping[str, Any]) -> UnetBlocks:
     """Return the blocks of a UNet of this configuration."""
-    down, up = (unet.get(f"{side}_block_types", ()) for side in ("down", "up"))
+    down = unet.get("down_block_types", ())
+    up = unet.get("up_block_types") or tuple(reversed(down))
     layers = unet.get("layers_per_block", 2)
     per_level = [layers] * len(down) if isinstance(layers, int) else list(layers)
     return of_unet(["Attn" in kind for kind in down], ["Attn" in kind for kind in up], per_level)

@@ -14,7 +14,11 @@ from pipelines.engine import Engine
 from pipelines.progress import StepReport
 
 #: Parameters that make all others of a method matter.
-EXAMPLES: dict[str, dict[str, JsonValue]] = {"cmlora": {"low": 1}, "w_switch": {"evidence": "triggers", "tail": 0}}
+EXAMPLES: dict[str, dict[str, JsonValue]] = {
+    "clora": {"refine": 1},
+    "cmlora": {"low": 1},
+    "w_switch": {"evidence": "triggers", "tail": 0},
+}
 
 WEIGHTS = (0.8, -0.5, 1.3, 1.0, 0.6)
 

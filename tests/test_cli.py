@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from composer import registry
 from composer.errors import BadRequest
 from composer.record import RenderRecord
-from composer.request import AdapterUse
+from composer.request import AdapterUse, Region
 from lora_zoo.catalog import Catalog, entry_for, write_catalog
 from pipelines import images
 from pipelines.cli import main
@@ -34,7 +34,12 @@ def model(tmp_path: Path) -> str:
     """Return a model folder with configurations and no weights: enough for all that happens before loading."""
     folder = tmp_path / "model"
     configs = {
-        "unet": {"cross_attention_dim": 32, "block_out_channels": [32, 32], "sample_size": 16},
+        "unet": {
+            "cross_attention_dim": 32,
+            "block_out_channels": [32, 32],
+            "sample_size": 16,
+            "down_block_types": ["CrossAttnDownBlock2D"],
+        },
         "vae": {"block_out_channels": [8, 8, 8]},
     }
     for part in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
@@ -124,6 +129,17 @@ MISTAKES = {
     "words given twice": (["--lora", "zorp", "--words", "zorp=a", "--words", "zorp=b"], "twice"),
     "words not in the prompt": (["--lora", "zorp", "--words", "zorp=zorb", "--method", "w_switch"], "'zorp'"),
     "no trigger words in the prompt": (["--lora", "trident", "--method", "w_composite"], "'the trident'"),
+    "a region of another LoRA": (["--lora", "zorp", "--region", "zrop=0,0,1,1"], "'zorp'"),
+    "a region of three sides": (["--lora", "zorp", "--region", "zorp=0,0,1"], "LEFT,TOP,RIGHT,BOTTOM"),
+    "a region that is no file": (["--lora", "zorp", "--region", "zorp=mask.png"], "no file of this name"),
+    "a region out of the picture": (["--lora", "zorp", "--region", "zorp=0,0,1,2"], "all from 0 to 1"),
+    "a region given twice": (["--lora", "zorp", "--region", "zorp=0,0,1,1", "--region", "zorp=0,0,1,1"], "twice"),
+    "a region that the method ignores": (["--lora", "zorp", "--region", "zorp=0,0,1,1"], "regional"),
+    "a prompt without a region": (["--lora", "zorp", "--region-prompt", "zorp=x"], "--region zorp="),
+    "a frequency that nobody measured": (
+        ["--lora", "zorp", "--lora", "trident", "--method", "cmlora"],
+        "zoo profile zorp",
+    ),
     "undesired strength out of range": (["--undesired-strength", "2"], "undesired_strength"),
     "unknown option": (["--promt", "x"], "--prompt"),
 }
@@ -232,6 +248,28 @@ def test_a_picture_brings_its_request_and_flags_change_it(
     assert uses(asked("--words", "zorp=the,a"))["words"] == ["the", "a"]
     other = asked("--method", "merge")
     assert (other["parameters"], other["text_encoder_adapters"]) == ({"combine": "sum"}, "all")
+
+
+def test_regions_are_typed_and_kept(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A box, a mask's file, what is there; of a picture with regions, only what is typed changes."""
+    Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
+    options = ["--method", "regional", "--lora", "zorp", "--lora", "trident", "--dry-run", "--json", "--model", model]
+    regions = ["--region", "zorp=0,0,0.5,1", "--region-prompt", "zorp=fog", "--region", f"trident={tmp_path}/mask.png"]
+    assert main(["render", "--prompt", "x", *options, *regions]) == 0
+    asked = json.loads(capsys.readouterr().out)["requests"][0]
+    one, other = (use["region"] for use in asked["adapters"])
+    assert one == {"box": [0.0, 0.0, 0.5, 1.0], "mask": None, "prompt": "fog"}
+    assert (other["box"], other["prompt"]) == (None, None) and other["mask"].startswith("data:image/png;base64,")
+
+    record = images.read(picture(tmp_path / "p.png", model))
+    assert isinstance(record, RenderRecord)
+    placed = record.adapters[0].model_copy(update={"region": Region(box=(0, 0, 0.5, 1), prompt="fog")})
+    again = record.model_copy(update={"method": "regional", "parameters": {}, "adapters": (placed,)})
+    images.save(Rendering(Image.new("RGB", (64, 64)), again), tmp_path / "q.png")
+    command = ["render", "--from", str(tmp_path / "q.png"), "--dry-run", "--json", "--region", "zorp=0.5,0,1,1"]
+    assert main(command) == 0
+    moved = uses(json.loads(capsys.readouterr().out)["requests"][0])["region"]
+    assert moved == {"box": [0.5, 0.0, 1.0, 1.0], "mask": None, "prompt": "fog"}
 
 
 def uses(request: dict[str, Any]) -> dict[str, Any]:

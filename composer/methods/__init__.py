@@ -2,13 +2,16 @@
 
 from composer.methods import (
     cat,
+    clora,
     cmlora,
     composite,
     dare,
     dare_ties,
+    freefuse,
     klora,
     knots,
     lego,
+    lora_composer,
     lora_soups,
     loratorio,
     magnitude,
@@ -27,13 +30,16 @@ from composer.methods import (
 
 __all__ = [
     "cat",
+    "clora",
     "cmlora",
     "composite",
     "dare",
     "dare_ties",
+    "freefuse",
     "klora",
     "knots",
     "lego",
+    "lora_composer",
     "lora_soups",
     "loratorio",
     "magnitude",

@@ -2,10 +2,11 @@
 
 Turns begin at refresh steps (schedules.py). The dominant weighs c = N - 0.5 times another, shares normalised to 1. Only
 the dominant is computed whole, at its turn's first step; all others, and it afterwards, reuse what they kept. At
-`interval` 1 nothing is reused, as in the authors' code, nor with one LoRA. LoRAs of low frequency (backgrounds) are
-named last: while some are there, early turns go round the others, late ones round all but the first. Deviations: which
-are low, and when late begins, are parameters (the authors' lists are of file names, their offline phase ends at step
-120 of 220); turns refresh in both phases and on the paper's schedule too, where their code refreshes nothing. `decay`,
+`interval` 1 nothing is reused, as in the authors' code, nor with one LoRA. LoRAs go from high to low frequency, as
+measured by `zoo profile` (composer/spectrum.py). The last `low` are backgrounds: early turns go round the others, late
+ones round all but the first. Deviations: the order is measured, how many are low and when late begins are parameters
+(the authors take all this from file names, and step 120 of 220); turns refresh in both phases and on the paper's
+schedule too, where their code refreshes nothing. `decay`,
 c less 1/2, 1/4, ... from turn to turn and never below 1, is what their code means to do; it changes nothing there, and
 is off. Text encoder: `all` by default, as in `composite`.
 """
@@ -21,7 +22,7 @@ from pydantic import Field
 from composer.plan import Capability, Job, Pass, Plan, Reuse, Step
 from composer.prompts import prompt_name, prompt_table
 from composer.registry import MethodModel, method
-from composer.schedules import refresh_steps
+from composer.schedules import by_frequency, need_frequencies, refresh_steps
 
 
 @method("cmlora", title="CMLoRA")
@@ -33,13 +34,20 @@ class CmLora(MethodModel):
     interval: int = Field(default=0, ge=0, le=1000, description="Steps of a turn; 0 is the paper's schedule, 2 and 3.")
     lead: float = Field(default=1.0, ge=0.0, le=4.0, description="How far the dominant LoRA is ahead; 0 is not at all.")
     decay: bool = Field(default=False, description="Let the lead shrink from turn to turn.")
-    low: int = Field(default=0, ge=0, le=16, description="How many LoRAs, named last, are of low frequency.")
+    order: Literal["measured", "named"] = Field(default="measured", description="By frequency, or as they are named.")
+    low: int = Field(default=0, ge=0, le=16, description="How many LoRAs, the last, are of low frequency.")
     late: float = Field(default=6 / 11, ge=0.0, le=1.0, description="The part of the steps after which those join in.")
     reuse: Literal["block", "layer", "off"] = Field(
         default="block", description="What is kept: the last block's input as the authors, its last layer's, nothing."
     )
 
+    def check(self, job: Job) -> None:
+        if self.order == "measured" and len(job.adapters) > 1:
+            need_frequencies(job)
+
     def start(self, job: Job) -> Plan:
+        if self.order == "measured":
+            job = by_frequency(job)
         refreshes, count = refresh_steps(job.count, self.interval), len(job.adapters)
         reuses = self.reuse != "off" and self.interval != 1 and count > 1
         layers = 1 if self.reuse == "layer" else 0

@@ -19,8 +19,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from composer.masks import Rest
-from composer.plan import MAIN, Area, Capability, Job, JobAdapter, Pass, Plan, Step
-from composer.prompts import prompt_by
+from composer.plan import Area, Capability, Job, JobAdapter, Pass, Plan, Step
+from composer.prompts import region_name, region_table
 from composer.registry import MethodModel, method
 from composer.request import TextPolicy
 
@@ -38,22 +38,17 @@ class Regional(MethodModel):
     )
 
     def start(self, job: Job) -> Plan:
-        everywhere = tuple(use for use in job.adapters if use.region is None)
-        prompts = {MAIN: prompt_by(job, everywhere, job.prompt)}
-        for use in job.adapters:
-            if use.region is not None:
-                prompts[_key(use)] = prompt_by(job, (*everywhere, use), use.region.prompt)
         wanted = _by_noise(job) if self.level == "noise" else [self._in_one(job)]
 
         def passes(_step: Step) -> Sequence[Pass]:
             return wanted
 
-        return Plan(passes, prompts)
+        return Plan(passes, region_table(job))
 
     def _in_one(self, job: Job) -> Pass:
         own = self.level == "tokens"
         areas = [
-            Area(use.region.mask, _key(use), (use.name,) if own else ())
+            Area(use.region.mask, region_name(use), (use.name,) if own else ())
             for use in job.adapters
             if use.region is not None
         ]
@@ -63,9 +58,8 @@ class Regional(MethodModel):
 def _by_noise(job: Job) -> list[Pass]:
     """Return a pass per region, and one for the rest if there is a rest."""
     masks = tuple(use.region.mask for use in job.adapters if use.region is not None)
-    passes = [
-        Pass(_weights(job, use), _key(use), mask=use.region.mask) for use in job.adapters if use.region is not None
-    ]
+    placed = [(use, use.region.mask) for use in job.adapters if use.region is not None]
+    passes = [Pass(_weights(job, use), region_name(use), mask=mask) for use, mask in placed]
     if not masks or bool(Rest(masks).at(job.height, job.width).any()):
         passes.append(Pass(_weights(job, None), mask=Rest(masks) if masks else None))
     return passes
@@ -73,7 +67,3 @@ def _by_noise(job: Job) -> list[Pass]:
 
 def _weights(job: Job, own: JobAdapter | None) -> dict[str, float]:
     return {use.name: use.weight for use in job.adapters if use.region is None or use is own}
-
-
-def _key(use: JobAdapter) -> str:
-    return f"region:{use.name}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from composer.plan import Attention, Look, Pass, Plan, Prediction, Prompt, Step
+from composer.plan import Area, Attention, Look, Pass, Plan, Prediction, Prompt, Step
 from composer.prompting import emphasis, schedule
 from composer.prompting.schedule import Part
 
@@ -64,7 +64,7 @@ def staged(plan: Plan, count: int) -> Plan:
 
 @dataclass(frozen=True)
 class _Look:
-    """A look at passes whose prompts say what they say at one step; of those that AND joins, at the first."""
+    """A look at passes whose prompts say what they say at one step, ahead too; of what AND joins, at the first."""
 
     look: Look
     keys: Mapping[str, str]
@@ -77,8 +77,14 @@ class _Look:
     ) -> tuple[float, Tensor]:
         return self.look.slope(latents, self._now(passes), loss)
 
+    def ahead(self, latents: Tensor, one: Pass, count: int) -> Attention:
+        return self.look.ahead(latents, self._now([one])[0], count)
+
     def _now(self, passes: Sequence[Pass]) -> list[Pass]:
-        return [replace(one, prompt=self.keys[one.prompt]) for one in passes]
+        return [replace(one, prompt=self.keys[one.prompt], areas=tuple(map(self._area, one.areas))) for one in passes]
+
+    def _area(self, area: Area) -> Area:
+        return replace(area, prompt=self.keys[area.prompt])
 
 
 def spoken(prompt: str, count: int) -> str:

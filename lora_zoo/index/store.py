@@ -17,8 +17,10 @@ from typing import NamedTuple, cast
 
 from pydantic import TypeAdapter
 
+from lora_zoo import profiles
 from lora_zoo.errors import BadFile
 from lora_zoo.index.rows import Facts, Row
+from lora_zoo.profiles import Profile
 
 _VERSION = 1
 _WAIT = 10.0  # seconds for another program's transaction
@@ -39,6 +41,8 @@ CREATE INDEX by_autov3 ON loras (autov3);
 CREATE INDEX by_sshs ON loras (sshs);
 PRAGMA user_version = {_VERSION};
 """
+#: Measured, not read, and so kept when the rest is made anew.
+_PROFILES = "CREATE TABLE IF NOT EXISTS profiles (sha256 TEXT PRIMARY KEY, profile TEXT NOT NULL) WITHOUT ROWID"
 _FACTS = TypeAdapter(Facts)
 
 
@@ -58,6 +62,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as base:
             base.execute("PRAGMA journal_mode = WAL")
+            base.execute(_PROFILES)
             if base.execute("PRAGMA user_version").fetchone() != (_VERSION,):
                 base.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
 
@@ -99,6 +104,16 @@ class Store:
         which = [(os.fsencode(root), os.fsencode(path)) for path in paths]
         with self._open() as base, base:
             base.executemany("DELETE FROM loras WHERE root = ? AND path = ?", which)
+
+    def profile(self, digest: str) -> Profile | None:
+        """Return the frequency profile of a file's content."""
+        with self._open() as base:
+            found = base.execute("SELECT profile FROM profiles WHERE sha256 = ?", (digest,)).fetchone()
+        return None if found is None else profiles.parse(json.loads(found[0]), f"{self.path}: profile {digest}")
+
+    def put_profile(self, digest: str, profile: Profile) -> None:
+        with self._open() as base, base:
+            base.execute("REPLACE INTO profiles VALUES (?, ?)", (digest, json.dumps(profile)))
 
     def _select(self, where: str, values: Sequence[bytes | str], roots: Sequence[Path]) -> list[Row]:
         marks = ", ".join("?" * len(roots))

@@ -2,7 +2,8 @@
 
 Every LoRA gets a plain tag after the prompt, wherever its weight came from: it is all that CivitAI reads a weight from.
 The exact request is in the record; this text is its likeness in another tool's words. So whatever in a prompt would be
-taken for that tool's own markers is bent a little (a space before the colon), and control characters become spaces.
+taken for that tool's own markers is bent a little (a space before the colon, or after a <), and control characters
+become spaces.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pipelines.metadata.infotext import quote
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]+")
 _MARKERS = re.compile(r"(Negative prompt|Hashed prompt|Resources|Template|Steps)(?=:)")
 _LORA_TAG = re.compile(r"<(?:lora|lyco):[^<>\n]{1,400}>")
+#: A tag that nothing closes would swallow the one that follows the prompt.
+_OPEN = re.compile(r"<(?=\w+:[^>]*\Z)")
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -110,5 +113,5 @@ def _said(text: str, request: RenderRequest) -> str:
 
 def _tame(text: str) -> str:
     """Return a text that no reader takes apart in the wrong place; LoRA tags of its own are left out."""
-    bare = _LORA_TAG.sub("", sound(text).replace("\r\n", "\n"))
+    bare = _OPEN.sub("< ", _LORA_TAG.sub("", sound(text).replace("\r\n", "\n")))
     return _MARKERS.sub(r"\1 ", _CONTROLS.sub(" ", bare)).strip()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import JsonValue
 
 from composer import registry
+from composer.errors import BadRequest
 from composer.plan import Job, JobAdapter, Pass, Reuse, Step
 from composer.schedules import refresh_steps
 
@@ -78,3 +80,22 @@ def test_the_cache_point() -> None:
     assert plan(2, reuse="layer")[1][0].reuse == Reuse("l0", False, 1)
     assert plan(2)[1][0].reuse == Reuse("l0", False, 0)
     assert plan(1)[1][0].reuse is None  # one LoRA is plain LoRA
+
+
+def test_the_order_is_from_high_to_low_frequency() -> None:
+    """Equal ones stay as named; an unmeasured one is refused, unless the order is as named, or there is one LoRA."""
+    measured = (0.3, 0.9, 0.5, 0.5)
+    job = Job(
+        tuple(JobAdapter(f"l{n}", 1.0, 1.0, frequency=one) for n, one in enumerate(measured)), "", "", "all", 4, 8, 8
+    )
+
+    def order(**parameters: JsonValue) -> list[str]:
+        made = registry.create("cmlora", parameters).start(job)
+        return [next(iter(one.adapters)) for one in made.passes(Step(0, 4, 999.0, 1.0))]
+
+    assert order() == ["l1", "l2", "l3", "l0"] and order(order="named") == ["l0", "l1", "l2", "l3"]
+    unknown = replace(job, adapters=(*job.adapters[:1], JobAdapter("new", 1.0, 1.0)))
+    with pytest.raises(BadRequest, match="that of 'new' was not measured; run `python app.py zoo profile new`"):
+        registry.create("cmlora", {}).check(unknown)
+    registry.create("cmlora", {"order": "named"}).check(unknown)
+    registry.create("cmlora", {}).check(replace(job, adapters=unknown.adapters[1:]))

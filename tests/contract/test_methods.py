@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from composer import registry
 from composer.masks import Box
-from composer.plan import Job, JobAdapter, JobRegion, Pass, Prediction, Step
+from composer.plan import Attention, Job, JobAdapter, JobRegion, Pass, Prediction, Prompt, Step
 from composer.registry import MethodModel, Parameter
 from composer.request import TEXT_POLICIES, AdapterUse, RenderRequest
 from composer.texts import TextEmbedding
@@ -23,9 +24,9 @@ from tests.requests import EXAMPLES, ask, final_latents, for_method, uses
 
 METHODS = registry.names()
 STEPS = [Step(index, 12, 999.0 - index, 1.0) for index in range(12)]
-WORDS = {"a": "red cat", "b": "small mat", "c": "house"}
+WORDS = {"a": ("red", "cat"), "b": ("small mat",), "c": ("house",)}
 JOB = Job(
-    tuple(JobAdapter(name, 0.7, 0.4, (words,)) for name, words in WORDS.items()),
+    tuple(JobAdapter(name, 0.7, 0.4, words, frequency=len(name + words[0]) / 20) for name, words in WORDS.items()),
     "a red cat on a small mat, in a house",
     "",
     "all",
@@ -37,7 +38,11 @@ JOB = Job(
 #: Methods whose guidance is not plain LoRA's by design, even with one LoRA, and the parameters that make it so.
 PLAIN: dict[str, dict[str, JsonValue]] = {"loratorio": {"recentring": 0.0}}
 #: Methods that come only near the base model by design, and the parameters that make them exact.
-EXACT: dict[str, dict[str, JsonValue]] = {"cmlora": {"reuse": "off"}}
+EXACT: dict[str, dict[str, JsonValue]] = {
+    "clora": {"update": 0.0},
+    "cmlora": {"reuse": "off"},
+    "freefuse": {"bias": 0.0},
+}
 
 LEFT = JobRegion(Box(0.0, 0.0, 0.4, 1.0), "a mat")
 
@@ -59,6 +64,49 @@ def job_for(method: MethodModel) -> Job:
     return replace(JOB, adapters=placed, texts={text: read(text) for text in method.texts(JOB)})
 
 
+def told(latents: Tensor, one: Pass) -> Attention:
+    """Return attention made of latents: of 4 x 4 places to 13 tokens, the same words always at the same ones."""
+    cells = torch.nn.functional.avg_pool2d(latents, 2)[0].flatten(1).T  # [places, channels]
+    seeds = [len(one.adapters), *(40 + len(area.prompt) for area in one.areas)]
+    maps = [(3 * cells @ drawn(4, 13, seed=seed)).softmax(1).T.unflatten(1, (4, 4)) for seed in seeds]
+    alike = cells @ cells.T
+
+    def places(words: str) -> tuple[int, ...]:
+        return (1 + sum(map(ord, words)) % 12,)
+
+    areas = tuple(Attention(found, places) for found in maps[1:])
+    return Attention(maps[0], places, areas, (3 * alike).softmax(1), alike)
+
+
+class Eyes:
+    """Looks without a model."""
+
+    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
+        return [told(latents, one) for one in passes]
+
+    def slope(
+        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
+    ) -> tuple[float, Tensor]:
+        leaf = latents.clone().requires_grad_(True)
+        found = loss(self.attention(leaf, passes))
+        return float(found.detach()), torch.autograd.grad(found, leaf)[0]
+
+    def ahead(self, latents: Tensor, one: Pass, count: int) -> Attention:
+        return told(latents + drawn(*latents.shape, seed=count), one)
+
+
+def begun(name: str, parameters: dict[str, JsonValue]) -> tuple[list[list[float]], list[list[Pass]], dict[str, Prompt]]:
+    """Return the latents that a method's steps begin with, what it asks for then, and the prompts of that."""
+    method = registry.create(name, {**EXAMPLES.get(name, {}), **parameters})
+    plan, latents = method.start(job_for(method)), drawn(1, 4, 8, 8, seed=5)
+    before, found, passes = plan.before_step, list[list[float]](), list[list[Pass]]()
+    for step in STEPS:
+        latents = latents if before is None else before(step, latents, Eyes())
+        found.append(latents.flatten().tolist())
+        passes.append(list(plan.passes(step)))
+    return found, passes, dict(plan.prompts)
+
+
 def asked(name: str, parameters: dict[str, JsonValue]) -> list[list[Pass]]:
     method = registry.create(name, {**EXAMPLES.get(name, {}), **parameters})
     plan = method.start(job_for(method))
@@ -75,6 +123,7 @@ def combined(name: str, parameters: dict[str, JsonValue]) -> list[list[float]]:
             Prediction(
                 drawn(1, 2, 8, 8, seed=100 * step.index + 2 * place),
                 None if one.uncond == "off" else drawn(1, 2, 8, 8, seed=100 * step.index + 2 * place + 1),
+                told(drawn(1, 4, 8, 8, seed=step.index), one) if one.capture else None,
             )
             for place, one in enumerate(passes)
         ]
@@ -112,7 +161,7 @@ def test_every_parameter_does_something(name: str) -> None:
     for parameter in registry.describe(name).parameters:
         assert parameter.description
         choices: list[dict[str, JsonValue]] = [{parameter.name: value} for value in values(parameter)]
-        plans = [(asked(name, chosen), combined(name, chosen)) for chosen in choices]
+        plans = [(asked(name, chosen), combined(name, chosen), begun(name, chosen)) for chosen in choices]
         assert any(plan != plans[0] for plan in plans), parameter.name
 
 
@@ -187,7 +236,8 @@ def test_a_dry_run_counts_what_a_rendering_takes(
     request = for_method(name, str(small_folder), guidance_scale=guidance)
     cost, record = engine.dry_run(request), engine.render(request).record
     assert (cost.unet_passes, cost.unet_calls) == (record.unet_passes, record.unet_calls)
-    assert cost == Cost(record.unet_passes, record.unet_rows or 0, record.unet_calls, record.shallow_passes)
+    rows, shallow = record.unet_rows or 0, record.shallow_passes
+    assert cost == Cost(record.unet_passes, rows, record.unet_calls, shallow, record.looks)
     assert record.unet_calls == 3 or record.shallow_passes
 
 

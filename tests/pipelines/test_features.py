@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from composer.errors import BadRequest
 from composer.masks import Box
 from pipelines import specs
-from pipelines.attention import CrossAttention
+from pipelines.attention import AttentionLayers, RowWish, Spot
 from pipelines.engine import Engine
 from pipelines.features import DeepFeatures
 from pipelines.fronts import in_front
@@ -112,7 +112,8 @@ def test_areas_on_this_unet(unet: Any) -> None:
     masks = (Box(0, 0, 0.3, 1), Box(0.2, 0, 0.9, 0.7))
     with torch.no_grad():
         plain = unet(latents, 500.0, encoder_hidden_states=text, return_dict=False, **sdxl)[0]
-        with CrossAttention(unet).areas([masks, masks[::-1]], 8, 16):
+        rows = [RowWish(tuple(map(Spot, some))) for some in (masks, masks[::-1])]
+        with AttentionLayers(unet).opened(rows, 8, 16):
             found = unet(latents, 500.0, encoder_hidden_states=torch.cat([text] * 3, 1), return_dict=False, **sdxl)[0]
     assert float((found - plain).abs().max()) <= 1e-5 and fronts(unet) == []
 

@@ -16,11 +16,14 @@ from composer.errors import BadRequest
 from composer.plan import MAIN, Attention, BeforeStep, Job, Look, Pass, Plan, Prediction, Prompt, Step, weighted_mean
 from composer.registry import MethodModel
 from pipelines import batch, prompts
+from pipelines.attention import RowWish
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 from pipelines.model import LoadedModel
 from pipelines.progress import Cancel
+from pipelines.reading import Conditioning
 from pipelines.resolve import price
+from pipelines.text import Context
 from tests.requests import ask, uses
 
 Seen = Callable[[Sequence[Prediction]], None]
@@ -116,14 +119,15 @@ def test_against_diffusers_own_scores(sd15: LoadedModel) -> None:
     generator = torch.Generator().manual_seed(5)
     latents, texts = (torch.randn(shape, generator=generator) for shape in ((2, 4, 8, 16), (2, 77, 32)))
     try:
-        with sd15.attention.captured([1]) as found:
+        with sd15.attention.opened([RowWish(), RowWish(tells=True)], 8, 16) as captured:
             sd15.predict_noise(latents, torch.tensor([400.0, 400.0]), texts)
     finally:
         for hook in hooks:
             hook.remove()
     assert len(wanted) == len(level) == 5
-    assert torch.allclose(found.maps(8, 16)[0].flatten(1), torch.stack(wanted).mean(0).T, atol=1e-6)
-    assert found.maps(8, 16).shape == (1, 77, 2, 4)
+    found = captured.attention({1: Conditioning(Context(texts[1:]), None, lambda words: (), 77)}, 8, 16)
+    assert torch.allclose(found[1].maps.flatten(1), torch.stack(wanted).mean(0).T, atol=1e-6)
+    assert list(found) == [1] and found[1].maps.shape == (77, 2, 4)
 
 
 def test_maps_of_words(render: Callable[..., Rendering], small: LoadedModel) -> None:
@@ -136,6 +140,7 @@ def test_maps_of_words(render: Callable[..., Rendering], small: LoadedModel) -> 
     assert prompts.places(small, twice, "a cat") == (1, 2, 4, 5)
     assert prompts.places(small, parted, "cat") == (2, small.chunk_length + 4)
     assert torch.equal(found.of("cat"), found.maps[2:3])
+    assert torch.equal(found.of(""), found.maps[1:7])
     with pytest.raises(BadRequest, match="the words 'dog' are not among"):
         found.of("dog")
 

@@ -18,7 +18,7 @@ from composer.errors import BadRequest
 from composer.masks import Box, Drawn
 from composer.request import AdapterUse, Region, RenderRequest, parse_request
 from lora_zoo.adapter import DenseDelta, LowRank
-from pipelines.attention import CrossAttention
+from pipelines.attention import AttentionLayers, RowWish, Spot
 from pipelines.engine import Engine
 from pipelines.local import Drawings, Term, Where, grid, local_layer
 from pipelines.model import LoadedModel
@@ -193,6 +193,10 @@ def test_words_are_blocks() -> None:
     assert close(out[:, 8:], (layer(x) + x @ delta.dense().T)[:, 8:], 1e-5)
 
 
+def spots(masks: tuple[Box, ...]) -> RowWish:
+    return RowWish(tuple(map(Spot, masks)))
+
+
 @torch.no_grad()
 def test_each_token_reads_its_prompt(sd15: LoadedModel) -> None:
     """Against diffusers' own attention, called once per prompt."""
@@ -201,7 +205,7 @@ def test_each_token_reads_its_prompt(sd15: LoadedModel) -> None:
     hidden, contexts = random(2, 24, layer.query_dim), [random(2, 77, 32) + n for n in range(3)]
     wanted = [AttnProcessor2_0()(layer, hidden, context).unflatten(1, (4, 6)) for context in contexts]
     masks = (LEFT, Box(0, 0, 1, 0.5))
-    with CrossAttention(sd15.unet).areas([masks, masks], 4, 6):
+    with AttentionLayers(sd15.unet).opened([spots(masks)] * 2, 4, 6):
         found = layer(hidden, encoder_hidden_states=torch.cat(contexts, 1)).unflatten(1, (4, 6))
     assert close(found[:, 2:, 3:], wanted[0][:, 2:, 3:], 1e-5)  # nobody's: the pass's own prompt
     assert close(found[:, 2:, :3], wanted[1][:, 2:, :3], 1e-5)

@@ -1,0 +1,243 @@
+"""What the commands of `eval` do, once their options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from composer.errors import UnknownChoice
+from eval import columns, measuring, references, running, suites
+from eval.measuring import Measured
+from eval.metrics import registry
+from eval.metrics.batch import Tools
+from eval.running import Overrides, Run, Wish
+from eval.suites import composlora
+from eval.suites.model import Suite
+from pipelines import bars, cli_batch, cli_output
+from pipelines.engine import Engine
+from pipelines.jobs.ledger import Ledger, State
+from pipelines.jobs.planning import together
+
+__all__ = ["BenchmarkFlags", "Overrides", "RunFlags", "benchmark", "check", "listing", "price", "report", "run"]
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """The options of `eval run` as typed."""
+
+    suite: str
+    methods: str
+    out: Path
+    sets: int | None
+    seeds: int
+    mapped: Path | None
+    overrides: Overrides
+    clip: str | None
+    metrics: tuple[str, ...]
+    references: int
+    workers: int
+    retry_failed: bool
+
+
+@dataclass(frozen=True)
+class BenchmarkFlags:
+    """The options of `eval benchmark` as typed."""
+
+    methods: str
+    out: Path
+    docs: Path
+    sets: int | None  # of each suite
+    seeds: int
+    references: int
+    workers: int
+    retry_failed: bool
+
+
+def run(flags: RunFlags, as_json: bool) -> bool:
+    """Render what is missing, measure it, write the report; return whether every picture is there."""
+    measured = rendered(flags)
+    if measured is None:
+        return False
+    from eval.page import report as pages
+
+    written = pages.write([measured], flags.out / pages.FILE)
+    if as_json:
+        cli_output.document({"report": str(written), "missing": dict(measured.missing)})
+    else:
+        cli_output.line(f"report: {written}")
+    return not measured.missing
+
+
+def rendered(flags: RunFlags) -> Measured | None:
+    """Render what is missing and measure it; return None if it was stopped."""
+    engine = Engine()
+    wanted = running.opened(flags.out, wish(flags))
+    metrics = measuring.chosen(wanted, flags.metrics, bool(wanted.wish.references))
+    running.plan(wanted, engine)
+    folders = [wanted.pictures]
+    if wanted.wish.references:
+        references.plan(wanted, engine)
+        folders.append(references.folder(wanted))
+    for folder in folders:
+        cli_batch.run(cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, as_json=False))
+        if _unfinished(folder):
+            return None
+    measured = measure(wanted, engine, metrics)
+    for label, count in measured.missing.items():
+        cli_output.notice(f"{label}: {count} pictures are missing")
+    return measured
+
+
+def benchmark(flags: BenchmarkFlags) -> bool:
+    """Run every embedded suite, write one page about all, and renew the documentation; return whether all is there."""
+    measured: list[Measured] = []
+    for make in suites.EMBEDDED.values():
+        one = rendered(of_suite(make(), flags))
+        if one is None:
+            return False
+        measured.append(one)
+    from eval.page import document
+    from eval.page import report as pages
+
+    cli_output.line(str(pages.write(measured, flags.out / pages.FILE)))
+    cli_output.line(str(document.write(measured, flags.docs)))
+    return not any(one.missing for one in measured)
+
+
+def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
+    """Return what the benchmark runs of one suite: as many sets in all, whatever sizes there are."""
+    labels = [one.label for one in columns.parse_all(flags.methods, suite, leave_out=True)]
+    return RunFlags(
+        suite=suite.name,
+        methods=",".join(labels),
+        out=flags.out / suite.name,
+        sets=None if flags.sets is None else -(-flags.sets // len(suite.sizes)),
+        seeds=flags.seeds,
+        mapped=None,
+        overrides=Overrides(),
+        clip=None,
+        metrics=(),
+        references=flags.references,
+        workers=flags.workers,
+        retry_failed=flags.retry_failed,
+    )
+
+
+def known(folder: Path) -> Measured:
+    """Return what a folder holds, measured."""
+    one = running.known(folder)
+    return measure(one, Engine(), measuring.chosen(one, (), bool(one.wish.references)))
+
+
+def price(flags: RunFlags, as_json: bool) -> None:
+    """Say what a run would take, without loading a model or writing anything."""
+    engine = Engine()
+    wanted = running.opened(flags.out, wish(flags))
+    rows: list[cli_output.Row] = []
+    for label, jobs in running.jobs(wanted, engine).items():
+        goes = [engine.dry_run_many([job.request for job in go]) for go in together(jobs)]
+        passes, calls = sum(go.unet_passes for go in goes), sum(go.unet_calls for go in goes)
+        rows.append({"method": label, "pictures": len(jobs), "unet_passes": passes, "unet_calls": calls})
+    if as_json:
+        cli_output.document({"dry_run": True, "suite": wanted.suite.name, "methods": [dict(row) for row in rows]})
+    else:
+        cli_output.table(rows, ("method", "pictures", "unet_passes", "unet_calls"))
+
+
+def report(folders: Sequence[Path], page: Path | None) -> None:
+    """Write the page of folders that were run; pictures that came since are measured."""
+    from eval.page import report as pages
+
+    measured = [known(folder) for folder in folders]
+    cli_output.line(str(pages.write(measured, page or folders[0] / pages.FILE)))
+
+
+def wish(flags: RunFlags) -> Wish:
+    """Return what is typed as a wish."""
+    mapped = str(flags.mapped) if flags.mapped else None
+    suite = suites.load(flags.suite, flags.mapped)
+    return Wish(
+        suite=flags.suite,
+        mapped=mapped,
+        sets=flags.sets,
+        seeds=flags.seeds,
+        methods=tuple(one.label for one in columns.parse_all(flags.methods, suite)),
+        overrides=flags.overrides,
+        clip=flags.clip,
+        references=flags.references,
+    )
+
+
+def measure(wanted: Run, engine: Engine, metrics: Sequence[registry.Metric]) -> Measured:
+    """Measure a run's pictures, with a bar."""
+    tools = Tools(wanted.wish.clip, references.load(wanted, engine))
+    entries = running.placed(wanted, engine)
+    total = sum(1 for one in entries.values() if one.state is State.DONE) + len(wanted.cases) * wanted.suite.drawn
+    with bars.bar("measuring", total) as advance:
+        return measuring.measure(wanted, entries, metrics, tools, advance)
+
+
+def listing(what: str, as_json: bool) -> None:
+    """List suites or metrics."""
+    makers = {"suites": (_suites, ("name", "sets", "sizes", "about")), "metrics": (_metrics, _METRIC_COLUMNS)}
+    if what not in makers:
+        raise UnknownChoice("listing", what, makers)
+    make, shown = makers[what]
+    rows = make()
+    if as_json:
+        cli_output.document({what: [dict(row) for row in rows]})
+    else:
+        cli_output.table(rows, shown)
+
+
+_METRIC_COLUMNS = ("metric", "measure", "unit", "better", "needs", "about")
+
+
+def _suites() -> list[cli_output.Row]:
+    rows: list[cli_output.Row] = []
+    for name, make in suites.EMBEDDED.items():
+        one = make()
+        rows.append({"name": name, "sets": len(one.sets), "sizes": list(one.sizes), "about": one.about})
+    sizes: list[JsonValue] = list(composlora.SIZES)
+    count = sum(1 for _ in composlora.identifiers())
+    about = "the published testbed, for those who own its LoRAs: --map FILE"
+    return [*rows, {"name": composlora.NAME, "sets": count, "sizes": sizes, "about": about}]
+
+
+def _metrics() -> list[cli_output.Row]:
+    return [
+        {
+            "metric": metric.name,
+            "measure": one.name,
+            "unit": one.unit,
+            "better": one.better,
+            "needs": list(sorted(metric.needs)),
+            "about": one.about,
+        }
+        for metric in registry.every()
+        for one in metric.measures
+    ]
+
+
+def check(suite: str, sets: int | None, clip: str | None, as_json: bool) -> bool:
+    """Hold the metrics against the truth; return whether every one ranks it first."""
+    from eval import sanity
+
+    found = sanity.run(suites.load(suite), sets, Tools(clip))
+    if as_json:
+        lines: list[JsonValue] = [dict(row) for row in found.rows()]
+        cli_output.document({"pictures": found.pictures, "agreement": found.agreement, "measures": lines})
+    else:
+        cli_output.table(found.rows(), ("measure", "truth", "taken_out", "other", "truth_first", "named"))
+        cli_output.line(f"presence agrees with the scenes in {100 * found.agreement:.2f} % of {found.asked} questions")
+    return found.sound
+
+
+def _unfinished(folder: Path) -> bool:
+    ledger = Ledger(folder)
+    counts = ledger.counts()
+    ledger.close()
+    return bool(counts[State.WAITING] + counts[State.RUNNING])

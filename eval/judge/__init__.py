@@ -1,0 +1,1 @@
+"""A vision model, or people, as the judge of two pictures."""

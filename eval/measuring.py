@@ -1,0 +1,170 @@
+"""Measuring the pictures of a run. What was found is kept: later, only what is new is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from pydantic import TypeAdapter
+
+from eval import outputs
+from eval.columns import TRUTH
+from eval.errors import BadMetric
+from eval.metrics import registry
+from eval.metrics.batch import Batch, Made, Shot, Tools, shown
+from eval.metrics.registry import Found, Metric
+from eval.running import Run
+from eval.suites.model import Case, stable
+from pipelines import images
+from pipelines.jobs.ledger import Entry, State
+
+FOLDER = "measured"
+_TOGETHER = 128  # pictures measured at once
+
+Told = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a metric found in a picture, and the digest of its pixels."""
+
+    pixels: str
+    found: Found | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture with all that is known of it."""
+
+    column: str
+    case: Case
+    file: str  # below the run's folder; "" for drawings
+    values: Mapping[str, float]
+    parts: Mapping[str, Mapping[str, float]]  # metric -> member or label -> value
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A run's pictures, measured."""
+
+    run: Run
+    rows: tuple[Row, ...]
+    missing: Mapping[str, int]  # column -> pictures that are not there
+    metrics: tuple[str, ...]
+
+
+@dataclass
+class _Memory:
+    """What a metric found so far, in a file of its own."""
+
+    path: Path
+    known: dict[str, Kept] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, metric: Metric) -> _Memory:
+        clip = f"-{stable(run.wish.clip):016x}" if metric.by_clip and run.wish.clip else ""
+        path = run.folder / FOLDER / f"{metric.name}{clip}.json"
+        known = TypeAdapter(dict[str, Kept]).validate_json(path.read_bytes()) if path.is_file() else {}
+        return cls(path, known)
+
+    def save(self) -> None:
+        data = TypeAdapter(dict[str, Kept]).dump_json(self.known)
+        outputs.write_text(data.decode(), self.path)
+
+
+def chosen(run: Run, names: Sequence[str], references: bool = False) -> list[Metric]:
+    """Return the metrics named, or all usual ones that the suite allows; one that it does not allow is an error."""
+    if names:
+        found = [registry.get(name) for name in names]
+        for one in found:
+            if lacking := one.lacks(run.suite, references):
+                raise BadMetric(f"metric '{one.name}' needs {lacking}, which suite '{run.suite.name}' has not here")
+        return found
+    return [one for one in registry.every() if one.usual and one.lacks(run.suite, references) is None]
+
+
+def measure(
+    run: Run, entries: Mapping[tuple[str, str], Entry], metrics: Sequence[Metric], tools: Tools, told: Told
+) -> Measured:
+    """Measure what is not measured yet; return everything that is known of the run's pictures."""
+    places = list(_places(run, entries))
+    memories = {one.name: _Memory.of(run, one) for one in metrics}
+    try:
+        for start in range(0, len(places), _TOGETHER):
+            some = places[start : start + _TOGETHER]
+            _look(some, metrics, memories, tools)
+            told(len(some))
+    finally:
+        for memory in memories.values():
+            memory.save()
+    rows = tuple(_row(place, memories) for place in places)
+    asked = {column.label: len(run.cases) for column in run.columns}
+    there = {label: sum(1 for row in rows if row.column == label) for label in asked}
+    missing = {label: count - there[label] for label, count in asked.items() if count > there[label]}
+    return Measured(run, rows, missing, tuple(one.name for one in metrics))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A picture that can be had."""
+
+    case: Case
+    column: str
+    pixels: str
+    path: Path | None  # None: it is drawn
+    entry: Entry | None
+    file: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.column} {self.case.name}"
+
+    def shot(self) -> Shot:
+        if self.path is None or self.entry is None:
+            return Shot(self.case, self.column, shown(self.case))
+        record = images.read_record(self.path)
+        with Image.open(self.path) as image:
+            rgb = image.convert("RGB")
+        made = Made(record.unet_passes, record.shallow_passes, record.unet_rows or 0, self.entry.seconds or 0.0)
+        return Shot(self.case, self.column, rgb, made)
+
+
+def _places(run: Run, entries: Mapping[tuple[str, str], Entry]) -> Iterator[_Place]:
+    """Yield every picture that is there, all of a case together."""
+    for case in run.cases:
+        if run.suite.drawn:
+            yield _Place(case, TRUTH, "drawn", None, None, "")
+        for column in run.columns:
+            entry = entries.get((column.label, case.name))
+            if entry is not None and entry.state is State.DONE:
+                file = f"{run.pictures.name}/{entry.file}"
+                yield _Place(case, column.label, entry.pixels_sha256 or "", run.folder / file, entry, file)
+
+
+def _look(some: Sequence[_Place], metrics: Sequence[Metric], memories: Mapping[str, _Memory], tools: Tools) -> None:
+    """Measure some pictures; a picture is opened only if a metric has not seen it."""
+    lacking = {one.name: [place for place in some if not _knows(memories[one.name], place)] for one in metrics}
+    wanted = {place.key: place for places in lacking.values() for place in places}
+    shots = {key: place.shot() for key, place in wanted.items()}
+    batches: dict[tuple[str, ...], Batch] = {}
+    for one in metrics:
+        keys = tuple(place.key for place in lacking[one.name])
+        if not keys:
+            continue
+        batch = batches.setdefault(keys, Batch([shots[key] for key in keys], tools))
+        for key, found in zip(keys, one.answer(batch), strict=True):
+            memories[one.name].known[key] = Kept(wanted[key].pixels, found)
+
+
+def _knows(memory: _Memory, place: _Place) -> bool:
+    kept = memory.known.get(place.key)
+    return kept is not None and kept.pixels == place.pixels
+
+
+def _row(place: _Place, memories: Mapping[str, _Memory]) -> Row:
+    found = {name: memory.known[place.key].found for name, memory in memories.items()}
+    answered = {name: one for name, one in found.items() if one is not None}
+    values = {name: value for one in answered.values() for name, value in one.values.items()}
+    return Row(place.column, place.case, place.file, values, {name: one.parts for name, one in answered.items()})

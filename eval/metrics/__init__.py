@@ -1,0 +1,1 @@
+"""Metrics, one file each; `registry` knows them by name."""

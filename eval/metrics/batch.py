@@ -1,0 +1,103 @@
+"""Pictures that are measured together, and what metrics look at them with: computed once, when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from random import Random
+from typing import TYPE_CHECKING
+
+from eval.errors import BadMetric
+from eval.suites.model import Case, stable
+from lora_zoo.world.draw import draw
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from eval.bench import Scores
+    from eval.clip import Clip
+    from lora_zoo.detectors import Detectors
+    from lora_zoo.world.scene import Scene
+
+DRAWINGS = 8  # of one scene: positions and small things vary, and the nearest is what a picture is compared with
+_KEPT = 64  # cases whose drawings are kept
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a picture took."""
+
+    passes: int
+    shallow: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One picture, and the case that it answers."""
+
+    case: Case
+    column: str
+    image: Image
+    made: Made | None = None  # None: drawn, not rendered
+
+    @property
+    def scene(self) -> Scene:
+        assert self.case.set.scene is not None, "a metric that needs the truth is not asked without it"
+        return self.case.set.scene
+
+
+class Tools:
+    """Models that look at pictures, loaded when they are first used."""
+
+    def __init__(self, clip: str | None = None, references: dict[str, list[Image]] | None = None) -> None:
+        self._clip_name = clip
+        self.references = references or {}  # member -> pictures of it alone
+        self.drawings = lru_cache(_KEPT)(drawings)
+
+    @cached_property
+    def detectors(self) -> Detectors:
+        from lora_zoo.detectors import Detectors
+
+        return Detectors.load()
+
+    @cached_property
+    def clip(self) -> Clip:
+        from eval.clip import Clip
+
+        return Clip.named(self._clip_name)
+
+
+class Batch:
+    """Some pictures, and what several metrics want to know of them."""
+
+    def __init__(self, shots: Sequence[Shot], tools: Tools) -> None:
+        self.shots, self.tools = shots, tools
+
+    @cached_property
+    def scores(self) -> list[Scores]:
+        """What the detectors say of each picture."""
+        return self.tools.detectors.scores([one.image for one in self.shots])
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """The CLIP's view of each picture, of length one, [pictures, width]."""
+        return self.tools.clip.images([one.image for one in self.shots])
+
+
+def drawings(case: Case) -> tuple[Image, ...]:
+    """Return several ground truths of a case, none of them the one that the column of drawings shows."""
+    if case.set.scene is None:
+        raise BadMetric(f"set {case.set.key!r} has no ground truth")
+    rng = Random(stable(f"drawings {case.name}"))
+    return tuple(draw(case.set.scene, rng.getrandbits(32)) for _ in range(DRAWINGS))
+
+
+def shown(case: Case) -> Image:
+    """Return the drawing that stands for a perfect method."""
+    if case.set.scene is None:
+        raise BadMetric(f"set {case.set.key!r} has no ground truth")
+    return draw(case.set.scene, case.seed)

@@ -1,0 +1,7 @@
+"""Metrics, one file each; importing this registers them all."""
+
+from __future__ import annotations
+
+from eval.metrics import clipscore, cost, image_clip, kept, lpips, presence, sides, truth
+
+__all__ = ["clipscore", "cost", "image_clip", "kept", "lpips", "presence", "sides", "truth"]

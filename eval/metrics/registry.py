@@ -1,0 +1,102 @@
+"""Metrics by name. A metric is a function of pictures that declares what it returns, its unit, and what is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Literal, TypeVar
+
+from composer.errors import UnknownChoice
+from eval.metrics.batch import Batch
+from eval.suites.model import Suite
+
+Need = Literal["truth", "sides", "references"]
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a metric."""
+
+    name: str
+    title: str
+    unit: str  # "share" is shown in percent
+    better: Better
+    about: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a metric says of one picture: its measures, and what they are made of, by member or label."""
+
+    values: Mapping[str, float]
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+#: For each picture of a batch what was found, or None where the question does not arise.
+Answer = Callable[[Batch], Sequence[Found | None]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric."""
+
+    name: str
+    measures: tuple[Measure, ...]
+    needs: frozenset[Need]
+    by_clip: bool  # whether it depends on the CLIP that was chosen
+    usual: bool  # whether it is taken without being named
+    answer: Answer
+
+    def lacks(self, suite: Suite, references: bool) -> str | None:
+        """Say what is missing to take it on a suite; None if nothing is."""
+        there = {"truth": suite.drawn, "sides": suite.drawn and suite.regional, "references": references}
+        words = {
+            "truth": "a ground truth",
+            "sides": "sides that its members belong to",
+            "references": "pictures of each LoRA alone (--references)",
+        }
+        return next((words[need] for need in sorted(self.needs) if not there[need]), None)
+
+
+_metrics: dict[str, Metric] = {}
+_A = TypeVar("_A", bound=Answer)
+
+
+def metric(
+    name: str,
+    *measures: Measure,
+    needs: Sequence[Need] = (),
+    by_clip: bool = False,
+    usual: bool = True,
+) -> Callable[[_A], _A]:
+    """Register a metric under a name that no other has, with measures that no other has."""
+
+    def register(answer: _A) -> _A:
+        taken = {one.name for known in _metrics.values() for one in known.measures}
+        twice = taken & {one.name for one in measures}
+        if name in _metrics or twice:
+            raise ValueError(f"two metrics are called {name!r} or have the measures {sorted(twice)}")
+        _metrics[name] = Metric(name, measures, frozenset(needs), by_clip, usual, answer)
+        return answer
+
+    return register
+
+
+def every() -> tuple[Metric, ...]:
+    """Return all metrics: what a picture shows first, then CLIP's views, then what it took."""
+    return tuple(sorted(_all().values(), key=lambda one: (one.name == "cost", one.by_clip, one.name != "presence")))
+
+
+def get(name: str) -> Metric:
+    """Return a metric; an unknown name is an error that tells the nearest one."""
+    known = _all()
+    if name not in known:
+        raise UnknownChoice("metric", name, known)
+    return known[name]
+
+
+def _all() -> dict[str, Metric]:
+    import_module("eval.metrics.catalog")  # registers them, once; here, so that no caller can forget it
+    return _metrics

@@ -1,0 +1,94 @@
+"""The report: one HTML page about any number of runs, and beside it their figures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval import machine, outputs, spreads
+from eval.judge import verdicts
+from eval.measuring import Measured
+from eval.metrics.batch import Tools
+from eval.page import drawn, elements, export, sections
+from eval.page.elements import Part, Td
+from eval.summary import Figures
+
+FILE = "report.html"
+FIGURES = "figures"
+
+
+def write(measured: Sequence[Measured], path: Path) -> Path:
+    """Write the page, and each run's figures into its own folder; return the page's path."""
+    every = [Figures(one) for one in measured]
+    parts = ["<h1>How LoRAs are best composed</h1>", _opening(every)]
+    for figures in every:
+        export.write(figures, figures.measured.run.folder / FIGURES)
+        parts.append(_suite(figures))
+    parts.append(elements.section("Published figures", *_published(every), anchor="published"))
+    parts.append(elements.section("To repeat this", _repeat(every), anchor="repeat"))
+    outputs.write_text(elements.page("Medley: methods compared", parts), path)
+    return path
+
+
+def _published(every: Sequence[Figures]) -> list[str]:
+    return [
+        elements.paragraph(sections.published().note, note=True),
+        *(one.html() for one in sections.beside([column for figures in every for column in figures.columns])),
+    ]
+
+
+def _opening(every: Sequence[Figures]) -> str:
+    links = "".join(f'<a href="#{one.measured.run.suite.name}">{one.measured.run.suite.name}</a>' for one in every)
+    links += '<a href="#published">published</a><a href="#repeat">repeat</a>'
+    told = (
+        "Every method is given the same prompts and the same noise. Brackets are 95 % intervals, by bootstrap over "
+        "sets; the pictures of one set are averaged first. Bold: the best mean of a column, drawings left out."
+    )
+    return f"<nav>{links}</nav>" + elements.paragraph(told)
+
+
+def _suite(figures: Figures) -> str:
+    run = figures.measured.run
+    told = [f"{run.suite.about}. {len({case.set.key for case in run.cases})} sets, {run.wish.seeds} picture(s) each."]
+    told += [f"{column}: {count} pictures are missing." for column, count in figures.measured.missing.items()]
+    parts = [
+        elements.paragraph(" ".join(told)),
+        sections.overview(figures).html(),
+        _plot("Quality against cost", drawn.quality_by_cost(figures, "passes", "UNet passes per picture")),
+        _plot("Quality against time", drawn.quality_by_cost(figures, "seconds", "seconds per picture")),
+        _plot("Quality against the number of LoRAs", drawn.quality_by_size(figures)),
+        *(part.html() for part in tables(figures)),
+        elements.section("Pictures", drawn.strips(figures), level=3),
+    ]
+    return elements.section(f"Suite {run.suite.name}", *parts, anchor=run.suite.name)
+
+
+def tables(figures: Figures) -> list[Part]:
+    """Return the tables of a suite but the first."""
+    matrix = sections.matrix(figures)
+    return [
+        *sections.by_size(figures),
+        sections.survival(figures),
+        sections.winners(figures),
+        *sections.contests(figures),
+        *([matrix] if matrix else []),
+        sections.agreements(figures),
+        sections.spreads(spreads.of_run(figures.measured, Tools(figures.measured.run.wish.clip))),
+        *map(verdicts.table, verdicts.read(figures.measured.run.folder)),
+        sections.measures(figures),
+    ]
+
+
+def _plot(title: str, svg: str) -> str:
+    return elements.section(title, elements.figure(svg), level=3) if svg else ""
+
+
+def _repeat(every: Sequence[Figures]) -> str:
+    rows = [[Td(name), Td(value)] for name, value in machine.facts().items()]
+    facts = Part("The machine that wrote this page", ("", ""), rows).html()
+    wishes = "".join(elements.pre(one.measured.run.wish.model_dump_json(indent=1)) for one in every)
+    told = (
+        "`python app.py eval run SUITE --methods … --out DIR` with what each run.json says, below. Every picture "
+        "carries its request; `figures/` beside this page holds one row per picture, mean and contest."
+    )
+    return elements.paragraph(told) + wishes + facts

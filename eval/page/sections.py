@@ -1,0 +1,244 @@
+"""The tables of a report on one suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from composer.request import Frozen
+from eval.intervals import Interval
+from eval.metrics.registry import Measure
+from eval.page.elements import Part, Td
+from eval.spreads import Spread
+from eval.summary import Figures, Versus
+from lora_zoo.world.vocabulary import CATEGORIES
+
+_LEVEL = 0.05
+_COUNTED = ("passes", "rows", "labels")  # units of whole things
+
+
+class PublishedTable(Frozen):
+    """Figures that others published."""
+
+    title: str
+    source: str
+    measure: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[float, ...]]
+
+
+class Published(Frozen):
+    """All of them, and how they are to be read."""
+
+    note: str
+    tables: tuple[PublishedTable, ...]
+
+
+@cache
+def published() -> Published:
+    return Published.model_validate(json.loads(Path(__file__).with_name("published.json").read_text("utf-8")))
+
+
+def number(measure: Measure, value: float) -> str:
+    """Return a value as its measure is read: shares in percent, counts as they are, others to three digits."""
+    if measure.unit == "share":
+        return f"{100 * value:.1f} %"
+    if measure.unit in _COUNTED:
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.2f}"
+
+
+def with_interval(measure: Measure, one: Interval) -> tuple[str, str]:
+    """Return a mean, and its interval in brackets, if it has any width."""
+    ends = (number(measure, end).removesuffix(" %") for end in (one.low, one.high))
+    return number(measure, one.mean), f"[{', '.join(ends)}]" if one.low < one.high else ""
+
+
+def overview(figures: Figures) -> Part:
+    """Tabulate every measure of every column, over all sets."""
+    measures = figures.measures
+    rows: list[list[Td]] = []
+    best = {one.name: _best(figures, one, None) for one in measures}
+    for column in figures.shown:
+        cells = [figures.cell(one.name, column) for one in measures]
+        tds = [
+            Td("–") if cell is None else Td(*with_interval(one, cell.interval), column in best[one.name])
+            for one, cell in zip(measures, cells, strict=True)
+        ]
+        rows.append([Td(column), *tds])
+    return Part("All sets", ("method", *(one.title for one in measures)), rows)
+
+
+def measures(figures: Figures) -> Part:
+    """Say what is measured."""
+    rows = [[Td(one.title), Td(one.unit), Td(one.better), Td(one.about)] for one in figures.measures]
+    return Part("What is measured", ("measure", "unit", "better", "what it is"), rows)
+
+
+def by_size(figures: Figures) -> list[Part]:
+    """Tabulate the headline, and whether all is present, by the number of LoRAs."""
+    if len(figures.sizes) < 2:
+        return []
+    parts: list[Part] = []
+    chosen = [figures.headline, *(one for one in figures.measures if one.name in ("complete", "clipscore"))]
+    for measure in chosen:
+        best = {size: _best(figures, measure, size) for size in figures.sizes}
+        rows = [[Td(column), *_size_cells(figures, measure, column, best)] for column in figures.shown]
+        heads = [f"N={size}, {_sets(figures, size)} sets" for size in figures.sizes]
+        parts.append(Part(f"{measure.title}, by the number of LoRAs", ("method", *heads), rows))
+    return parts
+
+
+def contests(figures: Figures) -> list[Part]:
+    """Tabulate wins, ties and losses against the baseline, with corrected p-values."""
+    told = (
+        f"Each method against {figures.baseline}, set by set; ties are exactly equal means. p: two-sided, by "
+        "flipping the signs of the sets' differences, corrected by Holm over all methods and sizes of the measure."
+    )
+    parts: list[Part] = []
+    for measure in figures.measures:
+        if measure.name not in {figures.headline.name, "present", "complete", "kept", "clipscore"}:
+            continue
+        found = [one for one in figures.against(measure, figures.baseline) if one.size is None]
+        rows = [_contest_row(measure, one) for one in sorted(found, key=lambda one: -one.contest.win)]
+        heads = ("method", "sets", "difference", "win", "tie", "loss", "p, corrected")
+        parts.append(Part(f"Against {figures.baseline}: {measure.title}", heads, rows, "" if parts else told))
+    return parts
+
+
+def matrix(figures: Figures) -> Part | None:
+    """Tabulate every method against every other on the headline."""
+    if len(figures.columns) < 3:
+        return None
+    known = {(one.column, one.other): one for one in figures.pairs(figures.headline)}
+    rows = [[Td(a), *(_meeting(known, a, b) for b in figures.columns)] for a in figures.columns]
+    told = f"Share of sets in which the row has the better {figures.headline.title} than the column, and the reverse."
+    return Part("Each against each", ("", *figures.columns), rows, f"{told} *: p < 0.05, corrected.")
+
+
+def winners(figures: Figures) -> Part:
+    """Tabulate who is best for which kind of set."""
+    rows = [
+        [
+            Td(f"N={one.size}, {one.group}"),
+            Td(str(one.sets)),
+            Td(one.best, best=True),
+            Td(*with_interval(figures.headline, one.interval)),
+            Td(", ".join(one.beside) or "none"),
+        ]
+        for one in figures.winners()
+    ]
+    heads = ("kind of set", "sets", f"best by {figures.headline.title}", "mean", "not shown to be worse")
+    return Part("Which method for which kind of set", heads, rows)
+
+
+def agreements(figures: Figures) -> Part:
+    """Tabulate how each measure agrees with the presence of the concepts."""
+    titles = {one.name: one for one in figures.measures}
+    rows = [
+        [
+            Td(titles[one.measure].title),
+            _correlation(one.pictures),
+            Td("–") if one.within is None else _correlation(one.within),
+            Td("–" if one.columns is None else f"{one.columns:.2f}"),
+        ]
+        for one in figures.agreements()
+    ]
+    told = (
+        "Spearman's rank correlation with the share of concepts present, by the detectors; signs are turned so that 1 "
+        "is full agreement. Over pictures, over the methods within a case (mean over cases), and over their means."
+    )
+    heads = ("measure", "over pictures", "within a case", "over methods")
+    return Part("Which measure agrees with what is there", heads, rows, told)
+
+
+def survival(figures: Figures) -> Part:
+    """Tabulate which kinds of LoRA are found."""
+    found = figures.survival()
+    kinds = [one for one in CATEGORIES if any(one in own for own in found.values())]
+    rows = [
+        [Td(column), *(_heat(found[column].get(kind)) for kind in kinds)] for column in figures.shown if column in found
+    ]
+    return Part("Which kinds of LoRA are found", ("method", *kinds), rows)
+
+
+def spreads(found: Mapping[str, Spread]) -> Part:
+    """Tabulate the distances of all pictures together."""
+    rows = [
+        [Td(name), Td(str(one.pictures)), Td(f"{one.kid:.4f}", f"± {one.kid_deviation:.4f}"), Td(f"{one.fid:.2f}")]
+        for name, one in found.items()
+    ]
+    told = (
+        "On the CLIP's features, to other drawings of the same sets. KID: mean and standard deviation over 100 subsets."
+    )
+    heads = ("method", "pictures", "KID", "FID")
+    return Part("All pictures of a method together", heads, rows, told)
+
+
+def beside(ours: Sequence[str]) -> list[Part]:
+    """Tabulate what others published."""
+    parts: list[Part] = []
+    for one in published().tables:
+        rows = [
+            [Td(f"{name} *" if name in ours else name), *(Td(f"{value:g}") for value in values)]
+            for name, values in one.rows.items()
+        ]
+        parts.append(Part(one.title, ("method", *one.columns), rows, f"{one.source}. *: also in this report."))
+    return parts
+
+
+def _size_cells(figures: Figures, measure: Measure, column: str, best: Mapping[int, set[str]]) -> list[Td]:
+    cells = [(size, figures.cell(measure.name, column, size)) for size in figures.sizes]
+    return [
+        Td("–") if cell is None else Td(*with_interval(measure, cell.interval), column in best[size])
+        for size, cell in cells
+    ]
+
+
+def _sets(figures: Figures, size: int) -> int:
+    return len({case.set.key for case in figures.measured.run.cases if case.set.size == size})
+
+
+def _best(figures: Figures, measure: Measure, size: int | None) -> set[str]:
+    """Return the columns with the best mean; drawings do not compete."""
+    cells = [(column, figures.cell(measure.name, column, size)) for column in figures.columns]
+    known = {column: cell.interval.mean for column, cell in cells if cell is not None}
+    if not known:
+        return set()
+    if len(set(known.values())) == 1:
+        return set()  # nobody is best where all are equal
+    top = max(known.values()) if measure.better == "higher" else min(known.values())
+    return {column for column, value in known.items() if value == top}
+
+
+def _contest_row(measure: Measure, one: Versus) -> Sequence[Td]:
+    met = one.contest
+    shares = (met.win, met.tie, met.loss)
+    return [
+        Td(one.column),
+        Td(str(met.sets)),
+        Td(*with_interval(measure, met.difference)),
+        *(Td(f"{100 * part:.1f} %") for part in shares),
+        Td(f"{one.corrected:.4f}", best=one.corrected < _LEVEL),
+    ]
+
+
+def _meeting(known: Mapping[tuple[str, str], Versus], a: str, b: str) -> Td:
+    if a == b:
+        return Td("")
+    one = known.get((a, b)) or known.get((b, a))
+    if one is None:
+        return Td("–")
+    win, loss = (one.contest.win, one.contest.loss) if one.column == a else (one.contest.loss, one.contest.win)
+    star = "*" if one.corrected < _LEVEL else ""
+    return Td(f"{100 * win:.0f} : {100 * loss:.0f}{star}", heat=win / (win + loss) if win + loss else None)
+
+
+def _correlation(one: Interval) -> Td:
+    return Td(f"{one.mean:.2f}", f"[{one.low:.2f}, {one.high:.2f}]")
+
+
+def _heat(part: float | None) -> Td:
+    return Td("–") if part is None else Td(f"{100 * part:.0f} %", heat=part)

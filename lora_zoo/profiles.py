@@ -1,0 +1,42 @@
+"""Frequency profiles of LoRAs, by the content that they were measured of: a changed file has none.
+
+Those of the LoRAs that come with the project lie beside the catalogue; those of all others in the index on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from lora_zoo import fields
+
+HOME = Path(__file__).parent / "profiles.json"
+Profile = tuple[float, ...]
+
+
+def load(path: Path = HOME) -> dict[str, Profile]:
+    """Return profiles by sha256; no file is none."""
+    if not path.exists():
+        return {}
+    listed = fields.as_object(fields.parse_object(path.read_bytes(), str(path)).get("profiles"), f"{path}: profiles")
+    return {digest: parse(value, f"{path}: {digest}") for digest, value in listed.items()}
+
+
+def save(profiles: Mapping[str, Profile], path: Path = HOME) -> None:
+    """Write profiles whole or not at all, one to a line."""
+    lines = ",\n".join(f"  {json.dumps(digest)}: {json.dumps(profiles[digest])}" for digest in sorted(profiles))
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(f'{{\n "profiles": {{\n{lines}\n }}\n}}\n')
+        os.chmod(temporary, 0o644)  # mkstemp's files are private; this one is part of the project
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def parse(value: object, where: str) -> Profile:
+    return tuple(fields.number(one, where) for one in fields.as_list(value, where))

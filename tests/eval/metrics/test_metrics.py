@@ -1,0 +1,124 @@
+"""Metrics on drawings: the scene says what is in them, and what was taken out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from PIL import Image
+
+from composer.errors import UnknownChoice
+from eval import sanity, suites
+from eval.bench import FOUND
+from eval.errors import BadMetric
+from eval.measuring import chosen
+from eval.metrics import registry
+from eval.metrics.batch import Batch, Made, Shot, Tools, drawings, shown
+from eval.metrics.registry import Found
+from eval.running import Overrides, Run, Wish
+from lora_zoo.detectors import anywhere
+from lora_zoo.world.draw import draw
+from lora_zoo.world.scene import concept_names, sample_any
+from lora_zoo.world.vocabulary import CONCEPTS
+
+
+@pytest.fixture(scope="module")
+def tools() -> Tools:
+    return Tools()
+
+
+def of(metric: str, shots: list[Shot], tools: Tools) -> list[Found]:
+    found = registry.get(metric).answer(Batch(shots, tools))
+    return [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize("name", suites.EMBEDDED)
+def test_every_metric_ranks_the_truth_first_and_names_what_is_missing(name: str, tools: Tools) -> None:
+    found = sanity.run(suites.load(name), 4, tools)
+    assert found.sound, [line for line in found.lines if not line.first]
+    assert found.agreement >= 0.98
+    by_name = {line.measure: line for line in found.lines}
+    assert by_name["present"].named is not None and by_name["present"].named >= 0.95
+    assert by_name["clipscore"].named is not None and (name == "duet" or by_name["clipscore"].named >= 0.7)
+    assert ("side" in by_name) == (name == "duet")
+
+
+def test_presence_agrees_with_scenes_that_it_was_not_asked_about(tools: Tools) -> None:
+    rng = Random("presence checked")
+    scenes = [sample_any(rng, 0.6) for _ in range(100)]
+    scores = tools.detectors.scores([draw(scene, rng.getrandbits(31)) for scene in scenes])
+    answers = [
+        (anywhere(some, one.name) >= FOUND) == (one.name in concept_names(scene))
+        for scene, some in zip(scenes, scores, strict=True)
+        for one in CONCEPTS
+    ]
+    assert sum(answers) / len(answers) >= 0.99
+
+
+def test_sides_tell_exchanged_characters_from_missing_ones(tools: Tools) -> None:
+    case = suites.load("duet").cases(1)[0]
+    scene = case.set.scene
+    assert scene is not None
+    turned = draw(replace(scene, creatures=tuple(reversed(scene.creatures))), 5)
+    twice = draw(replace(scene, creatures=(scene.creatures[0], scene.creatures[0])), 5)
+    right, exchanged, doubled = of("sides", [Shot(case, "x", one) for one in (shown(case), turned, twice)], tools)
+    assert dict(right.values) == {"side": 1.0, "bleeding": 0.0, "apart": 1.0}
+    assert dict(exchanged.values) == {"side": 0.0, "bleeding": 1.0, "apart": 0.0}
+    assert dict(doubled.values) == {"side": 0.5, "bleeding": 0.5, "apart": 0.0}
+    present = of("presence", [Shot(case, "x", one) for one in (turned, twice)], tools)
+    assert [one.values["present"] for one in present] == [1.0, 0.5]
+
+
+def test_kept_is_not_asked_where_nothing_else_is_named(tools: Tools) -> None:
+    cases = suites.load("compos").cases()
+    full = next(case for case in cases if case.set.size == 5)
+    placed = next(case for case in cases if case.set.size == 2 and case.set.members[1].category != "background")
+    answers = registry.get("kept").answer(Batch([Shot(case, "x", shown(case)) for case in (full, placed)], tools))
+    assert answers[0] is None
+    assert answers[1] is not None and list(answers[1].parts) == [f"place.{placed.set.scene.place}"]  # type: ignore[union-attr]
+
+
+def test_distances_are_least_to_the_truth_itself(tools: Tools) -> None:
+    case = suites.load("compos").cases(1)[0]
+    same, other = drawings(case)[3], Image.new("RGB", (64, 64), "grey")
+    for metric, measure, perfect in (("pixels", "psnr", 100.0), ("features", "feature_distance", 0.0)):
+        exact, far = of(metric, [Shot(case, "x", same), Shot(case, "x", other)], tools)
+        assert exact.values[measure] == pytest.approx(perfect, abs=1e-3)
+        assert abs(far.values[measure] - perfect) > 1
+    assert of("clip_truth", [Shot(case, "x", same)], tools)[0].values["clip_truth"] == pytest.approx(100, abs=1e-3)
+
+
+def test_cost_is_what_was_noted(tools: Tools) -> None:
+    case = suites.load("compos").cases(1)[0]
+    drawn, made = Shot(case, "x", shown(case)), Shot(case, "x", shown(case), Made(20, 5, 40, 1.5))
+    nothing, found = registry.get("cost").answer(Batch([drawn, made], tools))
+    assert nothing is None and found is not None
+    assert dict(found.values) == {"passes": 20, "shallow_passes": 5, "rows": 40, "seconds": 1.5}
+
+
+def test_a_metric_that_a_suite_does_not_allow_is_an_error(tools: Tools) -> None:
+    wish = Wish(suite="compos", mapped=None, sets=1, seeds=1, methods=("merge",), overrides=Overrides(), clip=None)
+    suite = suites.load("compos")
+    run = Run(__import__("pathlib").Path(), wish, suite, (), suite.cases(1))
+    with pytest.raises(BadMetric, match="'sides' needs sides"):
+        chosen(run, ["sides"])
+    with pytest.raises(UnknownChoice, match="did you mean 'clipscore'"):
+        chosen(run, ["clipscor"])
+    with pytest.raises(BadMetric, match="--references"):
+        chosen(run, ["clip_reference"])
+    assert {one.name for one in chosen(run, [])} >= {"presence", "clipscore", "cost"}
+
+
+def test_lpips_without_its_weights_is_an_error(tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    case = suites.load("compos").cases(1)[0]
+    with pytest.raises(BadMetric, match="needs (torchmetrics|AlexNet)"):
+        of("lpips", [Shot(case, "x", shown(case))], tools)
+
+
+def test_an_unknown_clip_is_told() -> None:
+    with pytest.raises(UnknownChoice, match="did you mean 'ViT-B-16'"):
+        _ = Tools("ViT-B16:openai").clip
+    with pytest.raises(UnknownChoice, match="unknown weights of CLIP ViT-B-16 'opanai'; did you mean 'openai'"):
+        _ = Tools("ViT-B-16:opanai").clip

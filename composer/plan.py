@@ -159,6 +159,7 @@ class JobAdapter:
     words: tuple[str, ...] = ()  # of the prompt, that belong to it
     region: JobRegion | None = None  # None: everywhere
     frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
+    factors: tuple[float, ...] = ()  # of its weight in the UNet, in each step; empty: 1. Methods need not look
 
 
 @dataclass(frozen=True)

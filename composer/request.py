@@ -32,6 +32,12 @@ Corner = Annotated[int, Field(ge=0, le=16384)]
 SizeOf = Literal["picture"] | tuple[Side, Side]
 TEXT_POLICIES: tuple[TextPolicy, ...] = get_args(TextPolicy)
 
+Weight = Annotated[float, Field(ge=-100, le=100)]
+#: Block -> weight; or weights in the order of the model's blocks; or a preset's name, or either as text.
+BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
+#: Of a curve: a position among the steps (up to 1, a part of them), and the factor there.
+Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
+
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -63,6 +69,27 @@ class Region(Frozen):
         return self
 
 
+class Schedule(Frozen):
+    """In which steps a LoRA acts in the UNet, and how strongly; see composer/over_steps.py."""
+
+    start: float = Field(
+        default=0.0, ge=0, le=1000, description="First step in which it acts, from 0; between 0 and 1, a part of them."
+    )
+    stop: float | None = Field(
+        default=None, gt=0, le=1000, description="First step in which it acts no longer; None: it acts to the end."
+    )
+    curve: tuple[Point, ...] = Field(
+        default=(), description="Factors at positions, straight lines between them; up to 1 a part of the steps."
+    )
+
+    @model_validator(mode="after")
+    def _points_differ(self) -> Self:
+        places = [at for at, _ in self.curve]
+        if len(set(places)) < len(places):
+            raise ValueError(f"a curve has one factor at each position; got {list(self.curve)}")
+        return self
+
+
 class AdapterUse(Frozen):
     """One LoRA in a request: which, and how strongly (1.0 = as trained)."""
 
@@ -80,7 +107,41 @@ class AdapterUse(Frozen):
     frequency: float | None = Field(
         default=None, ge=-1, le=1, description="Share of fine detail in what it draws; None: as it was measured."
     )
+    blocks: BlockWeights | None = Field(
+        default=None, description="Weights by block of the UNet, times `weight`; see composer/blocks.py. None: all 1."
+    )
+    schedule: Schedule | None = Field(default=None, description="How strongly it acts in which steps; None: always.")
     sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
+
+
+class Start(Frozen):
+    """A picture to begin with, and how much of it is painted anew."""
+
+    image: str = Field(min_length=1, description="Path of a picture, or the picture inline as data:image/png;base64,…")
+    strength: float = Field(
+        default=0.75, ge=0.0, le=1.0, description="Share of the steps that are done: 0 keeps the picture, 1 hides it."
+    )
+    mask: str | None = Field(
+        default=None, description="As `image`: white is painted anew, black stays; None: all is painted."
+    )
+    sha256: str | None = Field(default=None, description="Of the picture's pixels; refuse others. Records fill it in.")
+    mask_sha256: str | None = Field(default=None, description="Of the mask's pixels, likewise.")
+
+
+class Hires(Frozen):
+    """A second pass over the finished picture, enlarged."""
+
+    scale: float = Field(default=2.0, gt=1.0, le=8.0, description="How much wider and higher the picture becomes.")
+    strength: float = Field(default=0.55, gt=0.0, le=1.0, description="Share of the steps that are done again.")
+    num_inference_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Steps of the second pass, of which `strength` is done; None: as before.",
+    )
+    upscaler: Literal["pixels", "latent"] = Field(
+        default="pixels", description="What is enlarged: the picture (Lanczos), or its latents; these want strength."
+    )
 
 
 class RenderRequest(Frozen):
@@ -111,6 +172,8 @@ class RenderRequest(Frozen):
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
+    start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
+    hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
     original_size: SizeOf = Field(default="picture", description="Size before scaling, as SDXL is told it.")
     crop_corner: tuple[Corner, Corner] = Field(default=(0, 0), description="Left and top, as SDXL is told them.")
     target_size: SizeOf = Field(default="picture", description="Size aimed at, as SDXL is told it.")

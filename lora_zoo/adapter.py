@@ -65,6 +65,9 @@ class DenseDelta:
 
 Delta = LowRank | DenseDelta
 
+#: Textual inversions: a word -> component -> what its text encoder reads in the word's place, [tokens, width].
+Words = Mapping[str, Mapping[str, Tensor]]
+
 
 def tensors_of(delta: Delta) -> tuple[Tensor, ...]:
     """Return what a delta is stored as."""
@@ -79,6 +82,7 @@ class Adapter:
     digest: str  # sha256 of the file, hex; for a merge, of its recipe
     layers: Mapping[str, Mapping[str, Delta]]  # component -> module path -> delta
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    words: Words = field(default_factory=dict[str, Mapping[str, Tensor]])  # that it brings along for prompts
 
     def component(self, name: str) -> Mapping[str, Delta]:
         """Return the deltas of one component, empty when the file has none for it."""
@@ -91,6 +95,8 @@ class Adapter:
         for deltas in self.layers.values():
             for delta in deltas.values():
                 yield from tensors_of(delta)
+        for vectors in self.words.values():
+            yield from vectors.values()
 
 
 def nbytes(adapters: Iterable[Adapter]) -> int:

@@ -34,9 +34,13 @@ _STATED = {
 #: Modules that only one family of transformers has.
 TRANSFORMERS = {
     "flux": re.compile(r"double_blocks[._]\d|single_(transformer_)?blocks[._]\d"),
-    "sd3": re.compile(r"joint_blocks[._]\d|attn[._]add_q_proj"),
+    "sd3": re.compile(r"joint_blocks[._]\d"),
     "wan": re.compile(r"blocks[._]\d+[._](self|cross)_attn[._]"),
 }
+#: diffusers calls the blocks of several transformers alike; how wide they are tells whose they are, and how many.
+_BLOCKS = re.compile(r"(?<!\d[._])transformer_blocks[._](\d+)[._]attn2?[._](to|add)_[qkv]")
+_BLOCK_WIDTHS = {1536: "sd3", 2432: "sd3", 3072: "flux"}
+_MOST_BLOCKS = {"sd3": 38, "flux": 19}
 #: Width of the text embeddings that a UNet attends to -> family.
 BY_WIDTH = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
 _TINY_WIDTH = 256  # no published Stable Diffusion has text embeddings as narrow as this
@@ -68,6 +72,10 @@ def of_layers(head: Header, groups: Groups) -> str:
     for family, pattern in TRANSFORMERS.items():
         if any(pattern.search(raw) for raw in head.tensors):
             return family
+    if blocks := _of_blocks(
+        {key.raw: head.tensors[key.raw].shape for g in groups.values() for key in g if _reads(key)}
+    ):
+        return blocks
     if any(component == "text_encoder_2" for component, _ in groups):
         return "sdxl"
     widths = (_width(head, group) for (_, module), group in groups.items() if _TO_KEYS.search(module))
@@ -82,12 +90,32 @@ def of_layout(layout: Layout) -> str:
     for family, pattern in TRANSFORMERS.items():
         if any(pattern.search(path) for path in layout.get("transformer", {})):
             return family
+    if blocks := _of_blocks(layout.get("transformer", {})):
+        return blocks
     if "text_encoder_2" in layout:
         return "sdxl"
     for path, shape in layout.get("unet", {}).items():
         if _TO_KEYS.search(path):
             return _of_width(shape[1])
     return UNKNOWN
+
+
+def _of_blocks(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the family of transformer blocks by diffusers' names, from what reads their states; "" if there are none.
+
+    The names alone would take Flux for SD3, and others of the same build for either.
+    """
+    found = {raw: match for raw in shapes if (match := _BLOCKS.search(raw))}
+    widths = {shapes[raw][1] for raw in found if len(shapes[raw]) > 1}
+    if not found or len(widths) != 1:
+        return UNKNOWN if found else ""
+    family = _BLOCK_WIDTHS.get(widths.pop(), UNKNOWN)
+    most = max(int(match[1]) for match in found.values())
+    return family if most < _MOST_BLOCKS.get(family, 0) else UNKNOWN
+
+
+def _reads(key: Key) -> bool:
+    return (key.kind, key.part) in _INPUT_SIDE
 
 
 def explained(error: BadFile, head: Header, layout: Layout) -> BadFile:

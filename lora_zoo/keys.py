@@ -67,9 +67,16 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
 UNREAD: Mapping[str, str] = {
     "norm": "changes normalisation layers, and adapters here change the weights of linear layers and convolutions",
     "embedding": "changes the table of token embeddings, and adapters here change linear layers and convolutions",
-    "textual inversion": "bundles textual inversions, and the prompt knows no words but the tokenizer's",
 }
+#: A bundled textual inversion, bundle_emb.WORD.VECTORS, by what its vectors are called.
 _BUNDLED = "bundle_emb."
+WORD = "word"
+_VECTORS: Mapping[str, str] = {
+    "string_to_param.*": "text_encoder",
+    "emb_params": "text_encoder",
+    "clip_l": "text_encoder",
+    "clip_g": "text_encoder_2",
+}
 
 _PEFT = "base_model.model."
 
@@ -121,7 +128,8 @@ class Module:
 def parse(raw: str) -> Key | None:
     """Take a tensor's name apart, None when it is no part of any known kind of adapter."""
     if raw.startswith(_BUNDLED):
-        return Key(raw, "kohya", "textual inversion", raw, "", raw.removeprefix(_BUNDLED).split(".")[0])
+        word, _, vectors = raw.removeprefix(_BUNDLED).partition(".")
+        return Key(raw, "kohya", WORD, vectors, _VECTORS[vectors], word) if word and vectors in _VECTORS else None
     suffix = max((s for s in SUFFIXES if raw.endswith(s)), key=len, default="")
     if not suffix or (suffix == ".weight" and not _IA3.fullmatch(raw)):
         return None
@@ -182,6 +190,8 @@ def bind(raw_keys: Iterable[str], modules: Mapping[str, Iterable[str]], where: s
     for raw in raw_keys:
         key = parse(raw)
         target = None if key is None else names.find(key)
+        if key is not None and key.kind == WORD:
+            continue
         if key is not None and key.kind in UNREAD:
             unread.append(key)
         elif key is None or target is None:
@@ -200,18 +210,29 @@ def bind(raw_keys: Iterable[str], modules: Mapping[str, Iterable[str]], where: s
 def _refuse_unread(keys: list[Key], where: str) -> None:
     """Refuse a file that asks for more than deltas: half of what it does would be another adapter than its author's."""
     for kind, why in UNREAD.items():
-        of_kind = [key.module if kind == "textual inversion" else key.raw for key in keys if key.kind == kind]
+        of_kind = [key.raw for key in keys if key.kind == kind]
         if of_kind:
-            raise UnsupportedKind(f"{where}: {why}: {first_few(dict.fromkeys(of_kind))}")
+            raise UnsupportedKind(f"{where}: {why}: {first_few(of_kind)}")
 
 
 def group(raw_keys: Iterable[str]) -> dict[tuple[str, str], list[Key]]:
-    """Group the keys of a file by layer without knowing the model; what is no part of an adapter is left out."""
+    """Group the keys of a file by layer without knowing the model; what is no part of a layer is left out."""
     groups: dict[tuple[str, str], list[Key]] = {}
     for key in filter(None, map(parse, raw_keys)):
+        if key.kind == WORD:
+            continue
         component = key.component or ("text_encoder" if re.match(r"text_model\.|encoder\.", key.module) else "unet")
         groups.setdefault((component, key.module), []).append(key)
     return groups
+
+
+def words(raw_keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the textual inversions that a file bundles: word -> component -> key."""
+    found: dict[str, dict[str, str]] = {}
+    for key in filter(None, map(parse, raw_keys)):
+        if key.kind == WORD and key.component is not None:
+            found.setdefault(key.module, {})[key.component] = key.raw
+    return found
 
 
 def kind_of(keys: Iterable[Key]) -> str:

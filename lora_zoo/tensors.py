@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lora_zoo import families, keys, scaling
+from lora_zoo import families, keys, scaling, words
 from lora_zoo.adapter import Adapter, BaseLayer, Delta, Layout, ModelLayout, tensors_of
 from lora_zoo.errors import BadFile, first_few
 from lora_zoo.header import Header, header, parse
@@ -38,19 +38,21 @@ def read(path: Path, layout: Layout, name: str | None = None) -> Adapter:
     digest = hashlib.sha256()
     layers: dict[str, dict[str, Delta]] = {}
     metadata: dict[str, str] = {}
+    bundled: dict[str, dict[str, Tensor]] = {}
     for part in source.parts:
         head = header(part.weights)  # before any of the data: what fails here has cost nothing
         wanted = _wanted(part, layout, str(path))
         try:
             modules = keys.bind(head.tensors, wanted, str(path))
-            reader = _Reader(layout, scaling.configs(part, head), _load(part, head, digest))
-            found = reader.all(modules, path)
+            stored = _load(part, head, digest)
+            found = _Reader(layout, scaling.configs(part, head), stored).all(modules, path)
+            bundled |= words.read(stored, layout, str(path), _checked)
         except BadFile as error:
             raise families.explained(error, head, layout) from error
         for (component, layer), delta in found:
             layers.setdefault(component, {})[layer] = delta
         metadata |= head.metadata
-    return Adapter(source.name if name is None else name, digest.hexdigest(), layers, metadata)
+    return Adapter(source.name if name is None else name, digest.hexdigest(), layers, metadata, bundled)
 
 
 def _wanted(part: Part, layout: Layout, where: str) -> Layout:

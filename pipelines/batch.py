@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -13,21 +12,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from composer.plan import AdapterWeights, Attention, Findings, Pass, Plan, Prediction, Prompt, Step
+from composer.plan import AdapterWeights, Findings, Pass, Plan, Prediction, Prompt, Step
 from composer.record import RenderRecord
+from composer.request import Hires
+from pipelines import begin, text
 from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.images import Rendering, pixels_sha256
 from pipelines.local import Local, LocalGate, Where
+from pipelines.looking import Looking
 from pipelines.model import Decoded, LoadedModel
+from pipelines.painting import Ground, enlarged, finished, ground
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
-from pipelines.reading import Asked, Conditioning, PromptReader, Undesired, together
+from pipelines.reading import Conditioning, PromptReader, together
 from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
 from pipelines.store import AdapterStore
+from pipelines.text import Vocabulary
 
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
@@ -49,6 +53,7 @@ class Held:
 
     store: AdapterStore
     digests: Mapping[str, str]  # by name
+    vocabulary: Vocabulary  # the words that they bring along
 
     def gate(self, one: Pass | Prompt) -> Gate:
         """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
@@ -85,6 +90,9 @@ class Live:
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
     time_ids: tuple[int, ...]  # what SDXL is told of sizes
+    generator: torch.Generator
+    ground: Ground | None = None  # what it begins with, if not with noise
+    before: int = 0  # steps of the first pass, in the second
     tally: Tally = field(default_factory=Tally)
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
     reads: dict[tuple[str, ...], Conditioning] = field(default_factory=dict[tuple[str, ...], Conditioning])
@@ -122,54 +130,18 @@ class Live:
         return self.reads[keys]
 
 
-@dataclass(frozen=True, eq=False)
-class Looking:
-    """The door of `Plan.before_step`, for one request at one step."""
-
-    live: Live
-    step: Step
-    denoiser: Denoiser
-
-    def attention(self, latents: Tensor, passes: Sequence[Pass]) -> list[Attention]:
-        self.live.tally.looks += len(passes)
-        return self.denoiser.look(self.live.asks(self.step, passes, self.live.solver.scale_input(latents, self.step)))
-
-    def slope(
-        self, latents: Tensor, passes: Sequence[Pass], loss: Callable[[Sequence[Attention]], Tensor]
-    ) -> tuple[float, Tensor]:
-        with torch.enable_grad():
-            leaf = latents.detach().requires_grad_(True)
-            found = loss(self.attention(leaf, passes))
-            (slope,) = torch.autograd.grad(found, leaf)
-        self.live.tally.slopes += len(passes)
-        return float(found), slope
-
-    def ahead(self, latents: Tensor, one: Pass, count: int) -> Attention:
-        solver = copy.deepcopy(self.live.solver)  # with its generator: what is drawn ahead is drawn again later
-        steps = solver.steps[self.step.index : self.step.index + count]
-        told: Attention | None = None
-        for step in steps:
-            wish = replace(one, capture=step is steps[-1])
-            (asked,) = self.live.asks(step, [wish], solver.scale_input(latents, step))
-            (found,) = self.denoiser.predict([replace(asked, tally=Tally())])
-            latents, told = self.live.advance(solver, found, step, latents), found.attention
-        self.live.tally.looks += len(steps)
-        if told is None:
-            raise ValueError(f"{count} steps ahead of step {self.step.index} are none")
-        return told
-
-
 @torch.no_grad()
 def render(model: LoadedModel, order: Order) -> list[Rendering]:
     """Render an order while holding the model's lock."""
     with model.lock:
         started = time.perf_counter()
         live = _start(model, order)
-        for now in denoise(live, Denoiser(model, order.max_rows, order.cancel)):
-            if order.on_step is not None:
-                order.on_step(_report(model, live, now))
-            order.cancel.check()
-        decoded = [model.decode(one.latents) for one in live]
+        _run(model, order, live, dict(enumerate(live)))
+        again = {
+            place: _second(model, one, one.resolved.second) for place, one in enumerate(live) if one.resolved.second
+        }
+        _run(model, order, live, again)
+        decoded = [_finished(model, again.get(place, one), one) for place, one in enumerate(live)]
         seconds = (time.perf_counter() - started) / len(live)
         return [
             Rendering(picture.image, _record(model, one, picture, seconds), findings=_shown(one.plan.findings()))
@@ -177,9 +149,22 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
         ]
 
 
+def _run(model: LoadedModel, order: Order, live: Sequence[Live], going: Mapping[int, Live]) -> None:
+    """Take those that are going, by their places among all, through their steps."""
+    for now in denoise(list(going.values()), Denoiser(model, order.max_rows, order.cancel)):
+        if order.on_step is not None:
+            order.on_step(_report(model, live, going, now))
+        order.cancel.check()
+
+
+def _finished(model: LoadedModel, last: Live, first: Live) -> Decoded:
+    picture = model.decode(last.latents)
+    return replace(picture, image=finished(first.resolved.canvas, picture.image))
+
+
 def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
     """Take all requests from noise to latents, one step per item; those with fewer steps are done earlier."""
-    for index in range(max(len(one.solver.steps) for one in live)):
+    for index in range(max((len(one.solver.steps) for one in live), default=0)):
         now = [one for one in live if index < len(one.solver.steps)]
         steps = [one.solver.steps[index] for one in now]
         for one, step in zip(now, steps, strict=True):
@@ -192,10 +177,20 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
             for ask in one.asks(step, passes, one.solver.scale_input(one.latents, step))
         ]
         answers = iter(denoiser.predict(asks))
+        _forget(live, asks)
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
             one.latents = one.advance(one.solver, mixed, step, one.latents)
+            if one.ground is not None:
+                one.latents = one.ground.keep(one.solver, one.latents, step.index)
         yield index
+
+
+def _forget(live: Sequence[Live], asks: Sequence[Ask]) -> None:
+    """Let go of merges that no longer act: weights that change over the steps make one in every step."""
+    acting = {digest for ask in asks for digest, _ in (*ask.gate, *ask.uncond_gate)}
+    held = {digest for one in live for digest in one.held.digests.values()}
+    live[0].held.store.trim(frozenset(acting | held))  # all are of one model, whose store it is
 
 
 def _start(model: LoadedModel, order: Order) -> list[Live]:
@@ -203,41 +198,68 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
     reader = PromptReader(model)
     all_held = [_hold(model, order.source, one) for one in order.resolved]
     model.store.trim(frozenset(digest for held in all_held for digest in held.digests.values()))
-    live: list[Live] = []
-    for one, held in zip(order.resolved, all_held, strict=True):
-        undesired = Undesired(one.request.undesired, one.request.undesired_strength)
-        plan = one.plan({text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)})
-        notices = dict[str, None]()
-        prompts = {
-            key: reader.read(Asked(prompt, held.gate(prompt), one.guided, one.triggers, undesired), notices)
-            for key, prompt in plan.prompts.items()
-        }
-        generator = torch.Generator("cpu").manual_seed(one.request.seed)
+    return [_begun(model, reader, one, held) for one, held in zip(order.resolved, all_held, strict=True)]
+
+
+def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) -> Live:
+    generator = torch.Generator("cpu").manual_seed(one.request.seed)
+    plan, prompts, notices = begin.planned(reader, one, held)
+    if one.canvas is None:
         noise = model.initial_noise(one.job.height, one.job.width, generator)
-        solver = model.new_solver(
-            one.request.scheduler or "", one.job.count, generator, one.request.prediction_type or ""
+        solver = begin.solver(model, one, generator)
+        return Live(
+            one, plan, held, prompts, solver, noise * solver.init_noise_sigma, notices, time_ids(one.request), generator
         )
-        start, told = noise * solver.init_noise_sigma, time_ids(one.request)
-        live.append(Live(one, plan, held, prompts, solver, start, tuple(notices), told))
-    return live
+    begun, solver = ground(model, one.canvas, generator), begin.solver(model, one, generator)
+    latents = begun.begin(solver, not one.skipped)
+    return Live(one, plan, held, prompts, solver, latents, notices, time_ids(one.request), generator, begun)
+
+
+def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
+    """Return a picture's second pass: as the first, on its latents enlarged; its draws go on where those ended."""
+    plan, prompts, notices = begin.planned(PromptReader(model), one, first.held)
+    hires = first.resolved.request.hires or Hires()
+    begun = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
+    solver = begin.solver(model, one, first.generator)
+    first.notices = tuple(dict.fromkeys((*first.notices, *notices)))
+    return Live(
+        one,
+        plan,
+        first.held,
+        prompts,
+        solver,
+        begun.begin(solver, whole=False),
+        first.notices,
+        time_ids(one.request),
+        first.generator,
+        begun,
+        before=len(first.solver.steps),
+        tally=first.tally,
+    )
 
 
 def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
-    digests = {
-        use.name: model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
-        for use in one.request.adapters
-    }
-    return Held(model.store, digests)
+    digests: dict[str, str] = {}
+    for use in one.request.adapters:
+        digest = model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
+        by_block = use.blocks if isinstance(use.blocks, dict) else None  # as resolving leaves them
+        digests[use.name] = digest if by_block is None else model.store.shaped(digest, by_block, model.layout)
+    return Held(model.store, digests, text.vocabulary({name: model.store[one].words for name, one in digests.items()}))
 
 
-def _report(model: LoadedModel, live: Sequence[Live], index: int) -> StepReport:
+def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live], index: int) -> StepReport:
     pictures: list[PictureProgress] = []
-    for position, one in enumerate(live):
-        count = len(one.solver.steps)
-        if index < count:
+    for position, one in going.items():
+        if index < len(one.solver.steps):
             latents = one.latents.clone()
-            pictures.append(PictureProgress(position, index, count, latents, partial(model.preview, latents)))
-    return StepReport(index, max(len(one.solver.steps) for one in live), tuple(pictures))
+            done, count = one.before + index, _steps_of(live[position])
+            pictures.append(PictureProgress(position, done, count, latents, partial(model.preview, latents)))
+    return StepReport(max(one.index for one in pictures), max(map(_steps_of, live)), tuple(pictures))
+
+
+def _steps_of(one: Live) -> int:
+    """Return how many steps a picture takes, those of its second pass included."""
+    return len(one.solver.steps) + (one.resolved.second.count if one.resolved.second else 0)
 
 
 def _shown(findings: Findings) -> dict[str, Image.Image]:

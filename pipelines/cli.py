@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lora_zoo.errors import ZooError
+from pipelines import cli_options as own
 from pipelines.cli_zoo import Zoo, commands
 
 app = typer.Typer(
@@ -62,10 +63,6 @@ Prediction = Annotated[
 OriginalSize = Annotated[Text, typer.Option(metavar="WxH", help="SDXL: size before scaling; else the picture's.")]
 Crop = Annotated[Text, typer.Option(metavar="X,Y", help="SDXL: corner of the crop, from the left and the top.")]
 TargetSize = Annotated[Text, typer.Option(metavar="WxH", help="SDXL: size aimed at; else the picture's.")]
-Dtype = Annotated[str, typer.Option(metavar="auto|float32|float16|bfloat16", help="Precision of the computing.")]
-Attention = Annotated[str, typer.Option(metavar="sdpa|eager|xformers", help="How attention is computed.")]
-Offload = Annotated[str, typer.Option(metavar="none|parts", help="On a GPU, hold only the part in use there.")]
-VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: large pictures in little memory.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scale; 1 switches guidance off.")]
 Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
@@ -114,6 +111,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     wildcards: Wildcards = None,
     lora: Lora = None,
     words: Words = None,
+    blocks: own.Blocks = None,
+    during: own.During = None,
     region: Regions = None,
     region_prompt: RegionPrompts = None,
     method: Method = None,
@@ -124,6 +123,13 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     guidance: Guidance = None,
     guidance_rescale: Rescale = None,
     size: Size = None,
+    init: own.Init = None,
+    mask: own.Mask = None,
+    strength: own.Strength = None,
+    hires: own.HiresScale = None,
+    hires_strength: own.HiresStrength = None,
+    hires_steps: own.HiresSteps = None,
+    hires_upscaler: own.HiresUpscaler = None,
     scheduler: Scheduler = None,
     prediction: Prediction = None,
     original_size: OriginalSize = None,
@@ -131,10 +137,10 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     target_size: TargetSize = None,
     seed: Seed = None,
     count: Count = 1,
-    dtype: Dtype = "auto",
-    attention: Attention = "sdpa",
-    offload: Offload = "none",
-    vae_tiling: VaeTiling = False,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
     zoo: Zoo = None,
     out: Out = Path("outputs"),
     file_format: FileFormat = "png",
@@ -144,6 +150,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     """Render pictures from a prompt and any number of LoRAs."""
     from pipelines import cli_commands
     from pipelines.cli_flags import RenderFlags
+    from pipelines.cli_start import StartFlags
+    from pipelines.cli_uses import UseFlags
     from pipelines.runtime import Runtime
 
     flags = RenderFlags(
@@ -153,7 +161,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         undesired=undesired,
         undesired_strength=undesired_strength,
         loras=tuple(lora or ()),
-        words=tuple(words or ()),
+        of_loras=UseFlags(*(tuple(typed or ()) for typed in (words, blocks, during, region, region_prompt))),
+        start=StartFlags(init, mask, strength, hires, hires_strength, hires_steps, hires_upscaler),
         method=method,
         settings=tuple(settings or ()),
         text_policy=text_policy,
@@ -173,8 +182,6 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         zoos=tuple(zoo or ()),
         syntax=syntax,
         wildcards=wildcards,
-        regions=tuple(region or ()),
-        region_prompts=tuple(region_prompt or ()),
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)

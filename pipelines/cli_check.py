@@ -90,7 +90,7 @@ def _tell(report: Report) -> None:
 
 def _state(one: LoraReport) -> str:
     if one.fit is None or (one.error and one.fit.fits):
-        return one.error or "fits"
+        return f"cannot be used: {one.error}" if one.error else "fits"
     return f"{'cannot be used' if one.error else 'fits'}: {one.verdict}"
 
 

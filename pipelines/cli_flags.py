@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
-from lora_zoo.errors import nearest
 from lora_zoo.library import Library
+from pipelines.cli_start import StartFlags, started
+from pipelines.cli_uses import UseFlags, laid
 from pipelines.runtime import Runtime
 from pipelines.wildcards import expand
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _CORNER = re.compile(r"(\d+),(\d+)")
-_SIDES = ("LEFT", "TOP", "RIGHT", "BOTTOM")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class RenderFlags:
     undesired: str | None
     undesired_strength: float | None
     loras: tuple[str, ...]
-    words: tuple[str, ...]
+    of_loras: UseFlags
+    start: StartFlags
     method: str | None
     settings: tuple[str, ...]
     text_policy: str | None
@@ -52,8 +53,6 @@ class RenderFlags:
     zoos: tuple[Path, ...] = ()
     syntax: str | None = None
     wildcards: Path | None = None
-    regions: tuple[str, ...] = ()
-    region_prompts: tuple[str, ...] = ()
 
 
 def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
@@ -72,7 +71,7 @@ def _chosen(first: RenderRequest, seed: int, flags: RenderFlags) -> RenderReques
     for name, typed in texts.items():
         if typed is not None and first.prompt_syntax == "a1111":
             asked[name] = expand(typed, seed, flags.wildcards)
-    return parse_request(asked)
+    return laid(parse_request(asked), flags.of_loras)
 
 
 def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
@@ -124,34 +123,10 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     merged.update({key: value for key, value in given.items() if value is not None})
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
     recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []
-    uses = _with_words([parse_lora(text) for text in flags.loras] or recorded_uses, flags)
-    merged["adapters"] = _with_regions(uses, flags)
-    return merged
-
-
-def _with_words(uses: Sequence[Mapping[str, object]], flags: RenderFlags) -> list[Mapping[str, object]]:
-    """Lay the words that were given over LoRAs; what was recorded with another prompt is forgotten."""
-    names = tuple(str(use["name"]) for use in uses)
-    given = {name: tuple(own.split(",")) for name, own in parse_owned("--words", flags.words, names).items()}
-    fresh = dict.fromkeys(names) if flags.prompt is not None else {}
-    decided = {**fresh, **given}
-    return [{**use, "words": decided[str(use["name"])]} if str(use["name"]) in decided else use for use in uses]
-
-
-def _with_regions(uses: Sequence[Mapping[str, object]], flags: RenderFlags) -> list[Mapping[str, object]]:
-    """Lay the regions that were given over LoRAs, and their prompts over theirs."""
-    names = tuple(str(use["name"]) for use in uses)
-    places = {name: parse_region(text) for name, text in parse_owned("--region", flags.regions, names).items()}
-    prompts = parse_owned("--region-prompt", flags.region_prompts, names)
-    found: list[Mapping[str, object]] = []
-    for use in uses:
-        name, before = str(use["name"]), use.get("region")
-        region = {**(before if isinstance(before, dict) else {}), **places.get(name, {})}
-        if name in prompts and not region:
-            raise BadRequest(f"--region-prompt: LoRA {name!r} has no region; give it one with --region {name}=…")
-        own = {"prompt": prompts[name]} if name in prompts else {}
-        found.append({**use, "region": {**region, **own}} if region else use)
-    return found
+    forgotten = {"words": None} if flags.prompt is not None else {}  # they were words of another prompt
+    typed_uses = [parse_lora(text) for text in flags.loras]
+    merged["adapters"] = typed_uses or [{**use, **forgotten} for use in recorded_uses]
+    return {**merged, **started(flags.start, recorded)}
 
 
 def parse_lora(text: str) -> Mapping[str, object]:
@@ -165,36 +140,6 @@ def parse_lora(text: str) -> Mapping[str, object]:
         raise BadRequest(f"--lora {text!r}: the name is missing; write NAME[:WEIGHT[:TE_WEIGHT]]")
     weights = [_number(part, text) for part in tail]
     return dict(zip(("name", "weight", "text_encoder_weight"), (name, *weights), strict=False))
-
-
-def parse_owned(flag: str, texts: Sequence[str], names: tuple[str, ...]) -> dict[str, str]:
-    """Read NAME=VALUE, where NAME is one of the LoRAs named, each once."""
-    found: dict[str, str] = {}
-    for text in texts:
-        fitting = [name for name in names if text.startswith(f"{name}=")]
-        if not fitting:
-            what, near = flag.removeprefix("--").upper(), nearest(text.partition("=")[0], names)
-            raise BadRequest(f"{flag} {text!r}: write NAME={what} with the name of a LoRA of this picture{near}")
-        name = max(fitting, key=len)
-        if name in found:
-            raise BadRequest(f"{flag} {text!r}: this is given twice for LoRA {name!r}")
-        found[name] = text.removeprefix(f"{name}=")
-    return found
-
-
-def parse_region(text: str) -> dict[str, object]:
-    """Read LEFT,TOP,RIGHT,BOTTOM as fractions of the picture, or the name of a mask's file."""
-    parts = text.split(",")
-    try:
-        sides = tuple(map(float, parts))
-    except ValueError:
-        sides = ()
-    if len(sides) == len(_SIDES):
-        return {"box": sides, "mask": None}
-    if sides or not Path(text).is_file():
-        wrong = f"{len(sides)} numbers" if sides else "no file of this name either"
-        raise BadRequest(f"--region {text!r}: {wrong}; write {','.join(_SIDES)} from 0 to 1, or the file of a mask")
-    return {"box": None, "mask": text}
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:

@@ -64,15 +64,19 @@ def _of_folder(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Parts:
     parts: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": vae}
     parts |= {component: _TEXT_MODELS[component] for component in spec.configs.texts}
     loaded = {component: _component(spec, folder / component, cls, dtype) for component, cls in parts.items()}
-    try:
-        tokenizers = {
-            component: CLIPTokenizer.from_pretrained(str(folder / component.replace("text_encoder", "tokenizer")))
-            for component in spec.configs.texts
-        }
-    except (OSError, ValueError) as error:
-        raise BadModel(f"cannot load model '{spec.name}' from {folder}: its tokenizer: {error}") from error
-    readers = {component: (cast(Tokenizer, one), loaded[component]) for component, one in tokenizers.items()}
+    readers = {component: (tokenizer(folder, component), loaded[component]) for component in spec.configs.texts}
     return Parts(readers, loaded["unet"], loaded["vae"], spec.configs.scheduler)
+
+
+def tokenizer(path: Path, component: str = "text_encoder") -> Tokenizer:
+    """Return the tokenizer of a model's text encoder, the rest unread; `path` is its folder or file."""
+    if path.is_file():
+        return cast(Tokenizer, clip_tokens.tokenizer(component))
+    folder = path / component.replace("text_encoder", "tokenizer")
+    try:
+        return cast(Tokenizer, CLIPTokenizer.from_pretrained(str(folder)))
+    except (OSError, ValueError) as error:
+        raise BadModel(f"cannot load the model in {path}: its tokenizer: {error}") from error
 
 
 def _component(spec: ModelSpec, folder: Path, cls: Any, dtype: torch.dtype) -> nn.Module:
@@ -120,10 +124,7 @@ def _of_file(spec: ModelSpec, dtype: torch.dtype) -> Parts:
                 for name, origin in origins[component].items()
             }
             module.load_state_dict(tensors, assign=True)
-    readers = {
-        component: (cast(Tokenizer, clip_tokens.tokenizer(component)), modules[component])
-        for component in spec.configs.texts
-    }
+    readers = {component: (tokenizer(spec.path, component), modules[component]) for component in spec.configs.texts}
     return Parts(readers, modules["unet"], modules["vae"], spec.configs.scheduler)
 
 

@@ -19,7 +19,8 @@ from pipelines.resolve import Resolved
 
 if TYPE_CHECKING:
     from composer.merges.common import Parameters
-    from lora_zoo.adapter import Adapter
+    from composer.request import AdapterUse
+    from lora_zoo.adapter import Adapter, Layout
 
 MEASURED = "medley.measured"  # metadata of what a fit made: what it measured, as JSON
 
@@ -74,6 +75,8 @@ def check(engine: Engine, order: MergeOrder) -> Checked:
     resolved = engine.resolve(plain)
     if not any(use.weight or use.text_encoder_weight for use in resolved.request.adapters):
         raise BadRequest("nothing to write: every weight is 0")
+    if timed := [use.name for use in resolved.request.adapters if use.schedule is not None]:
+        raise BadRequest(f"LoRA '{timed[0]}' acts in some steps only, and what is made of it has no steps")
     if not isinstance(by, Fit) and order.prompts:
         raise BadRequest(f"method '{request.method}' needs no prompts; they are for {', '.join(FITS)}")
     if isinstance(by, Fit) and resolved.spec.configs.sdxl:
@@ -89,7 +92,7 @@ def make(engine: Engine, checked: Checked, watch: Watch) -> Merged:
     if isinstance(by, Fit):
         return _fitted(engine, checked, by, watch)
     shapes = layout.read(layout.folder_of(resolved.spec))
-    members = tuple(engine.source.load(use.name, shapes) for use in resolved.request.adapters)
+    members = tuple(_member(engine, use, shapes) for use in resolved.request.adapters)
     return Merged(resolved, members, _merged(resolved, by, members), {})
 
 
@@ -146,6 +149,17 @@ def _merged(resolved: Resolved, method: MergingMethod, members: Sequence[Adapter
     return replace(unet, layers={name: paths for name, paths in layers.items() if paths}, metadata=metadata)
 
 
+def _member(engine: Engine, use: AdapterUse, shapes: Layout) -> Adapter:
+    """Return a LoRA as the request uses it; what a file of weights cannot hold is an error."""
+    from composer.blocks import shaped
+
+    adapter = engine.source.load(use.name, shapes)
+    if adapter.words:
+        words = ", ".join(map(repr, adapter.words))
+        raise BadRequest(f"LoRA '{use.name}' brings words along ({words}), which would be lost in what is made of it")
+    return shaped(adapter, use.blocks, shapes) if isinstance(use.blocks, dict) else adapter
+
+
 def _fitted(engine: Engine, checked: Checked, fit: Fit, watch: Watch) -> Merged:
     from composer.merges.common import Recipe, Weighted
     from pipelines.fitting.base import Member, strengthened
@@ -153,7 +167,7 @@ def _fitted(engine: Engine, checked: Checked, fit: Fit, watch: Watch) -> Merged:
 
     resolved, order = checked.resolved, checked.order
     model, uses = engine.model(resolved.spec.name), resolved.request.adapters
-    members = tuple(engine.source.load(use.name, model.layout) for use in uses)
+    members = tuple(_member(engine, use, model.layout) for use in uses)
     strong = [
         Member(strengthened(one, use.weight or 0.0, use.text_encoder_weight or 0.0), order.prompts[use.name])
         for one, use in zip(members, uses, strict=True)

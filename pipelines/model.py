@@ -9,13 +9,16 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from threading import Lock
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from composer.errors import BadRequest
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import loading, schedulers, sdxl
 from pipelines.attention import AttentionLayers
@@ -26,7 +29,7 @@ from pipelines.loading import Parts
 from pipelines.runtime import Runtime
 from pipelines.specs import ModelSpec
 from pipelines.store import AdapterStore
-from pipelines.text import Encoded, TextReader
+from pipelines.text import NO_WORDS, Encoded, TextReader, Vocabulary
 
 UNET = "unet"
 VAE = "vae"
@@ -37,6 +40,7 @@ class _Vae(Protocol):
     dtype: torch.dtype
 
     def decode(self, z: Tensor, return_dict: bool) -> tuple[Tensor]: ...
+    def encode(self, x: Tensor) -> Any: ...
     def enable_tiling(self) -> None: ...
 
 
@@ -115,27 +119,31 @@ class LoadedModel:
         """The number of tokens that the text encoders read at once, less the marks that begin and end them."""
         return self._readers[0].chunk_length
 
-    def tokens(self, text: str) -> list[int]:
-        """Return the tokens of a text, without marks; SDXL's two encoders have one vocabulary."""
-        return self._readers[0].tokens(text)
+    def tokens(self, text: str, more: Vocabulary = NO_WORDS) -> list[int]:
+        """Return the tokens of a text, without marks; SDXL's two encoders have one vocabulary, beside `more` words."""
+        reader = self._readers[0]
+        parts = more.parts(text)
+        return [token for part, word in parts for token in (more.numbers(word) if word else reader.tokens(part))]
 
-    def words(self, tokens: Sequence[int]) -> str:
+    def words(self, tokens: Sequence[int], more: Vocabulary = NO_WORDS) -> str:
         """Return the text that tokens stand for."""
-        return self._readers[0].words(tokens)
+        runs = groupby(tokens, lambda token: token < 0)
+        said = (map(more.word, run) if beyond else [self._readers[0].words(list(run))] for beyond, run in runs)
+        return " ".join(text for part in said for text in part if text)
 
-    def encode(self, prompt: str, gate: Gate) -> Encoded:
+    def encode(self, prompt: str, gate: Gate, more: Vocabulary = NO_WORDS) -> Encoded:
         """Encode a text as diffusers' own pipelines do, cut where the text encoders stop reading."""
-        tokens = self.tokens(prompt)
-        found = self.encode_tokens(tokens[: self.chunk_length], gate)
-        return replace(found, cut=self.words(tokens[self.chunk_length :]))
+        tokens = self.tokens(prompt, more)
+        found = self.encode_tokens(tokens[: self.chunk_length], gate, more)
+        return replace(found, cut=self.words(tokens[self.chunk_length :], more))
 
-    def encode_tokens(self, tokens: Sequence[int], gate: Gate) -> Encoded:
+    def encode_tokens(self, tokens: Sequence[int], gate: Gate, more: Vocabulary = NO_WORDS) -> Encoded:
         """Encode at most `chunk_length` tokens with the adapters of `gate` active in the text encoders.
 
         One text per call, so that what else is rendered never reaches an embedding.
         """
         self.bring(*self._parts.readers)
-        states = [reader.read(tokens, gate, self.device) for reader in self._readers]
+        states = [reader.read(tokens, gate, more) for reader in self._readers]
         if self.spec.configs.sdxl:
             return sdxl.encoded(states, len(tokens))
         return Encoded(states[0].first, len(tokens))
@@ -145,10 +153,26 @@ class LoadedModel:
         shape = (1, self._latent_channels, height, width)
         return torch.randn(shape, generator=generator, dtype=self.dtype).to(self.device)
 
-    def new_solver(self, name: str, count: int, generator: torch.Generator, prediction: str = "") -> schedulers.Solver:
-        """Return a scheduler of one request's own, for what the model predicts unless something else is said."""
+    def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Return a picture's latents [1, channels, h, w], drawn from the autoencoder's posterior if it has one."""
+        self.bring(VAE)
+        pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32) / 255.0).permute(2, 0, 1)[None]
+        found = self._vae.encode((pixels * 2.0 - 1.0).to(self.device, self._vae.dtype))
+        posterior = getattr(found, "latent_dist", None)
+        latents = found.latents if posterior is None else posterior.sample(generator)
+        if not latents.isfinite().all() and self._vae.dtype != torch.float32:
+            raise BadRequest("the autoencoder overflows on this picture in half precision; use --dtype float32")
+        return (latents * self._scaling).to(self.dtype)
+
+    def new_solver(
+        self, name: str, count: int, generator: torch.Generator, prediction: str = "", skipped: int = 0
+    ) -> schedulers.Solver:
+        """Return a scheduler of one request's own, for what the model predicts unless something else is said.
+
+        Of its steps, the first `skipped` are left out.
+        """
         config = {**self._parts.scheduler_config, **({"prediction_type": prediction} if prediction else {})}
-        return schedulers.build(name, config, count, generator, self.device)
+        return schedulers.build(name, config, schedulers.Span(count, skipped), generator, self.device)
 
     def predict_noise(
         self, latents: Tensor, timesteps: Tensor, embeds: Tensor, added: Mapping[str, Tensor] | None = None

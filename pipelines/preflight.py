@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from composer.request import AdapterUse
 from lora_zoo import fit
-from lora_zoo.errors import ZooError
+from lora_zoo.errors import BadFile, ZooError
 from lora_zoo.fit import Fit
 from pipelines.engine import Engine
 
@@ -37,8 +37,8 @@ class LoraReport:
 
     name: str
     weight: float
-    sha256: str
-    fit: Fit | None  # None: the LoRA is in no file
+    sha256: str  # empty: its file is none that can be read
+    fit: Fit | None  # None: the LoRA is in no file, or in none that can be read
     verdict: str
     error: str  # why it cannot be used, empty if it can; it is then finite too, which reading checks
     sizes: tuple[Size, ...]  # at weight 1
@@ -58,7 +58,7 @@ class Report:
 
 
 def check(engine: Engine, model: str, uses: Sequence[AdapterUse]) -> Report:
-    """Compare LoRAs with a model and with each other. One that does not fit is told of, not raised."""
+    """Compare LoRAs with a model and with each other. One that does not fit, or is none, is told of, not raised."""
     from composer.conflict import conflicts
     from composer.merges.common import Weighted
 
@@ -66,7 +66,13 @@ def check(engine: Engine, model: str, uses: Sequence[AdapterUse]) -> Report:
     loras: list[LoraReport] = []
     members: list[Weighted] = []
     for use in uses:
-        info = engine.source.describe(use.name)
+        try:
+            info = engine.source.describe(use.name)
+        except BadFile as refusal:
+            loras.append(
+                LoraReport(use.name, 1.0 if use.weight is None else use.weight, "", None, "", str(refusal), ())
+            )
+            continue
         weight = info.weight if use.weight is None else use.weight
         beside = None if info.file is None else fit.fit(info.file, loaded.layout)
         sizes, error = (), ""

@@ -20,7 +20,7 @@ from composer.prompting.emphasis import Span
 from composer.texts import project_off
 from pipelines.bank import Gate
 from pipelines.model import LoadedModel
-from pipelines.text import Context, Encoded
+from pipelines.text import NO_WORDS, Context, Encoded, Vocabulary
 
 _BACK = 20
 
@@ -42,6 +42,7 @@ class Reading:
     first: str  # the text of the first chunk
     later: str  # the rest, which a plain pipeline does not read
     notices: tuple[str, ...]
+    vocabulary: Vocabulary = NO_WORDS
 
     @property
     def context(self) -> Context:
@@ -56,28 +57,29 @@ class Reading:
         )
 
 
-def read(model: LoadedModel, prompt: str, gate: Gate) -> Reading:
+def read(model: LoadedModel, prompt: str, gate: Gate, more: Vocabulary = NO_WORDS) -> Reading:
     """Encode a prompt with A1111's emphasis, with the adapters of `gate` active in the text encoder."""
     parsed = emphasis.parse(prompt)
     comma = model.tokens(",")
-    groups = [_tokens(model, group) for group in parsed.groups]
+    groups = [_tokens(model, group, more) for group in parsed.groups]
     chunks = [chunk for group in groups for chunk in chunked(group, model.chunk_length, comma[0] if comma else -1)]
-    encoded = tuple(_encoded(model, chunk, gate) for chunk in chunks)
+    encoded = tuple(_encoded(model, chunk, gate, more) for chunk in chunks)
     tokens = tuple(tuple(token.number for token in chunk) for chunk in chunks)
-    later = model.words([number for chunk in tokens[1:] for number in chunk])
-    return Reading(encoded, tokens, model.words(tokens[0]), later, parsed.notices)
+    later = model.words([number for chunk in tokens[1:] for number in chunk], more)
+    return Reading(encoded, tokens, model.words(tokens[0], more), later, parsed.notices, more)
 
 
-def read_plain(model: LoadedModel, prompt: str, gate: Gate) -> Reading:
+def read_plain(model: LoadedModel, prompt: str, gate: Gate, more: Vocabulary = NO_WORDS) -> Reading:
     """Encode a prompt as plain text, cut where the encoder stops reading."""
-    encoded = model.encode(prompt, gate)
-    tokens = tuple(model.tokens(prompt)[: model.chunk_length])
-    return Reading((encoded,), (tokens,), model.words(tokens) if encoded.cut else prompt, encoded.cut, ())
+    encoded = model.encode(prompt, gate, more)
+    tokens = tuple(model.tokens(prompt, more)[: model.chunk_length])
+    first = model.words(tokens, more) if encoded.cut else prompt
+    return Reading((encoded,), (tokens,), first, encoded.cut, (), more)
 
 
 def places(model: LoadedModel, reading: Reading, words: str) -> tuple[int, ...]:
     """Return the places among a reading's tokens that hold these words, each time that they occur; of none, all."""
-    wanted, length = model.tokens(words), model.chunk_length + 2
+    wanted, length = model.tokens(words, reading.vocabulary), model.chunk_length + 2
     read = [
         (number, chunk * length + 1 + place)  # behind the mark that begins a chunk
         for chunk, tokens in enumerate(reading.tokens)
@@ -88,7 +90,7 @@ def places(model: LoadedModel, reading: Reading, words: str) -> tuple[int, ...]:
     numbers = [number for number, _ in read]
     starts = [start for start in range(len(read)) if wanted and numbers[start : start + len(wanted)] == wanted]
     if not starts:
-        said = " ".join(model.words(tokens) for tokens in reading.tokens)
+        said = " ".join(model.words(tokens, reading.vocabulary) for tokens in reading.tokens)
         raise BadRequest(f"the words '{words}' are not among those that the model reads of the prompt '{said}'")
     return tuple(read[start + place][1] for start in starts for place in range(len(wanted)))
 
@@ -114,12 +116,12 @@ def alike(contexts: Sequence[Context]) -> list[Context]:
     return [replace(one, embeds=one.embeds.repeat(1, tokens // one.embeds.shape[1], 1)) for one in contexts]
 
 
-def _tokens(model: LoadedModel, spans: Iterable[Span]) -> list[Token]:
-    return [Token(number, span.weight) for span in spans for number in model.tokens(span.text)]
+def _tokens(model: LoadedModel, spans: Iterable[Span], more: Vocabulary) -> list[Token]:
+    return [Token(number, span.weight) for span in spans for number in model.tokens(span.text, more)]
 
 
-def _encoded(model: LoadedModel, chunk: Sequence[Token], gate: Gate) -> Encoded:
-    encoded = model.encode_tokens([token.number for token in chunk], gate)
+def _encoded(model: LoadedModel, chunk: Sequence[Token], gate: Gate, more: Vocabulary) -> Encoded:
+    encoded = model.encode_tokens([token.number for token in chunk], gate, more)
     weights = [token.weight for token in chunk]
     if all(weight == 1.0 for weight in weights):
         return encoded

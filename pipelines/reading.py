@@ -15,7 +15,7 @@ from pipelines import prompts, sdxl
 from pipelines.bank import Gate
 from pipelines.model import LoadedModel
 from pipelines.prompts import Reading
-from pipelines.text import Context
+from pipelines.text import NO_WORDS, Context, Vocabulary
 
 _SHOWN = 200  # characters of the end of a prompt
 
@@ -52,6 +52,7 @@ class Asked:
     guided: bool
     triggers: Mapping[str, tuple[str, ...]]
     undesired: Undesired = Undesired()
+    vocabulary: Vocabulary = NO_WORDS
 
 
 class PromptReader:
@@ -59,7 +60,7 @@ class PromptReader:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        self._readings: dict[tuple[str, bool, Gate], Reading] = {}
+        self._readings: dict[tuple[object, ...], Reading] = {}
 
     def embedding(self, text: str) -> TextEmbedding:
         """Return a plain text as it is read without LoRAs."""
@@ -81,16 +82,16 @@ class PromptReader:
         cond, uncond = prompts.alike([reading.context, negative])
         return Conditioning(cond, uncond, places, tokens)
 
-    def _reading(self, text: str, weighted: bool, gate: Gate) -> Reading:
-        key = (text, weighted, gate)
+    def _reading(self, text: str, weighted: bool, gate: Gate, more: Vocabulary = NO_WORDS) -> Reading:
+        key = (text, weighted, gate, more)
         if key not in self._readings:
             read = prompts.read if weighted else prompts.read_plain
-            self._readings[key] = read(self._model, text, gate)
+            self._readings[key] = read(self._model, text, gate, more)
         return self._readings[key]
 
     def _told(self, text: str, asked: Asked, what: str, notices: dict[str, None]) -> Reading:
         """Read a text, and tell what there is to say of it."""
-        found = self._reading(text, asked.prompt.weighted, asked.gate)
+        found = self._reading(text, asked.prompt.weighted, asked.gate, asked.vocabulary)
         for notice in (*found.notices, *_length(found, asked.prompt.weighted, what, asked.triggers)):
             notices[notice] = None
         return found

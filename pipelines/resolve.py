@@ -5,19 +5,22 @@ Nothing heavy is imported, so that a dry run answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from composer import registry, words
+from composer import blocks, registry, words
 from composer.errors import BadRequest
+from composer.over_steps import factors, scheduled
 from composer.plan import Job, JobAdapter, Pass, Plan, Step
 from composer.prompting import tags
-from composer.prompting.staged import joins, spoken, staged
+from composer.prompting.staged import spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, RenderRequest, parse_request
-from pipelines import regions, schedulers, specs
+from composer.request import AdapterUse, Hires, RenderRequest, parse_request
+from pipelines import canvas, checks, passes, regions, specs
 from pipelines.batching import deal
+from pipelines.canvas import Canvas
+from pipelines.lengths import Lengths
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
 
@@ -25,17 +28,26 @@ if TYPE_CHECKING:
     from composer.texts import TextEmbedding
 
 _WHOLE = -1
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Resolved:
     """A request with every default replaced, and what was found on the way."""
 
-    request: RenderRequest  # no field is None any more
+    request: RenderRequest  # a field is None only where that means none
     spec: ModelSpec
     method: MethodModel
     job: Job
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
+    skipped: int = 0  # steps that are left out, since the picture begins with one
+    canvas: Canvas | None = None  # that picture
+    second: Resolved | None = None  # the pass over the picture enlarged
+
+    @property
+    def count(self) -> int:
+        """Return how many steps are done: the job's, or none."""
+        return (self.request.num_inference_steps or 0) - self.skipped
 
     @property
     def guided(self) -> bool:
@@ -52,9 +64,11 @@ class Resolved:
     def plan(self, texts: Mapping[str, TextEmbedding] | None = None) -> Plan:
         """Start the method, with the texts that it wants to see if there is a model to read them.
 
-        Its prompts change over the steps, and join, if their grammar is read.
+        LoRAs' weights change over the steps as they are asked to; prompts do, and join, if their grammar is read.
         """
         plan = self.method.start(replace(self.job, texts=texts or {}))
+        over = {use.name: use.factors for use in self.job.adapters if use.factors}
+        plan = scheduled(plan, over) if over else plan
         return staged(plan, self.job.count) if self.scripted else plan
 
     def spoken(self, text: str) -> str:
@@ -72,16 +86,20 @@ class Cost:
     shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
     looks: int = 0  # evaluations between steps, at most; their calls are not among the above
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     """Replace every default; raise the first mistake found as a typed error."""
     request = with_tags(request)
     spec = specs.find(request.model)
+    own_size = (spec.width, spec.height) if request.start is None else canvas.size_of(request.start)
     method = registry.create(request.method, request.parameters)
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
     if lacking := method.needs - spec.capabilities:
         raise BadRequest(f"method '{request.method}' needs {', '.join(sorted(lacking))}, which '{spec.name}' has not")
-    uses = tuple(_filled(use, info, request.prompt) for use, info in zip(request.adapters, infos, strict=True))
+    uses = tuple(_filled(use, info, request.prompt, spec) for use, info in zip(request.adapters, infos, strict=True))
     if len(infos) < method.min_adapters:
         raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
     filled = request.model_copy(
@@ -89,38 +107,63 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
             "parameters": method.model_dump(),
             "prediction_type": request.prediction_type or spec.configs.prediction,
             "adapters": uses,
-            "width": request.width or spec.width,
-            "height": request.height or spec.height,
+            "width": request.width or own_size[0],
+            "height": request.height or own_size[1],
             "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
             "guidance_scale": request.guidance_scale or spec.defaults.guidance_scale,
             "scheduler": request.scheduler or spec.defaults.scheduler,
             "text_encoder_adapters": request.text_encoder_adapters or method.text_policy,
         }
     )
-    _check_size(filled, spec)
-    _check_steps(filled)
-    _check_sizes_told(filled, spec)
-    _check_regions(filled, method)
-    _check_joins(filled)
+    checks.check_size(filled, spec)
+    checks.check_steps(filled)
+    checks.check_sizes_told(filled, spec)
+    checks.check_regions(filled, method)
+    checks.check_joins(filled)
     if method.needs_words:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     filled = _without_files(filled, spec)
-    job = _job(filled, spec)
-    method.check(job)
-    return Resolved(filled, spec, method, job, {info.name: info.triggers for info in infos})
+    triggers = {info.name: info.triggers for info in infos}
+    if filled.start is None:
+        first = Resolved(filled, spec, method, _job(filled, spec), triggers)
+    else:
+        start, begun = canvas.read(filled.start, filled.width or 0, filled.height or 0)
+        filled = filled.model_copy(update={"start": start})
+        skipped = passes.skipped(filled.num_inference_steps or 0, start.strength)
+        first = Resolved(filled, spec, method, _job(filled, spec, skipped), triggers, skipped, begun)
+    method.check(first.job)
+    if first.count:
+        checks.check_acts(first.job)
+    return first if filled.hires is None else replace(first, second=_second(first, filled.hires))
+
+
+def _second(first: Resolved, hires: Hires) -> Resolved:
+    """Return the second pass as a request of its own, which begins with the first one's picture."""
+    request = passes.enlarged(first.request, hires, first.spec)
+    checks.check_size(request, first.spec)
+    checks.check_steps(request)
+    skipped = passes.skipped(request.num_inference_steps or 0, hires.strength)
+    return replace(first, request=request, job=_job(request, first.spec, skipped), skipped=skipped, canvas=None)
 
 
 def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
+    seconds = [one.second for one in resolved if one.second is not None]
+    first = _price(resolved, max_rows)
+    return first + _price(seconds, max_rows) if seconds else first
+
+
+def _price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     plans = [one.plan() for one in resolved]
+    lengths = [Lengths(one, plan.prompts) for one, plan in zip(resolved, plans, strict=True)]
     passes = rows = calls = shallow = 0
-    steps = [_steps(one.job.count) for one in resolved]
+    steps = [_steps(one.count) for one in resolved]
     for index in range(max(map(len, steps), default=0)):
         wanted: dict[tuple[int, ...], list[int]] = {}
-        for one, plan, own in zip(resolved, plans, steps, strict=True):
+        for one, plan, own, read in zip(resolved, plans, steps, lengths, strict=True):
             for found in plan.passes(own[index]) if index < len(own) else ():
-                alike = (one.job.height, one.job.width, len(found.areas), _part(found))
+                alike = (one.job.height, one.job.width, len(found.areas), read.of(found), _part(found))
                 wanted.setdefault(alike, []).append(one.rows(found))
         for (*_, part), sizes in wanted.items():
             calls += len(deal(sizes, int, max_rows))
@@ -151,13 +194,22 @@ def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo
     return info
 
 
-def _filled(use: AdapterUse, info: AdapterInfo, prompt: str) -> AdapterUse:
+def _filled(use: AdapterUse, info: AdapterInfo, prompt: str, spec: ModelSpec) -> AdapterUse:
     weight = info.weight if use.weight is None else use.weight
     text = weight if use.text_encoder_weight is None else use.text_encoder_weight
     own = words.found(prompt, info.triggers) if use.words is None else use.words
     frequency = info.frequency if use.frequency is None else use.frequency
-    found = {"weight": weight, "text_encoder_weight": text, "words": own, "sha256": info.sha256}
+    by_block = None if use.blocks is None else _of(use, lambda: blocks.table(use.blocks or "", spec.blocks))
+    found = {"weight": weight, "text_encoder_weight": text, "words": own, "blocks": by_block, "sha256": info.sha256}
     return use.model_copy(update={**found, "frequency": frequency})
+
+
+def _of(use: AdapterUse, act: Callable[[], _T]) -> _T:
+    """Do something for one LoRA; a mistake is told with its name."""
+    try:
+        return act()
+    except BadRequest as error:
+        raise BadRequest(f"LoRA '{use.name}': {error}") from error
 
 
 def with_tags(request: RenderRequest) -> RenderRequest:
@@ -172,56 +224,18 @@ def with_tags(request: RenderRequest) -> RenderRequest:
     tagged = tags.extract(request.prompt)
     if not tagged.loras:
         return request
-    for tag in tagged.loras:
-        if tag.blocks or tag.steps:
-            raise BadRequest(f"LoRA '{tag.name}': weights by block (lbw) and ranges of steps are not applied yet")
     used = [
-        {"name": tag.name, "weight": tag.weight, "text_encoder_weight": tag.text_encoder_weight} for tag in tagged.loras
+        {
+            "name": tag.name,
+            "weight": tag.weight,
+            "text_encoder_weight": tag.text_encoder_weight,
+            "blocks": tag.blocks or None,
+            "schedule": tag.schedule and tag.schedule.model_dump(),
+        }
+        for tag in tagged.loras
     ]
     asked = request.model_dump()
     return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
-
-
-def _check_joins(request: RenderRequest) -> None:
-    if request.prompt_syntax == "plain":
-        return
-    placed = [use.region for use in request.adapters if use.region is not None]
-    if placed and any(joins(text) for text in (request.prompt, *(region.prompt or "" for region in placed))):
-        raise BadRequest("prompts joined by AND, or weighted with it, have no regions: leave out AND, or the regions")
-    if (request.guidance_scale or 1.0) <= 1.0 and joins(request.prompt):
-        raise BadRequest("prompts joined by AND, or weighted with it, need guidance; give a guidance scale above 1")
-
-
-def _check_size(request: RenderRequest, spec: ModelSpec) -> None:
-    for side, value in (("width", request.width or 0), ("height", request.height or 0)):
-        step = spec.size_multiple
-        if value % step:
-            near = max(step, round(value / step) * step)
-            raise BadRequest(f"{side} {value} is not a multiple of {step}, as model '{spec.name}' needs; try {near}")
-
-
-def _check_sizes_told(request: RenderRequest, spec: ModelSpec) -> None:
-    """Refuse sizes that a model would not be told: only SDXL's UNet reads them."""
-    fields = ("original_size", "crop_corner", "target_size")
-    told = [one for one in fields if getattr(request, one) != RenderRequest.model_fields[one].default]
-    if told and not spec.configs.sdxl:
-        raise BadRequest(f"{' and '.join(told)}: only SDXL models read it; model '{spec.name}' is none")
-
-
-def _check_steps(request: RenderRequest) -> None:
-    name, count = request.scheduler or "", request.num_inference_steps or 0
-    most = schedulers.get(name).max_steps
-    if count > most:
-        raise BadRequest(f"scheduler '{name}' takes at most {most} steps, not {count}")
-
-
-def _check_regions(request: RenderRequest, method: MethodModel) -> None:
-    placed = next((use.name for use in request.adapters if use.region is not None), None)
-    if placed is not None and not method.uses_regions:
-        able = ", ".join(name for name in registry.names() if registry.get(name).uses_regions)
-        raise BadRequest(
-            f"LoRA '{placed}' has a region, which method '{request.method}' does not look at; choose one of {able}"
-        )
 
 
 def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
@@ -234,20 +248,21 @@ def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:
     return request.model_copy(update={"adapters": tuple(uses)})
 
 
-def _job_adapter(use: AdapterUse, prompt: str) -> JobAdapter:
+def _job_adapter(use: AdapterUse, prompt: str, count: int) -> JobAdapter:
     region = None if use.region is None else regions.placed(use.region, prompt)
-    return JobAdapter(
-        use.name, use.weight or 0.0, use.text_encoder_weight or 0.0, use.words or (), region, use.frequency
-    )
+    over = () if use.schedule is None else factors(use.schedule, count)
+    text = use.text_encoder_weight or 0.0
+    return JobAdapter(use.name, use.weight or 0.0, text, use.words or (), region, use.frequency, over)
 
 
-def _job(request: RenderRequest, spec: ModelSpec) -> Job:
+def _job(request: RenderRequest, spec: ModelSpec, skipped: int = 0) -> Job:
+    count = max(1, (request.num_inference_steps or 0) - skipped)  # a plan that is never asked has a step too
     return Job(
-        adapters=tuple(_job_adapter(use, request.prompt) for use in request.adapters),
+        adapters=tuple(_job_adapter(use, request.prompt, count) for use in request.adapters),
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         text_policy=request.text_encoder_adapters or "none",
-        count=request.num_inference_steps or 0,
+        count=count,
         height=(request.height or 0) // spec.latent_factor,
         width=(request.width or 0) // spec.latent_factor,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from composer.errors import UnknownChoice
 from composer.plan import Step
@@ -56,6 +56,21 @@ def get(name: str) -> SchedulerSpec:
     return _TABLE[name]
 
 
+@dataclass(frozen=True)
+class Span:
+    """How many steps lead from noise to a picture, and how many of the first are left out."""
+
+    count: int
+    skipped: int = 0
+
+
+@runtime_checkable
+class _Begins(Protocol):
+    """A scheduler that keeps an index of its own."""
+
+    def set_begin_index(self, begin_index: int) -> None: ...
+
+
 class _Diffusers(Protocol):
     """What the schedulers of diffusers have in common, as far as it is used here."""
 
@@ -64,6 +79,7 @@ class _Diffusers(Protocol):
     init_noise_sigma: float
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device) -> None: ...
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
     def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **extra: Any) -> Any: ...
 
@@ -71,13 +87,15 @@ class _Diffusers(Protocol):
 class Solver:
     """One request's scheduler: its steps, and the way from one step's latents to the next."""
 
-    def __init__(self, inner: _Diffusers, count: int, generator: torch.Generator, device: torch.device) -> None:
-        inner.set_timesteps(count, device=device)
+    def __init__(self, inner: _Diffusers, span: Span, generator: torch.Generator, device: torch.device) -> None:
+        inner.set_timesteps(span.count, device=device)
+        if span.skipped and isinstance(inner, _Begins):
+            inner.set_begin_index(span.skipped)
         self.inner = inner
         takes = inspect.signature(inner.step).parameters
         self._extra: dict[str, Any] = {"generator": generator} if "generator" in takes else {}
-        self._timesteps = list(inner.timesteps)
-        self.steps = _steps(inner)
+        self._timesteps = list(inner.timesteps)[span.skipped :]
+        self.steps = _steps(inner, span.skipped)
         self.init_noise_sigma = float(inner.init_noise_sigma)
 
     def scale_input(self, latents: Tensor, step: Step) -> Tensor:
@@ -89,24 +107,28 @@ class Solver:
         timestep = self._timesteps[step.index]
         return self.inner.step(noise_pred, timestep, latents, return_dict=False, **self._extra)[0]
 
+    def noised(self, latents: Tensor, noise: Tensor, index: int) -> Tensor:
+        """Return latents with the noise that they have before the step of this index, which is the next one."""
+        return self.inner.add_noise(latents, noise, self._timesteps[index][None])
+
 
 def build(
-    name: str, config: Mapping[str, object], count: int, generator: torch.Generator, device: torch.device
+    name: str, config: Mapping[str, object], span: Span, generator: torch.Generator, device: torch.device
 ) -> Solver:
     """Return a fresh solver. Its noise, if any, comes from the generator, in the order diffusers draws it."""
     import diffusers
 
     spec = get(name)
     inner = getattr(diffusers, spec.class_name).from_config(dict(config), **spec.settings)
-    return Solver(cast(_Diffusers, inner), count, generator, device)
+    return Solver(cast(_Diffusers, inner), span, generator, device)
 
 
-def _steps(inner: _Diffusers) -> tuple[Step, ...]:
-    """Return the steps as plain numbers, read from the device once."""
+def _steps(inner: _Diffusers, skipped: int) -> tuple[Step, ...]:
+    """Return the steps that are done as plain numbers, read from the device once, and counted from 0."""
     timesteps = [float(t) for t in inner.timesteps.tolist()]
     sigmas = getattr(inner, "sigmas", None)
     if sigmas is None:
         alphas = inner.alphas_cumprod[[int(t) for t in timesteps]]
         sigmas = ((1 - alphas) / alphas) ** 0.5
-    count = len(timesteps)
-    return tuple(Step(i, count, t, float(s)) for i, (t, s) in enumerate(zip(timesteps, sigmas.tolist(), strict=False)))
+    both = list(zip(timesteps, sigmas.tolist(), strict=False))[skipped:]
+    return tuple(Step(index, len(both), t, float(s)) for index, (t, s) in enumerate(both))

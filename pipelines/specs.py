@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from composer.blocks import UnetBlocks, of_unet
 from composer.errors import UnknownChoice
 from composer.plan import Capability
 from lora_zoo import catalog, families
@@ -42,6 +43,7 @@ class ModelSpec:
     size_multiple: int  # widths and heights are multiples of this
     defaults: Defaults
     capabilities: frozenset[Capability]
+    blocks: UnetBlocks  # that a LoRA's weight may differ in
     configs: Configs
     hub_id: str | None = None  # where the weights come from, if the folder may not hold them yet
 
@@ -93,9 +95,19 @@ def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_
         size_multiple=factor * 2 ** (levels - 1),
         defaults=_DEFAULTS.get(name, _SDXL_DEFAULTS if found.sdxl else _SD15_DEFAULTS),
         capabilities=_capabilities(found.unet),
+        blocks=_blocks(found.unet),
         configs=found,
         hub_id=hub_id,
     )
+
+
+def _blocks(unet: Mapping[str, Any]) -> UnetBlocks:
+    """Return the blocks of a UNet of this configuration."""
+    down = unet.get("down_block_types", ())
+    up = unet.get("up_block_types") or tuple(reversed(down))
+    layers = unet.get("layers_per_block", 2)
+    per_level = [layers] * len(down) if isinstance(layers, int) else list(layers)
+    return of_unet(["Attn" in kind for kind in down], ["Attn" in kind for kind in up], per_level)
 
 
 def _capabilities(unet: Mapping[str, Any]) -> frozenset[Capability]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
+from composer.blocks import shaped
 from composer.merges.common import Weighted
 from composer.plan import Merge
-from lora_zoo.adapter import Adapter, nbytes
+from lora_zoo.adapter import Adapter, Layout, nbytes
 from lora_zoo.errors import ZooError
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class AdapterStore:
         self._max_bytes = max_bytes
         self._adapters: OrderedDict[str, Adapter] = OrderedDict()
         self._digests: dict[str, str] = {}
-        self._merges: dict[tuple[Merge, Members], str] = {}
+        self._made: dict[Hashable, str] = {}  # from what they were made of
+        self._count = 0  # of adapters, when it was last trimmed
 
     def __getitem__(self, digest: str) -> Adapter:
         return self._adapters[digest]
@@ -53,22 +55,35 @@ class AdapterStore:
 
     def merged(self, merge: Merge, members: Members) -> str:
         """Return the digest of what a merge makes of adapters held here; it is made once, and held too."""
-        digest = self._merges.get((merge, members), "")
+        return self._make(
+            (merge, members), lambda: merge.prepare([Weighted(self[member], weight) for member, weight in members])
+        )
+
+    def shaped(self, digest: str, factors: Mapping[str, float], layout: Layout) -> str:
+        """Return the digest of an adapter held here with weights by block."""
+        key = (digest, tuple(factors.items()))
+        return self._make(key, lambda: shaped(self[digest], factors, layout))
+
+    def _make(self, key: Hashable, make: Callable[[], Adapter]) -> str:
+        digest = self._made.get(key, "")
         if digest not in self._adapters:
-            adapter = merge.prepare([Weighted(self[member], weight) for member, weight in members])
-            digest = self._merges[merge, members] = adapter.digest
+            adapter = make()
+            digest = self._made[key] = adapter.digest
             self._adapters[digest] = adapter
         self._adapters.move_to_end(digest)
         return digest
 
     def trim(self, keep: frozenset[str]) -> None:
         """Drop the adapters that were not used for longest, until the rest fits; what several share counts once."""
+        if len(self._adapters) == self._count:
+            return  # nothing was made since the last time
         for digest in [d for d in self._adapters if d not in keep]:
             if nbytes(self._adapters.values()) <= self._max_bytes:
                 break
             dropped = self._adapters.pop(digest)
             log.info("dropped LoRA %s from memory", dropped.name)
-        self._merges = {key: digest for key, digest in self._merges.items() if digest in self._adapters}
+        self._made = {key: digest for key, digest in self._made.items() if digest in self._adapters}
+        self._count = len(self._adapters)
 
 
 class ByteCache(Generic[_K, _V]):

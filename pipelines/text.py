@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from composer.errors import BadRequest
 from composer.texts import TextEmbedding
+from lora_zoo.adapter import Words
 from pipelines.bank import AdapterBank, Gate
 from pipelines.store import AdapterStore
 
@@ -54,6 +59,61 @@ class States:
     penultimate: Tensor  # [1, tokens, width]
 
 
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Words beyond the tokenizer's, which a request's LoRAs bring along. Their tokens are numbers below 0.
+
+    They are found whole, in any case, the longest first, as A1111 finds embeddings.
+    """
+
+    words: Words
+
+    def parts(self, text: str) -> list[tuple[str, str]]:
+        """Return a text in parts: (text, "") as it is, or (text, word)."""
+        if not self.words:
+            return [(text, "")]
+        names = sorted(self.words, key=len, reverse=True)
+        found = re.split(rf"(?<!\w)({'|'.join(map(re.escape, names))})(?!\w)", text, flags=re.IGNORECASE)
+        known = {name.lower(): name for name in names}
+        return [(part, known[part.lower()] if place % 2 else "") for place, part in enumerate(found) if part]
+
+    def numbers(self, word: str) -> list[int]:
+        """Return the tokens of a word of these."""
+        before = 0
+        for name, vectors in self.words.items():
+            count = len(next(iter(vectors.values())))
+            if name == word:
+                return [-1 - before - place for place in range(count)]
+            before += count
+        raise KeyError(word)
+
+    def word(self, number: int) -> str:
+        """Return the word that a token below 0 begins; "" for those that go on with one."""
+        return next((name for name in self.words if self.numbers(name)[0] == number), "")
+
+    def vectors(self, component: str) -> Tensor:
+        """Return what one text encoder reads in place of the tokens -1, -2, …, [n, width]."""
+        return torch.cat([vectors[component] for vectors in self.words.values()])
+
+
+NO_WORDS = Vocabulary({})
+
+
+def vocabulary(brought: Mapping[str, Words]) -> Vocabulary:
+    """Return the words that LoRAs bring along, by their names; what two call the same is an error."""
+    found: dict[str, Mapping[str, Tensor]] = {}
+    owners: dict[str, str] = {}
+    for name, words in brought.items():
+        for word, vectors in words.items():
+            other = owners.setdefault(word.lower(), name)
+            if other != name:
+                raise BadRequest(
+                    f"LoRAs '{other}' and '{name}' both bring a word {word!r} along; leave one of them out"
+                )
+            found[word] = vectors
+    return Vocabulary(found) if found else NO_WORDS
+
+
 class TextReader:
     """One tokenizer and its encoder, with the LoRAs' way into it."""
 
@@ -76,14 +136,36 @@ class TextReader:
         """Return the text that tokens stand for."""
         return self._tokenizer.decode(list(tokens)).strip()
 
-    def read(self, tokens: Sequence[int], gate: Gate, device: torch.device) -> States:
-        """Encode at most `chunk_length` tokens with the adapters of `gate` active."""
+    def read(self, tokens: Sequence[int], gate: Gate, vocabulary: Vocabulary) -> States:
+        """Encode at most `chunk_length` tokens, with the adapters of `gate` active, where the encoder is."""
         reader, spare = self._tokenizer, self.chunk_length - len(tokens)
         numbers = [reader.bos_token_id, *tokens, reader.eos_token_id, *[reader.pad_token_id] * spare]
+        device = next(self.encoder.parameters()).device
         masked = getattr(self.encoder.config, "use_attention_mask", False)
         mask = torch.tensor([[1] * (len(tokens) + 2) + [0] * spare], device=device) if masked else None
-        with self._bank.gate([gate]):
-            found: Any = self.encoder(
-                torch.tensor([numbers], device=device), attention_mask=mask, output_hidden_states=True
-            )
+        known = [reader.pad_token_id if number < 0 else number for number in numbers]
+        own = torch.tensor([known], device=device)
+        with self._bank.gate([gate]), self._embedded(numbers, vocabulary):
+            found: Any = self.encoder(own, attention_mask=mask, output_hidden_states=True)
         return States(found[0], found.hidden_states[-2])
+
+    @contextmanager
+    def _embedded(self, numbers: Sequence[int], vocabulary: Vocabulary) -> Iterator[None]:
+        """Have tokens below 0 read as their vectors: for this call a stand-in lies in front of the table."""
+        places = [place for place, number in enumerate(numbers) if number < 0]
+        if not places:
+            yield
+            return
+        table: nn.Embedding = cast(Any, self.encoder).get_input_embeddings()
+        vectors = vocabulary.vectors(self.component)[[-1 - numbers[place] for place in places]]
+
+        def forward(ids: Tensor) -> Tensor:
+            states = F.embedding(ids, table.weight)
+            states[:, places] = vectors.to(states)
+            return states
+
+        vars(table)["forward"] = forward
+        try:
+            yield
+        finally:
+            del vars(table)["forward"]

@@ -53,6 +53,7 @@ class Widths:
     depths: tuple[int, ...]  # of the transformers, per level; SD1.5's are all 1
     texts: tuple[int, ...]  # widths of the text encoders, multiples of a head's 64
     text_layers: int = 2
+    second_layers: int = 0  # of the second text encoder; 0: as the first
     vae: int = 32
 
 
@@ -109,7 +110,7 @@ def _vae(widths: Widths) -> AutoencoderKL:
 
 def _text(component: str, width: int, widths: Widths) -> nn.Module:
     second = component == "text_encoder_2"
-    layers = {768: 12, 1280: 32}.get(width, widths.text_layers)
+    layers = {768: 12, 1280: 32}.get(width, second and widths.second_layers or widths.text_layers)
     config: dict[str, Any] = {
         "vocab_size": TOKENS,
         "hidden_size": width,

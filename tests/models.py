@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ class Shape:
     vae_levels: int
     sample: int = 8
     latent_channels: int = 4
+    linear: bool = False  # whether transformers begin with a linear layer, and heads are of one width
 
 
-#: SD1.5's structure, block for block, at reduced width.
+#: SD1.5's structure, block for block, at reduced width; and what SD2 made of it.
 SD15 = Shape((32, 32, 64, 64), (True, True, True, False), 2, 32, "epsilon", tiny_vae=False, vae_levels=4)
+SD2 = replace(SD15, prediction="v_prediction", linear=True)
 SMALL = Shape((16, 32), (True, False), 1, 24, "v_prediction", tiny_vae=True, vae_levels=2)
 
 
@@ -87,7 +89,8 @@ def unet(shape: Shape) -> UNet2DConditionModel:
         "up_block_types": up,
         "layers_per_block": shape.layers,
         "cross_attention_dim": shape.context,
-        "attention_head_dim": 4,
+        "attention_head_dim": [channels // 8 for channels in shape.channels] if shape.linear else 4,
+        "use_linear_projection": shape.linear,
         "norm_num_groups": 8,
     }
     return UNet2DConditionModel(**config)

@@ -77,6 +77,19 @@ def test_what_is_not_finite_is_told(capsys: pytest.CaptureFixture[str], tmp_path
     assert "finite" in one["error"]
 
 
+def test_a_corrupt_file_is_a_row_with_its_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "torn.safetensors").write_bytes(b"\x80\x02}q\x00.")
+    (tmp_path / "half.safetensors").write_bytes(lora(tmp_path / "whole.safetensors", 1).read_bytes()[:-7])
+    arguments = ["check", "--lora", "torn.safetensors:0.5", "--lora", ZORP, "--lora", "half.safetensors"]
+    assert main([*arguments, "--json"]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert [bool(one["error"]) for one in report["loras"]] == [True, False, True]
+    assert main(arguments) == 2
+    told = capsys.readouterr().out
+    assert "torn.safetensors:0.5  " in told and "a pickle, which can run code" in told
+    assert "zorp:1  fits" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -47,17 +47,19 @@ class KLora(MethodModel):
 
 
 class _Ranked:
-    """The layers of one request's LoRAs, ranked when the first step asks for them."""
+    """The layers of one request's LoRAs, ranked when a step asks for them at weights other than the last one's."""
 
     def __init__(self, style: int) -> None:
         self.style = style
-        self._ranking: Ranking | None = None
+        self._weights: tuple[float, ...] = ()
+        self._ranking: Ranking = {}
 
     def of(self, adapters: Sequence[Weighted]) -> Ranking:
         from composer.merges.klora import rank_layers
 
-        if self._ranking is None:
-            self._ranking = rank_layers(adapters, self.style)
+        weights = tuple(one.weight for one in adapters)
+        if weights != self._weights:
+            self._weights, self._ranking = weights, rank_layers(adapters, self.style)
         return self._ranking
 
 

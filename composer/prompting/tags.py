@@ -1,25 +1,32 @@
 """`<lora:NAME:...>` in a prompt, as A1111, Forge and their common extensions write it.
 
 NAME[:TE[:UNET]] by place or as te= and unet=; without a weight for the UNet, the text encoder's counts there too, and
-without any it is 1. `lbw=` gives weights by block (a list of 12, 17, 20 or 26 numbers), `start=`, `stop=` and
-`step=A-B` the steps in which the LoRA acts.
+without any it is 1. `lbw=` gives weights by block (a list or a preset), `start=`, `stop=` and `step=A-B` the steps in
+which the LoRA acts, as in sd-webui-lora-block-weight on Forge: the first one from 0, and the first in which it acts no
+longer. A weight may be a curve over the steps, `0@0,1@0.4`, as in sd-webui-loractl; a text is read once, with the
+weight that a curve has at the start.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from pydantic import ValidationError
+
+from composer import over_steps
 from composer.errors import BadRequest
+from composer.request import Schedule, explain
 from lora_zoo.errors import nearest
 
 _TAG = re.compile(r"<(\w+):([^<>]+)>")
 _KINDS = ("lora", "lyco")
 _OTHERS = ("hypernet",)
 _KEYS = ("te", "unet", "lbw", "start", "stop", "step")
-_BLOCK_COUNTS = (12, 17, 20, 26)
 _MOST = 100.0
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,8 @@ class LoraTag:
     name: str
     text_encoder_weight: float
     weight: float  # in the UNet
-    blocks: tuple[float, ...] = ()  # empty: all alike
-    steps: tuple[int, int | None] | None = None  # first and last in which it acts, from 0; None: all, or to the end
+    blocks: str = ""  # as written; what it means depends on the model
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,20 @@ def _lora(inside: str, tag: str) -> LoraTag:
     named = _named([part for part in rest if "=" in part], tag)
     if len(placed) > 2:
         raise BadRequest(f"{tag}: at most two weights are read, for the text encoder and the UNet; got {len(placed)}")
-    weights = [_number(part, tag) for part in placed]
-    text = _number(named["te"], tag) if "te" in named else weights[0] if weights else 1.0
-    model = _number(named["unet"], tag) if "unet" in named else weights[1] if len(weights) > 1 else text
-    return LoraTag(name, text, model, _blocks(named.get("lbw", ""), tag), _steps(named, tag))
+    text = named.get("te", placed[0] if placed else "1")
+    model = named.get("unet", placed[1] if len(placed) > 1 else text)
+    curve = _curve(model, tag)
+    weight = 1.0 if curve else _number(model, tag)
+    return LoraTag(name, _at_start(text, tag), weight, named.get("lbw", ""), _schedule(named, curve, tag))
+
+
+def _curve(text: str, tag: str) -> tuple[tuple[float, float], ...]:
+    return _told(tag, lambda: over_steps.read_curve(text)) if "@" in text else ()
+
+
+def _at_start(text: str, tag: str) -> float:
+    curve = _curve(text, tag)
+    return min(curve)[1] if curve else _number(text, tag)
 
 
 def _named(parts: Sequence[str], tag: str) -> Mapping[str, str]:
@@ -83,36 +100,30 @@ def _named(parts: Sequence[str], tag: str) -> Mapping[str, str]:
     return found
 
 
-def _blocks(text: str, tag: str) -> tuple[float, ...]:
-    if not text:
-        return ()
-    weights = tuple(_number(part, tag) for part in text.split(","))
-    if len(weights) not in _BLOCK_COUNTS:
-        counts = ", ".join(map(str, _BLOCK_COUNTS))
-        raise BadRequest(f"{tag}: lbw takes {counts} numbers, by the kind of model; got {len(weights)} from {text!r}")
-    return weights
-
-
-def _steps(named: Mapping[str, str], tag: str) -> tuple[int, int | None] | None:
+def _schedule(named: Mapping[str, str], curve: tuple[tuple[float, float], ...], tag: str) -> Schedule | None:
     if "step" in named and ("start" in named or "stop" in named):
         raise BadRequest(f"{tag}: step= says what start= and stop= say; give one of them")
     first, last = named.get("start"), named.get("stop")
     if "step" in named:
         first, dash, last = named["step"].partition("-")
         if not dash:
-            raise BadRequest(f"{tag}: step takes FIRST-LAST, for example step=0-10; got {named['step']!r}")
-    if first is None and last is None:
+            raise BadRequest(f"{tag}: step takes FIRST-STOP, for example step=0-10; got {named['step']!r}")
+    if first is None and last is None and not curve:
         return None
-    begin, end = _step(first or "0", tag), None if last is None else _step(last, tag)
-    if end is not None and end < begin:
-        raise BadRequest(f"{tag}: the last step {end} comes before the first, {begin}")
-    return begin, end
+    begin = _told(tag, lambda: over_steps.position(first or "0", tag))
+    end = None if last is None else _told(tag, lambda: over_steps.position(last, tag))
+    try:
+        return Schedule(start=begin, stop=end, curve=curve)
+    except ValidationError as error:
+        raise BadRequest(f"{tag}: {explain(error, tuple(Schedule.model_fields))}") from error
 
 
-def _step(text: str, tag: str) -> int:
-    if not text.strip().isascii() or not text.strip().isdigit():
-        raise BadRequest(f"{tag}: {text!r} is not the number of a step, from 0")
-    return int(text)
+def _told(tag: str, read: Callable[[], _T]) -> _T:
+    """Read a part of a tag; a mistake in it is told with the tag."""
+    try:
+        return read()
+    except BadRequest as error:
+        raise BadRequest(f"{tag}: {error}") from error
 
 
 def _number(text: str, tag: str) -> float:

@@ -12,11 +12,9 @@ from pydantic import BaseModel
 
 from pipelines import images, sheet
 from pipelines.jobs.ledger import Entry, Ledger, State
+from pipelines.jobs.paper import GAP, LEFT, LINE, paper
 from pipelines.jobs.planning import Grid
 
-_GAP, _LINE = 8, 18
-_LEFT = 140  # pixels for the labels of rows
-_MOST = 65_000  # pixels of a side of a sheet; more than this, PNG readers refuse
 _INK, _PAPER = (24, 24, 24), (255, 255, 255)
 
 
@@ -77,23 +75,19 @@ def _picture(path: Path) -> Image.Image:
 def _page(title: str, table: _Table) -> Image.Image:
     sizes = [one.size for _, row in table.rows for one in row if one is not None]
     wide, high = max(w for w, _ in sizes), max(h for _, h in sizes)
-    width = _LEFT + len(table.columns) * (wide + _GAP) + _GAP
-    heading = textwrap.wrap(title, max(20, width // 7))
-    top = _GAP + _LINE * (len(heading) + 1) + _GAP
-    height = top + len(table.rows) * (high + _GAP) + _GAP
-    scale = min(1.0, _MOST / max(width, height))
-    page = Image.new("RGB", (width, height), _PAPER)
+    blank = paper(title, len(table.columns), len(table.rows), (wide, high))
+    page = Image.new("RGB", (blank.width, blank.height), _PAPER)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
-    pen.multiline_text((_GAP, _GAP), "\n".join(heading), _INK, font, spacing=_LINE - 12)
+    pen.multiline_text((GAP, GAP), "\n".join(blank.heading), _INK, font, spacing=LINE - 12)
     for x, label in enumerate(table.columns):
-        pen.text((_LEFT + x * (wide + _GAP), top - _LINE), _fit(label, wide), _INK, font)
+        pen.text((LEFT + x * (wide + GAP), blank.top - LINE), _fit(label, wide), _INK, font)
     for y, (label, row) in enumerate(table.rows):
-        place = top + y * (high + _GAP)
-        pen.multiline_text((_GAP, place), "\n".join(textwrap.wrap(label, _LEFT // 7)), _INK, font)
+        place = blank.top + y * (high + GAP)
+        pen.multiline_text((GAP, place), "\n".join(textwrap.wrap(label, LEFT // 7)), _INK, font)
         for x, picture in enumerate(row):
             if picture is not None:
-                page.paste(picture, (_LEFT + x * (wide + _GAP), place))
-    return page if scale == 1.0 else page.resize((int(width * scale), int(height * scale)), Image.Resampling.LANCZOS)
+                page.paste(picture, (LEFT + x * (wide + GAP), place))
+    return page
 
 
 def _fit(label: str, width: int) -> str:

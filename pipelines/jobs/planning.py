@@ -6,7 +6,7 @@ the ledger, and never by who happens to be waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from pipelines.engine import Engine
 from pipelines.jobs.axes import Axis, expand
 from pipelines.jobs.errors import BadJobs
 from pipelines.jobs.identity import digest
+from pipelines.jobs.paper import paper
 from pipelines.jobs.sources import Draft, plain
 
 _T = TypeVar("_T")
@@ -70,6 +71,7 @@ def plan(engine: Engine, drafts: Sequence[Draft], axes: Sequence[Axis]) -> Plan:
                     cells.append((cell.place, job.digest))
             if axes:
                 grids.append(Grid(_title(one), tuple(axes), tuple(cells)))
+                _told(wrong, lambda: _check_paper(grids[-1], jobs))
     if wrong:
         more = f"\n… and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise BadJobs("nothing was started:\n" + "\n".join(wrong[:_SHOWN]) + more)
@@ -100,6 +102,20 @@ def _job(engine: Engine, draft: Draft) -> Job:
         return Job(digest(resolved), resolved.request)
     except ZooError as error:
         raise BadJobs(f"{draft.where}: {error}") from error
+
+
+def _check_paper(grid: Grid, jobs: Mapping[str, Job]) -> None:
+    """Refuse a grid whose sheet could not be drawn, before its pictures are made."""
+    sizes = [_size(jobs[digest].request) for _, digest in grid.cells]
+    counts = [*(len(axis.values) for axis in grid.axes), 1, 1]
+    if sizes:
+        cell = (max(width for width, _ in sizes), max(height for _, height in sizes))
+        paper(grid.title, counts[0], counts[1] * counts[2], cell)
+
+
+def _size(request: RenderRequest) -> tuple[int, int]:
+    scale = request.hires.scale if request.hires else 1.0
+    return round((request.width or 0) * scale), round((request.height or 0) * scale)
 
 
 def _title(draft: Draft) -> str:

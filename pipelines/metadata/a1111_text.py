@@ -2,7 +2,8 @@
 
 Every LoRA gets a plain tag after the prompt, wherever its weight came from: it is all that CivitAI reads a weight from.
 The exact request is in the record; this text is its likeness in another tool's words. So whatever in a prompt would be
-taken for that tool's own markers is bent a little (a space before the colon), and control characters become spaces.
+taken for that tool's own markers is bent a little (a space before the colon, or after a <), and control characters
+become spaces.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pipelines.metadata.infotext import quote
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]+")
 _MARKERS = re.compile(r"(Negative prompt|Hashed prompt|Resources|Template|Steps)(?=:)")
 _LORA_TAG = re.compile(r"<(?:lora|lyco):[^<>\n]{1,400}>")
-_UNCLOSED = re.compile(r"<(?=\w+:[^>]*\Z)")  # it would take the next tag for its own end
+#: A tag that nothing closes would swallow the one that follows the prompt.
+_OPEN = re.compile(r"<(?=\w+:[^>]*\Z)")
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -71,6 +73,7 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Size": f"{request.width}x{request.height}",
         "Model hash": hashes.model,
         "Model": _tame(stem(request.model)),
+        **_passes(request),
         "Lora hashes": ", ".join(f"{name}: {one}" for name, one in found.items() if one),
         "Composition": _composition(request),
         "Composition order": " > ".join(name for name, _ in uses) if len(uses) > 1 else "",
@@ -80,6 +83,18 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Composed with": "Medley",
     }
     return {key: value for key, value in stated.items() if value}
+
+
+def _passes(request: RenderRequest) -> dict[str, str]:
+    """Return what there is to say of a picture to begin with, and of a second pass, in A1111's words."""
+    begun, hires = request.start, request.hires
+    strength = begun.strength if begun else hires.strength if hires else None
+    said = {"Denoising strength": "" if strength is None else decimal(strength)}
+    if hires is not None:
+        steps = hires.num_inference_steps or request.num_inference_steps
+        said |= {"Hires upscale": decimal(hires.scale), "Hires steps": str(steps)}
+        said["Hires upscaler"] = "Latent" if hires.upscaler == "latent" else "Lanczos"
+    return said
 
 
 def _composition(request: RenderRequest) -> str:
@@ -98,5 +113,5 @@ def _said(text: str, request: RenderRequest) -> str:
 
 def _tame(text: str) -> str:
     """Return a text that no reader takes apart in the wrong place; LoRA tags of its own are left out."""
-    bare = _LORA_TAG.sub("", sound(text).replace("\r\n", "\n"))
-    return _MARKERS.sub(r"\1 ", _UNCLOSED.sub("< ", _CONTROLS.sub(" ", bare))).strip()
+    bare = _OPEN.sub("< ", _LORA_TAG.sub("", sound(text).replace("\r\n", "\n")))
+    return _MARKERS.sub(r"\1 ", _CONTROLS.sub(" ", bare)).strip()

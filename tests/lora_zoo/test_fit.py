@@ -90,6 +90,31 @@ def test_what_a_file_says_of_itself_is_not_believed_against_its_layers(tmp_path:
     assert wrong == "made for sd15, as its layers tell; this model is sd2 (its metadata says sdxl)"
 
 
+@pytest.mark.parametrize(
+    ("layers", "family"),
+    [
+        ({"transformer.transformer_blocks.0.attn.to_q": (1536, 1536)}, "sd3"),
+        ({"transformer.transformer_blocks.37.attn.add_k_proj": (2432, 2432)}, "sd3"),
+        ({"transformer.transformer_blocks.0.attn.add_q_proj": (3072, 3072)}, "flux"),
+        ({"transformer.transformer_blocks.18.attn.to_v": (3072, 3072)}, "flux"),
+        ({"transformer.single_transformer_blocks.3.attn.to_q": (3072, 3072)}, "flux"),
+        ({"transformer.transformer_blocks.59.attn.add_q_proj": (3072, 3072)}, "unknown"),  # another's, of this build
+        ({"transformer.transformer_blocks.0.attn.to_q": (5120, 5120)}, "unknown"),
+        ({"lora_transformer_transformer_blocks_0_attn_to_q": (1536, 1536)}, "sd3"),
+        ({"lora_unet_double_blocks_0_img_attn_qkv": (9216, 3072)}, "flux"),
+        ({"lora_unet_joint_blocks_0_x_block_attn_qkv": (4608, 1536)}, "sd3"),
+        ({f"unet.{path}": shape for path, shape in unet("sdxl").items()}, "sdxl"),
+        ({"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k": (640, 768)}, "sd15"),
+        ({"unet.down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q": (1536, 1536)}, "unknown"),
+    ],
+    ids=str,
+)
+def test_transformers_whose_blocks_are_called_alike_are_told_apart(layers: Shapes, family: str, tmp_path: Path) -> None:
+    found = fit(write(tmp_path / "x.safetensors", layers), LAYOUTS["sd15"])
+    assert found.told == family
+    assert not found.fits or family == "sd15"
+
+
 def test_layers_too_many_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "x.safetensors", {**FILES["sd15"], "lora_unet_up_blocks_9_attn": (8, 8)})
     found = fit(path, LAYOUTS["sd15"])

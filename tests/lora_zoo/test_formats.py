@@ -126,7 +126,16 @@ Change = Callable[[dict[str, Tensor]], object]
 
 REFUSED: dict[str, tuple[Change, str]] = {
     "unknown layer": (lambda t: t.update({"lora_unet_nowhere.lora_down.weight": torch.ones(1, 1)}), "nowhere"),
-    "unknown suffix": (lambda t: t.update({"bundle_emb.x.string_to_param": torch.ones(1)}), "textual inversions.*: x$"),
+    "unknown suffix": (lambda t: t.update({"bundle_emb.x.string_to_param": torch.ones(1)}), "no layer of this model"),
+    "a word of another width": (lambda t: t.update({"bundle_emb.x.emb_params": torch.ones(2, 9)}), "'x'.*\\[n, 12\\]"),
+    "a word for another encoder": (
+        lambda t: t.update({"bundle_emb.x.clip_g": torch.ones(2, 8)}),
+        "for text_encoder_2",
+    ),
+    "a word that is no number": (
+        lambda t: t.update({"bundle_emb.x.clip_l": torch.full((2, 12), torch.nan)}),
+        "not finite",
+    ),
     "other component": (lambda t: t.update({"lora_te2_text_projection.alpha": torch.ones(())}), "lora_te2"),
     "down without up": (lambda t: t.pop(f"{Q}.lora_up.weight"), "has no up"),
     "up without down": (lambda t: t.pop(f"{Q}.lora_down.weight"), "has no down"),

@@ -13,10 +13,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from PIL import Image
 
 from composer.request import AdapterUse, RenderRequest
-from pipelines import schedulers
+from pipelines import schedulers, specs
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
 from pipelines.sources import ZooSource
+from tests import models
 from tests.adapters import BOTH, CONVOLUTIONS, Kind, random_adapter, save_kohya
 from tests.requests import ask
 
@@ -65,6 +66,20 @@ def test_sd15_structure(fields: dict[str, Any], sd15_engine: Engine, sd15_folder
     rendering = sd15_engine.render(request)
     assert same(rendering.image, picture(stock(sd15_folder, "euler_a"), request, 64))
     assert bool(rendering.record.notices) == ("prompt" in fields)
+
+
+def test_sd2_in_a_folder(tmp_path: Path) -> None:
+    folder = models.build(models.SD2, tmp_path / "sd2", seed=3)
+    model = LoadedModel.load(specs.find(str(folder)), torch.device("cpu"))
+    every = random_adapter("a", model.layout, Kind(2, 1.0, CONVOLUTIONS, BOTH), 5)
+    file = save_kohya(every, tmp_path / "a.safetensors", 1.0)
+    assert model.layout["unet"]["down_blocks.0.attentions.0.proj_in"] == (32, 32)
+    pipe = stock(folder)
+    pipe.load_lora_weights(str(file))
+    request = ask(str(folder), adapters=(AdapterUse(name=str(file), weight=1.0),))
+    ours = Engine(ZooSource(), load=lambda spec: model).render(request)
+    assert ours.record.prediction_type == "v_prediction"
+    assert same(ours.image, picture(pipe, request, 64))
 
 
 @pytest.mark.parametrize("count", [1, 3])

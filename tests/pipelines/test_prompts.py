@@ -169,7 +169,7 @@ def test_tags_are_loras_of_the_request(engine: Engine, small_folder: Path) -> No
         ({"prompt": "<lora:lora1:1>", "adapters": [AdapterUse(name="lora1")]}, "once"),
         ({"prompt": "x", "negative_prompt": "<lora:lora1:1>"}, "negative"),
         ({"prompt": "x", "undesired": "<lora:lora1:1>"}, "undesired"),
-        ({"prompt": "<lora:lora1:1:step=1-2>"}, "not applied yet"),
+        ({"prompt": "<lora:lora1:1:step=3-2>"}, "acts in none"),
         ({"prompt": "a AND b", "guidance_scale": 1.0}, "guidance"),
     ],
 )

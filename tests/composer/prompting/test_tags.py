@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from composer.errors import BadRequest
 from composer.prompting.tags import LoraTag, extract
+from composer.request import Schedule
 
 ONES = ",".join(["1"] * 17)
 
@@ -18,10 +19,14 @@ READ = {
     "<lora:ink style (v2):-0.5>": LoraTag("ink style (v2)", -0.5, -0.5),
     "<lyco:ink:te=0.2:unet=0.9>": LoraTag("ink", 0.2, 0.9),
     "<lora:ink:0.5:te=0>": LoraTag("ink", 0.0, 0.0),
-    f"<lora:ink:1:1:lbw={ONES}>": LoraTag("ink", 1.0, 1.0, (1.0,) * 17),
-    "<lora:ink:1:start=3:stop=7>": LoraTag("ink", 1.0, 1.0, (), (3, 7)),
-    "<lora:ink:1:step=2-9>": LoraTag("ink", 1.0, 1.0, (), (2, 9)),
-    "<lora:ink:start=4>": LoraTag("ink", 1.0, 1.0, (), (4, None)),
+    f"<lora:ink:1:1:lbw={ONES}>": LoraTag("ink", 1.0, 1.0, ONES),
+    "<lora:ink:1:lbw=INALL>": LoraTag("ink", 1.0, 1.0, "INALL"),
+    "<lora:ink:1:start=3:stop=7>": LoraTag("ink", 1.0, 1.0, "", Schedule(start=3, stop=7)),
+    "<lora:ink:1:step=2-9>": LoraTag("ink", 1.0, 1.0, "", Schedule(start=2, stop=9)),
+    "<lora:ink:stop=0.4>": LoraTag("ink", 1.0, 1.0, "", Schedule(stop=0.4)),
+    "<lora:ink:start=4>": LoraTag("ink", 1.0, 1.0, "", Schedule(start=4)),
+    "<lora:ink:0@0,1@0.4>": LoraTag("ink", 0.0, 1.0, "", Schedule(curve=((0, 0), (0.4, 1)))),
+    "<lora:ink:te=1:unet=1@0;0@12>": LoraTag("ink", 1.0, 1.0, "", Schedule(curve=((0, 1), (12, 0)))),
 }
 
 
@@ -42,11 +47,12 @@ def test_forms(tag: str) -> None:
         ("<lora:ink:1:1:8>", "at most two"),
         ("<lora:ink:1:tee=1>", "'te'"),
         ("<lora:ink:te=1:te=1>", "twice"),
-        ("<lora:ink:1:lbw=1,2>", "got 2"),
-        ("<lora:ink:1:lbw=XYZ>", "'XYZ'"),
-        ("<lora:ink:1:step=5>", "FIRST-LAST"),
-        ("<lora:ink:1:step=5-2>", "before"),
-        ("<lora:ink:1:start=-1>", "number of a step"),
+        ("<lora:ink:1@x>", "'x' is not a number"),
+        ("<lora:ink:1@0,2@0>", "one factor at each position"),
+        ("<lora:ink:1:step=5>", "FIRST-STOP"),
+        ("<lora:ink:1:start=-1>", "neither a step"),
+        ("<lora:ink:1:start=1.5>", "neither a step"),
+        ("<lora:ink:1:stop=0>", "greater than 0"),
         ("<lora:ink:1:step=1-2:stop=3>", "one of them"),
         ("<hypernet:x:1>", "hypernetworks"),
     ],

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lora_zoo.errors import ZooError
-from pipelines.jobs import axes, sources
+from pipelines.engine import Engine
+from pipelines.jobs import axes, planning, sources
 from pipelines.jobs.errors import BadJobs
 from pipelines.jobs.sources import Draft
 
@@ -50,6 +51,18 @@ def test_conveniences_become_keys_of_a_request(write: Write) -> None:
         "adapters": [{"name": "zorp", "weight": 0.5}, {"name": "moon"}],
     }
     assert data(path) == [{**one, "seed": seed} for seed in (7, 8, 9)]
+
+
+def test_a_sheet_that_could_not_be_drawn_is_refused_before_its_pictures_are_made(
+    engine: Engine, small_folder: Path
+) -> None:
+    draft = Draft("here", {"prompt": "x", "model": str(small_folder), "width": 8192, "height": 8192})
+    with pytest.raises(BadJobs, match="sheet of 9 x 1 pictures would be 73,948 x 8,260 pixels; at most 65,000 a side"):
+        planning.plan(engine, [draft], [axes.parse("x", "seed=1..9")])
+    found = planning.plan(engine, [draft], [axes.parse("x", "seed=1..5")])
+    assert len(found.grids) == 1
+    with pytest.raises(BadJobs, match="500,000,000 in all"):
+        planning.plan(engine, [draft], [axes.parse("x", "seed=1..5"), axes.parse("y", "scheduler=ddim,euler")])
 
 
 def test_a_yaml_file_has_defaults_and_axes(write: Write) -> None:

@@ -118,3 +118,10 @@ def test_text_alone_tells_what_it_can() -> None:
     assert found is not None
     assert found.tool == "medley"
     assert any(remark.startswith("Composition: ") for remark in found.unresolved)
+
+
+@pytest.mark.parametrize("prompt", ["<0:", "a <b:c", "x <lora:y", "<a:b> <c:"])
+def test_a_tag_that_nothing_closes_swallows_no_lora(prompt: str) -> None:
+    made = record(prompt=prompt)
+    weights = as_a1111(a1111_text.write(made, FileHashes("0123456789", {}))).weights
+    assert list(weights) == a1111_text.safe_names([use.name for use in made.adapters])

@@ -1,0 +1,91 @@
+"""The picture that a request begins with, and the mask of what is painted anew: read and checked before any work.
+
+A record names both by path and by the digest of their pixels, as it does LoRAs: another picture there is an error.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from composer.errors import BadRequest
+from composer.request import Start
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_INLINE = "data:image/"
+_ASPECT = 0.02  # how far proportions may be off the picture's
+_MOST_PIXELS = 64_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """What a picture begins with, at its size."""
+
+    image: Image  # RGB
+    mask: Image | None  # grey: white is painted anew, black stays; None: all is
+
+
+def size_of(start: Start) -> tuple[int, int]:
+    """Return width and height of the picture to begin with."""
+    return _open(start.image, "picture to begin with").size
+
+
+def read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
+    """Return what a picture of this size begins with, and the request's part with its digests filled in."""
+    image = _open(start.image, "picture to begin with").convert("RGB")
+    digest = _checked(start.sha256, image.tobytes(), start.image, "picture to begin with")
+    mask, mask_digest = None, None
+    if start.mask is not None:
+        mask = _open(start.mask, "mask").convert("L")
+        mask_digest = _checked(start.mask_sha256, mask.tobytes(), start.mask, "mask")
+        mask = _fitted(mask, width, height, "mask")
+        if not mask.getbbox():
+            raise BadRequest(f"the mask {_named(start.mask)} is black: nothing would be painted; white is painted anew")
+    filled = start.model_copy(update={"sha256": digest, "mask_sha256": mask_digest})
+    return filled, Canvas(_fitted(image, width, height, "picture to begin with"), mask)
+
+
+def _open(where: str, what: str) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        source = BytesIO(base64.b64decode(where.partition(",")[2], validate=True)) if _is_inline(where) else Path(where)
+        with Image.open(source, formats=("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF")) as found:
+            if found.width * found.height > _MOST_PIXELS:
+                raise BadRequest(f"the {what} {_named(where)} has more than {_MOST_PIXELS:,} pixels")
+            found.load()
+            return found
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadRequest(f"cannot read the {what} {_named(where)}: {error}") from error
+
+
+def _checked(wanted: str | None, pixels: bytes, where: str, what: str) -> str:
+    digest = hashlib.sha256(pixels).hexdigest()
+    if wanted is not None and digest != wanted:
+        raise BadRequest(f"the {what} {_named(where)} is not the one asked for: its pixels' sha256 is {digest}")
+    return digest
+
+
+def _fitted(image: Image, width: int, height: int, what: str) -> Image:
+    from PIL import Image as Pillow
+
+    if abs(image.width * height / (image.height * width) - 1) > _ASPECT:
+        raise BadRequest(
+            f"the {what} is {image.width}x{image.height}, which has not the proportions of a picture of "
+            f"{width}x{height}; give a size of its proportions, or cut it"
+        )
+    return image if image.size == (width, height) else image.resize((width, height), Pillow.Resampling.LANCZOS)
+
+
+def _is_inline(where: str) -> bool:
+    return where.startswith(_INLINE)
+
+
+def _named(where: str) -> str:
+    return "of the request" if _is_inline(where) else f"'{where}'"

@@ -1,0 +1,30 @@
+"""Options of `render` that say more of a LoRA, of a picture to begin with, or of how a model runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Blocks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--blocks", metavar="NAME=WEIGHTS", help="A LoRA's weights by block: IN04:0.5,MID:0, a list, a preset."
+    ),
+]
+During = Annotated[
+    list[str] | None,
+    typer.Option("--during", metavar="NAME=STEPS", help="When a LoRA acts: 5-20, or weights as 0@0,1@0.4."),
+]
+Init = Annotated[Path | None, typer.Option("--init", metavar="IMAGE", help="Begin with this picture.")]
+Mask = Annotated[Path | None, typer.Option("--mask", metavar="IMAGE", help="Of --init: paint where it is white.")]
+Strength = Annotated[float | None, typer.Option(metavar="A", help="Of --init: share of the steps done; 0.75.")]
+HiresScale = Annotated[float | None, typer.Option("--hires", metavar="SCALE", help="A second pass, so much larger.")]
+HiresStrength = Annotated[float | None, typer.Option(metavar="A", help="Share of the steps done again; 0.55.")]
+HiresSteps = Annotated[int | None, typer.Option(metavar="N", help="Steps of the second pass; as the first.")]
+HiresUpscaler = Annotated[str | None, typer.Option(metavar="pixels|latent", help="What is enlarged for it.")]
+Dtype = Annotated[str, typer.Option(metavar="auto|float32|float16|bfloat16", help="Precision of the computing.")]
+Attention = Annotated[str, typer.Option(metavar="sdpa|eager|xformers", help="How attention is computed.")]
+Offload = Annotated[str, typer.Option(metavar="none|parts", help="On a GPU, hold only the part in use there.")]
+VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: large pictures in little memory.")]

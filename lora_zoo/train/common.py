@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 from torch import Tensor, nn
 
@@ -67,6 +69,14 @@ def pixels(images: list[Image.Image]) -> Tensor:
 def drawn(scenes: list[Scene], rng: Random) -> Tensor:
     """Draw each scene with a seed of its own; [n, 3, 64, 64] in -1..1."""
     return pixels([draw(scene, rng.getrandbits(31)) for scene in scenes])
+
+
+def write_model(model: ModelMixin, folder: Path) -> None:
+    """Write a model's folder, without where the model was read from, which diffusers would leave in it."""
+    model.save_pretrained(folder)
+    config = folder / "config.json"
+    stated = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+    config.write_text(json.dumps(stated, indent=2, sort_keys=True) + "\n")
 
 
 def save_atomic(state: Any, path: Path) -> None:

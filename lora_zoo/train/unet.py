@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lora_zoo.train.clip import WIDTH, tokens
-from lora_zoo.train.common import TINY, Run, Schedule, batches, drawn, save_atomic
+from lora_zoo.train.common import TINY, Run, Schedule, batches, drawn, save_atomic, write_model
 from lora_zoo.train.muon import Muon
 from lora_zoo.train.vae import CHANNELS
 from lora_zoo.world.captions import caption
@@ -150,7 +150,7 @@ class Objective:
 
 def write(unet: UNet2DConditionModel) -> None:
     """Write the UNet's folder, the scheduler's and model_index.json."""
-    copy.deepcopy(unet).half().save_pretrained(TINY / "unet")  # as checkpoints are passed around; loaders widen it
+    write_model(copy.deepcopy(unet).half(), TINY / "unet")  # as checkpoints are passed around; loaders widen it
     scheduler().save_pretrained(TINY / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",

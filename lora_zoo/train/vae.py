@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
-from lora_zoo.train.common import TINY, Run, Schedule, drawn
+from lora_zoo.train.common import TINY, Run, Schedule, drawn, write_model
 from lora_zoo.train.muon import Muon
 from lora_zoo.world.scene import sample_any
 
@@ -87,7 +87,7 @@ def refine(runs: Path, batch: int = 8) -> None:
         optimiser = partial(Muon, lr=lr, weight_decay=0.0)
         run = Run(f"vae_decoder{turn}", runs, vae, Schedule(steps, lr), optimiser, decay=0.99)
         vae.load_state_dict(run.train(loss_of, lambda step: f"psnr {psnr(vae, 64):.2f}").state_dict())
-    vae.save_pretrained(TINY / "vae")
+    write_model(vae, TINY / "vae")
 
 
 def train(runs: Path, steps: int = 2000, batch: int = 8) -> None:
@@ -102,4 +102,4 @@ def train(runs: Path, steps: int = 2000, batch: int = 8) -> None:
     best = run.train(lambda step, rng: _loss(vae, batch, rng), report)
     assert isinstance(best, AutoencoderTiny)
     best.register_to_config(scaling_factor=latent_scale(best))
-    best.save_pretrained(TINY / "vae")
+    write_model(best, TINY / "vae")

@@ -28,6 +28,11 @@ def test_everything_fits_in_sixty_megabytes() -> None:
     assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) <= _LIMIT
 
 
+def test_no_file_tells_where_it_was_made() -> None:
+    told = [p for p in FILES.rglob("*.json") if "_name_or_path" in p.read_text() or str(HOME.parent) in p.read_text()]
+    assert not told
+
+
 def test_the_catalogue_lists_every_concept_and_its_facts() -> None:
     catalog = Catalog.load()
     assert set(catalog.names()) == {c.name for c in CONCEPTS}

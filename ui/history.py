@@ -128,6 +128,13 @@ class History:
             raise NotThere(f"there is no job {job[:40]!r}")
         return _job(rows[0])
 
+    def state(self, job: str) -> tuple[State, str]:
+        """Return a job's state and error, without reading what it asks for."""
+        rows = self._all("SELECT state, error FROM jobs WHERE id = ?", job)
+        if not rows:
+            raise NotThere(f"there is no job {job[:40]!r}")
+        return State(rows[0]["state"]), rows[0]["error"]
+
     def jobs(self, limit: int = 100) -> list[Job]:
         """Return jobs: the open ones in their order, then the newest of the others."""
         order = "ORDER BY state NOT IN ('running', 'waiting'), state, "
@@ -177,10 +184,10 @@ class History:
     def count(self, state: State) -> int:
         return self._one("SELECT count(*) FROM jobs WHERE state = ?", state)
 
-    def ahead(self, job: Job) -> int:
+    def ahead(self, job: str) -> int:
         """Return how many jobs are done before a waiting one."""
-        here = "state = 'running' OR (state = 'waiting' AND place < ?)"
-        return self._one(f"SELECT count(*) FROM jobs WHERE {here}", job.place)
+        here = "state = 'running' OR (state = 'waiting' AND place < (SELECT place FROM jobs WHERE id = ?))"
+        return self._one(f"SELECT count(*) FROM jobs WHERE {here}", job)
 
     def put(self, kept: Kept) -> None:
         """Write a picture down; its file is there already."""

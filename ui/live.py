@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
+from pydantic import JsonValue
 
 from pipelines.progress import PictureProgress, StepReport
 
@@ -25,11 +26,25 @@ class Live:
     job: str
     pictures: int  # in all
     done: int = 0  # pictures finished
+    together: int = 1  # pictures under way now
     step: int = 0
     steps: int = 0
     seconds_left: float | None = None  # None: too early to say
     previews: tuple[str, ...] = ()  # as data: addresses
     frame: int = 0  # counts the previews
+
+    def told(self) -> dict[str, JsonValue]:
+        """Return the moment as a page shows it."""
+        return {
+            "pictures": self.pictures,
+            "done": self.done,
+            "together": self.together,
+            "step": self.step,
+            "steps": self.steps,
+            "seconds_left": self.seconds_left,
+            "previews": list(self.previews),
+            "frame": self.frame,
+        }
 
 
 @dataclass
@@ -43,15 +58,15 @@ class Watcher:
 
     def go(self, pictures: int) -> None:
         """Begin a go of this many pictures."""
-        self.live = replace(self.live, step=0, steps=0, previews=())
-        self._together = pictures
+        self.live = replace(self.live, together=pictures, step=0, steps=0, previews=())
 
     def on_step(self, report: StepReport) -> None:
         """Take a report; previews are made if the last ones are old enough, or these are the last."""
         self._steps += 1
         now = time.perf_counter()
         pace = (now - self._started) / self._steps
-        goes_left = max(0, self.live.pictures - self.live.done - self._together) / self._together
+        here = self.live
+        goes_left = max(0, here.pictures - here.done - here.together) / here.together
         left = pace * (report.count - report.index - 1 + report.count * goes_left)
         moment = replace(self.live, step=report.index + 1, steps=report.count, seconds_left=left)
         if now - self._shown >= _PAUSE or report.index + 1 == report.count:

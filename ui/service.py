@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+from pydantic import JsonValue
 
 from composer.request import RenderRequest
 from lora_zoo import catalog
@@ -22,7 +25,8 @@ from pipelines.jobs.planning import together
 from pipelines.progress import Cancel
 from pipelines.resolve import Cost, with_tags
 from pipelines.sources import ZooSource
-from ui.errors import TooBusy
+from ui import words
+from ui.errors import NotThere, TooBusy
 from ui.history import OPEN, Asked, History, Job, Kept, State
 from ui.limits import Allowed, Limits, check_amount, check_names
 from ui.live import Live, Watcher
@@ -125,7 +129,7 @@ class Service:
         found = self.history.job(job)
         if found.state is State.RUNNING and now is not None and now.watcher.live.job == job:
             return Standing(found, 0, now.watcher.live)
-        return Standing(found, self.history.ahead(found) if found.state in OPEN else 0)
+        return Standing(found, self.history.ahead(job) if found.state in OPEN else 0)
 
     def cancel(self, job: str) -> None:
         """Stop a job: at once if it waits, before its next model call if it runs; one that is over stays as it is."""
@@ -142,6 +146,34 @@ class Service:
             if self.history.job(job).state in (State.FAILED, State.CANCELLED):
                 self.history.requeue(job)
                 self._news.notify_all()
+
+    def glance(self, job: str) -> dict[str, JsonValue]:
+        """Return how a job stands, as a page shows it; cheap enough to be asked many times a second."""
+        now = self._now
+        if now is not None and now.watcher.live.job == job:
+            return {"state": State.RUNNING.value, **now.watcher.live.told()}
+        state, error = self.history.state(job)
+        if state is State.WAITING:
+            return {"state": state.value, "ahead": self.history.ahead(job)}
+        pictures = self.history.pictures(job) if state is State.DONE else []
+        return {"state": state.value, "error": error, "told": words.finished(pictures) if pictures else ""}
+
+    def open_among(self, jobs: Sequence[str]) -> list[str]:
+        """Return those of these jobs that are not over; ids that are none are left out."""
+        found: list[str] = []
+        for job in jobs[: self.limits.waiting]:
+            with suppress(NotThere):
+                if self.history.state(job)[0] in OPEN:
+                    found.append(job)
+        return found
+
+    def thumbnail(self, digest: str) -> Path | None:
+        """Return the preview of the LoRA with this sha256, if it has one."""
+        for entry in self.loras.values():
+            if entry.sha256 == digest:
+                path = self.library.catalog.thumbnail(entry)
+                return path if path is not None and path.is_file() else None
+        return None
 
     def wait(self, job: str, seconds: float) -> Standing:
         """Return how a job stands when it is over, or when the time is."""

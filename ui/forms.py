@@ -1,0 +1,129 @@
+"""From what stands in a page's fields to requests, and back. Everything a browser sends is checked here first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from composer import registry
+from composer.errors import BadRequest
+from composer.request import AdapterUse, RenderRequest, explain, parse_request
+from pipelines.wildcards import expand
+
+_MOST_PICTURES = 10_000
+
+
+class Chosen(BaseModel):
+    """One LoRA of the list, as the page keeps it."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    name: str
+    weight: float | None = None
+    text_encoder_weight: float | None = None
+    box: tuple[float, float, float, float] | None = None
+
+    def use(self, placed: bool) -> dict[str, object]:
+        region = {"region": {"box": self.box}} if placed and self.box is not None else {}
+        return {"name": self.name, "weight": self.weight, "text_encoder_weight": self.text_encoder_weight, **region}
+
+
+class Draft(BaseModel):
+    """The fields of the page. None: left to the model's defaults."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    chosen: list[Chosen] = []
+    prompt: str = ""
+    negative_prompt: str = ""
+    method: str = "merge"
+    parameters: dict[str, JsonValue] = {}
+    model: str = "tiny"
+    scheduler: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    random: bool = False
+    count: int = Field(default=1, ge=1, le=_MOST_PICTURES)
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """Read the values of the page's fields, in the order of this model's."""
+        stated = dict(zip(cls.model_fields, values, strict=True))
+        form = stated.get("parameters")
+        stated["parameters"] = form.get("values", {}) if isinstance(form, Mapping) else {}
+        kept = {key: value for key, value in stated.items() if value is not None and value != ""}
+        try:
+            return cls.model_validate(kept)
+        except ValidationError as error:
+            raise BadRequest(explain(error, tuple(cls.model_fields))) from error
+
+    @classmethod
+    def from_request(cls, request: RenderRequest, count: int = 1) -> Self:
+        """Return the fields that ask for this request."""
+        stated = request.model_dump(include=set(cls.model_fields))
+        chosen = [_chosen(use) for use in request.adapters]
+        return cls.model_validate({**stated, "chosen": chosen, "count": count})
+
+    def request(self, seed: int | None = None) -> RenderRequest:
+        """Return the request for one picture; choices in its prompts are drawn from its seed."""
+        seed = self.seed if seed is None else seed
+        placed = registry.get(self.method).uses_regions
+        data = self.model_dump(include=set(RenderRequest.model_fields))
+        texts = {key: expand(data[key], seed, None) for key in ("prompt", "negative_prompt")}
+        known = {one.name for one in registry.describe(self.method).parameters}
+        parameters = {key: value for key, value in self.parameters.items() if value is not None and key in known}
+        uses = [one.use(placed) for one in self.chosen]
+        return parse_request({**data, **texts, "seed": seed, "parameters": parameters, "adapters": uses})
+
+    def requests(self) -> list[RenderRequest]:
+        """Return one request per picture; seeds count up from the first."""
+        return [self.request(self.seed + offset) for offset in range(self.count)]
+
+
+def _chosen(use: AdapterUse) -> dict[str, object]:
+    box = None if use.region is None else use.region.box
+    return {"name": use.name, "weight": use.weight, "text_encoder_weight": use.text_encoder_weight, "box": box}
+
+
+def listed(chosen: Sequence[Chosen], cards: Sequence[JsonValue]) -> list[JsonValue]:
+    """Return the list of chosen LoRAs as the page keeps it, with what their cards say."""
+    by_handle = {str(card["handle"]): card for card in cards if isinstance(card, dict)}
+    found: list[JsonValue] = []
+    for one in chosen:
+        card = by_handle.get(one.name, {})
+        weight = card.get("weight", 1.0)
+        found.append(
+            {
+                **one.model_dump(mode="json"),
+                "weight": weight if one.weight is None else one.weight,
+                "label": card.get("name", one.name),
+                "triggers": card.get("triggers", []),
+                "preferred": weight,
+                "range": card.get("range"),
+            }
+        )
+    return found
+
+
+def controls(method: str, values: Mapping[str, JsonValue] | None = None) -> JsonValue:
+    """Return a method's parameters as the form shows them: read from its schema, whatever it is."""
+    fields: list[JsonValue] = [
+        {
+            "name": one.name,
+            "kind": one.kind,
+            "default": one.default,
+            "description": one.description,
+            "choices": list(one.choices),
+            "minimum": one.minimum,
+            "maximum": one.maximum,
+        }
+        for one in registry.describe(method).parameters
+    ]
+    known = {str(field["name"]): field["default"] for field in fields if isinstance(field, dict)}
+    given = {key: value for key, value in (values or {}).items() if key in known}
+    return {"fields": fields, "values": {**known, **given}, "empty": "This method has no settings."}

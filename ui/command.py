@@ -21,6 +21,8 @@ Models = Annotated[
     typer.Option("--model", metavar="NAME|FOLDER|FILE|ID", help="A model to offer beside `tiny`; repeat for more."),
 ]
 
+_HERE = ("127.0.0.1", "localhost", "::1")  # only people at this machine can come in
+
 
 def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
     listen: Listen = "127.0.0.1",
@@ -32,11 +34,11 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     zoo: Zoo = None,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
-    from pipelines import cli_commands, cli_zoo_commands, specs
+    from pipelines import cli_commands, specs
     from pipelines.engine import Engine
-    from pipelines.sources import ZooSource
     from ui import server
-    from ui.service import Service
+    from ui.limits import Limits
+    from ui.service import Offer, Service
 
     if auth is not None and not all(auth.partition(":")):
         raise BadRequest("--auth: write USER:PASSWORD, both of them")
@@ -46,6 +48,6 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     for name in models:
         specs.find(name)
     cli_commands.check_folder(data)
-    library = cli_zoo_commands.library(zoo or ())
-    service = Service(Engine(ZooSource(library)), data, library, models=models)
+    here = listen in _HERE and not root_path
+    service = Service(Engine(), data, Offer(models, tuple(zoo or ())), Limits(folders=here or auth is not None))
     server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

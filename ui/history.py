@@ -56,7 +56,9 @@ class Asked:
     kind: str = "render"  # render, compare, explain, batch
     title: str = ""
     owner: str = ""  # whose page or client
-    labels: tuple[str, ...] = ()  # one per request, for grids
+    labels: tuple[str, ...] = ()  # one per request
+    columns: tuple[str, ...] = ()  # of a grid, whose cells are the requests row by row
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,15 @@ class History:
             place = self._one("SELECT coalesce(max(place), 0) + 1 FROM jobs")
             job = Job(uuid4().hex, place, asked, State.WAITING, 0, "", time.time())
             requests = json.dumps([one.model_dump(mode="json") for one in asked.requests])
-            row = (job.id, place, asked.kind, asked.title, asked.owner, requests, json.dumps(asked.labels))
+            row = (
+                job.id,
+                place,
+                asked.kind,
+                asked.title,
+                asked.owner,
+                requests,
+                json.dumps([asked.labels, asked.columns, asked.rows]),
+            )
             self._base.execute(
                 "INSERT INTO jobs (id, place, kind, title, owner, requests, labels, state, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -257,7 +267,8 @@ class History:
 
 def _job(row: sqlite3.Row) -> Job:
     requests = tuple(RenderRequest.model_validate(one) for one in json.loads(row["requests"]))
-    asked = Asked(requests, row["kind"], row["title"], row["owner"], tuple(json.loads(row["labels"])))
+    texts = (tuple(one) for one in json.loads(row["labels"]))
+    asked = Asked(requests, row["kind"], row["title"], row["owner"], *texts)
     return Job(row["id"], row["place"], asked, State(row["state"]), row["attempts"], row["error"], row["created"])
 
 

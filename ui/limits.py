@@ -22,6 +22,7 @@ class Limits:
     work: int = 64 * 1024 * 1024 * 50  # steps x pixels of one job, all its pictures together: 64 of 1024x1024, 50 steps
     prompt: int = 10_000  # characters
     upload: int = 1 << 30  # bytes of one file
+    folders: bool = True  # whether a page may have folders of this machine scanned
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,10 @@ def previews(pictures: Sequence[PictureProgress]) -> tuple[str, ...]:
     return tuple(as_data(one.decoded() if small else one.preview()) for one in shown)
 
 
-def as_data(image: Image.Image) -> str:
+def as_data(image: Image.Image, side: int = _SIDE) -> str:
     """Return a picture as an address that holds it."""
     shrunk = image.convert("RGB")
-    shrunk.thumbnail((_SIDE, _SIDE))
+    shrunk.thumbnail((side, side))
     buffer = io.BytesIO()
     shrunk.save(buffer, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -9,9 +9,10 @@ from gradio.themes import Base, colors, sizes
 from pydantic import JsonValue
 
 from lora_zoo.errors import ZooError
+from ui import api
 from ui.forms import Draft
 from ui.service import Service
-from ui.tabs import compose
+from ui.tabs import compare, compose, explain, jobs, zoo
 from ui.tabs.common import QUIET, jobs_of
 from ui.tabs.compose import Compose
 from ui.tabs.fields import draft_of, values_of
@@ -40,9 +41,19 @@ def build(service: Service) -> gr.Blocks:
     with gr.Blocks(title="Medley", analytics_enabled=False) as page:
         remembered = gr.BrowserState(None, storage_key="medley-session", secret="medley")
         gr.HTML(_HEADER, apply_default_css=False)
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Compose", id="compose"):
                 tab = compose.build(service)
+            with gr.Tab("Compare", id="compare"):
+                compare.build(service, tab.inputs)
+            with gr.Tab("Explain", id="explain"):
+                explain.build(service, tab.inputs)
+            with gr.Tab("Zoo", id="zoo"):
+                zoo.build(service, tab.inputs, tab.grid)
+            with gr.Tab("Jobs and history", id="jobs"):
+                jobs.build(service, tab.inputs, tabs)
+        tab.compare.click(lambda: gr.Tabs(selected="compare"), None, tabs, **QUIET)
+        api.build(service)
         _remember(service, page, tab, remembered)
     page.queue(max_size=400, default_concurrency_limit=8)
     return page

@@ -17,7 +17,7 @@ from ui.history import OPEN
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("base.js", "cards.js", "chosen.js", "boxes.js", "form.js", "live.js", "gallery.js")
+_SCRIPTS = ("base.js", "cards.js", "chosen.js", "boxes.js", "form.js", "live.js", "gallery.js", "slider.js", "jobs.js")
 
 _LOOK = 0.04  # seconds between looks at a job that somebody watches
 
@@ -155,6 +155,13 @@ def _routes(app: object, service: Service) -> None:
     def thumbnail(digest: str) -> Response:
         path = service.thumbnail(digest)
         return Response(status_code=404) if path is None else FileResponse(path, headers=forever)
+
+    @app.get("/medley/loras/{digest}")
+    def lora_file(digest: str) -> Response:
+        path = service.made(digest)
+        if path is None:
+            return Response(status_code=404)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
     @app.get("/medley/health")
     def health() -> dict[str, object]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from composer.request import RenderRequest
 from lora_zoo import catalog
 from lora_zoo.errors import ZooError
-from lora_zoo.library import Library
+from lora_zoo.fit import Fit
 from pipelines.engine import Engine
 from pipelines.errors import Cancelled
 from pipelines.jobs.planning import Job as Planned
@@ -25,8 +25,8 @@ from pipelines.jobs.planning import together
 from pipelines.progress import Cancel
 from pipelines.resolve import Cost, with_tags
 from pipelines.sources import ZooSource
-from ui import words
-from ui.errors import NotThere, TooBusy
+from ui import uploads, words
+from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.history import OPEN, Asked, History, Job, Kept, State
 from ui.limits import Allowed, Limits, check_amount, check_names
 from ui.live import Live, Watcher
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_ATTEMPTS = 3  # a job that takes the server down with it is not tried for ever
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a server offers beside what comes with the project."""
+
+    models: tuple[str, ...] = ()
+    zoos: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,18 +68,18 @@ class _Now:
 class Service:
     """Takes jobs, does them one after another, and keeps what came of them."""
 
-    def __init__(
-        self, engine: Engine, folder: Path, library: Library, limits: Limits | None = None, models: Sequence[str] = ()
-    ) -> None:
-        """Keep jobs and pictures in `folder`; offer the models that come with the project and those of `models`."""
+    def __init__(self, engine: Engine, folder: Path, offer: Offer | None = None, limits: Limits | None = None) -> None:
+        """Keep jobs, pictures and uploads in `folder`, and offer LoRAs and models."""
+        offer = offer or Offer()
         self.engine = engine
         self.history = History(folder)
         self.limits = limits or Limits()
-        self.models = tuple(dict.fromkeys([*models, *(one.name for one in catalog.models())]))
+        self.models = tuple(dict.fromkeys([*offer.models, *(one.name for one in catalog.models())]))
+        self._zoos = offer.zoos
         self._news = Condition()
         self._now: _Now | None = None
         self._stopping = False
-        self.use(library)
+        self.refresh()
         self._thread = Thread(target=self._work, name="model", daemon=True)
 
     def start(self) -> None:
@@ -90,11 +98,29 @@ class Service:
             self._thread.join()
         self.history.close()
 
-    def use(self, library: Library) -> None:
-        """Offer another set of LoRAs from now on."""
-        self.library = library
-        self.engine.source = ZooSource(library)
-        self.loras = {library.handle(entry): entry for entry in library.entries()}
+    def refresh(self) -> None:
+        """Look at all folders of LoRAs again, and offer what is there from now on."""
+        self.library = uploads.library_of(self._zoos, self.history.folder)
+        self.engine.source = ZooSource(self.library)
+        self.loras = {self.library.handle(entry): entry for entry in self.library.entries()}
+
+    def scan(self, folder: Path) -> None:
+        """Offer the LoRAs of one more folder of this machine; one that is not there is an error."""
+        before = self._zoos
+        self._zoos = tuple(dict.fromkeys([*before, folder.expanduser().absolute()]))
+        try:
+            self.refresh()
+        except ZooError:
+            self._zoos = before
+            raise
+
+    def admit(self, file: Path, model: str) -> tuple[Path, Fit]:
+        """Take a LoRA that somebody sent, if it is sound and fits; else raise the reason."""
+        if model not in self.models:
+            raise NotAllowed(f"model {model!r} is not offered here")
+        admitted = uploads.admit(self.engine, file, self.history.folder / uploads.FOLDER, model, self.limits.upload)
+        self.refresh()
+        return admitted
 
     def resolve(self, requests: Sequence[RenderRequest]) -> list[RenderRequest]:
         """Return requests with nothing left open; a mistake, or too much, is a typed error."""
@@ -114,7 +140,7 @@ class Service:
 
     def submit(self, asked: Asked) -> Job:
         """Accept a job. Once this returns, the job is on the disk and will be done, whatever happens to the server."""
-        resolved = Asked(tuple(self.resolve(asked.requests)), asked.kind, asked.title, asked.owner, asked.labels)
+        resolved = replace(asked, requests=tuple(self.resolve(asked.requests)))
         with self._news:
             waiting = self.history.count(State.WAITING)
             if waiting >= self.limits.waiting:
@@ -174,6 +200,12 @@ class Service:
                 path = self.library.catalog.thumbnail(entry)
                 return path if path is not None and path.is_file() else None
         return None
+
+    def made(self, digest: str) -> Path | None:
+        """Return the file of a LoRA with this sha256, if it was merged or sent here; others are not given away."""
+        own = self.history.folder / uploads.FOLDER
+        paths = [self.library.path(entry) for entry in self.loras.values() if entry.sha256 == digest]
+        return next((path for path in paths if path.parent == own.absolute()), None)
 
     def wait(self, job: str, seconds: float) -> Standing:
         """Return how a job stands when it is over, or when the time is."""

@@ -7,7 +7,7 @@ from html import escape
 from composer.record import RenderRecord
 from composer.request import AdapterUse
 from pipelines.resolve import Cost
-from ui.history import Job, Kept, State
+from ui.history import Kept
 
 
 def use(one: AdapterUse) -> str:
@@ -61,13 +61,9 @@ def finished(pictures: list[Kept]) -> str:
     return f"{what} in {seconds:.2f} s, {passes} passes."
 
 
-def job(one: Job) -> list[str]:
-    """Return a job as a row of the table."""
-    first = one.asked.requests[0]
-    names = ", ".join(use.name for use in first.adapters) or "no LoRA"
-    about = one.asked.title or first.prompt
-    state = one.state.value if one.state is not State.FAILED else f"failed: {one.error}"
-    return [state, one.asked.kind, about[:120], names, first.method, str(len(one.asked.requests)), one.id]
+def download(picture: str) -> str:
+    """Return a link by which a picture is saved as a file."""
+    return f'<a class="m-button" href="medley/pictures/{escape(picture)}.png?download=true" download>Download PNG</a>'
 
 
 def _box(box: tuple[float, float, float, float]) -> str:

@@ -11,7 +11,6 @@ import pytest
 from composer.errors import BadRequest
 from composer.request import AdapterUse, Region, RenderRequest
 from lora_zoo.errors import UnknownName
-from lora_zoo.library import Library
 from pipelines import images
 from pipelines.engine import Engine
 from ui.errors import NotAllowed, NotThere, TooBusy, TooMuch
@@ -33,7 +32,7 @@ def make(tiny: Engine, tmp_path: Path) -> Iterator[Callable[[], Service]]:
     made: list[Service] = []
 
     def service() -> Service:
-        made.append(Service(tiny, tmp_path, Library(), LIMITS))
+        made.append(Service(tiny, tmp_path, limits=LIMITS))
         return made[-1]
 
     yield service

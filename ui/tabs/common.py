@@ -13,7 +13,9 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from lora_zoo.errors import ZooError
+from ui import words
 from ui.history import Kept
+from ui.service import Service
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,3 +87,15 @@ def selected(gallery: object) -> str:
     if not isinstance(found, str):
         raise BadRequest("no picture is chosen; render one first, or choose one in the gallery")
     return found
+
+
+def cancel_first(service: Service, live: object) -> None:
+    """Stop the job that a live part shows."""
+    for job in jobs_of(live)[:1]:
+        service.cancel(job)
+
+
+def download_link(gallery: object) -> str:
+    """Return the link to the picture that is chosen in a gallery; nothing if none is."""
+    picture = gallery.get("selected") if isinstance(gallery, dict) else None
+    return words.download(picture) if isinstance(picture, str) else ""

@@ -21,7 +21,7 @@ from ui.history import Asked
 from ui.restore import restore
 from ui.service import Service
 from ui.tabs import fields
-from ui.tabs.common import MODEL, QUIET, item, jobs_of, picked, selected, shown, told
+from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, item, jobs_of, picked, selected, shown, told
 from ui.tabs.fields import EXAMPLE, Inputs, draft_of, values_of
 
 
@@ -157,12 +157,6 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
     tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
 
 
-def cancel_first(service: Service, live: object) -> None:
-    """Stop the job that a page shows."""
-    for job in jobs_of(live)[:1]:
-        service.cancel(job)
-
-
 def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     """Connect what can be done with a picture once it is there."""
 
@@ -170,7 +164,7 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
         return words.record(service.history.picture(picked(event)))
 
     tab.gallery.pick(told(pick), None, tab.details, **QUIET)
-    tab.gallery.change(_link, tab.gallery, actions["save"], **QUIET)
+    tab.gallery.change(download_link, tab.gallery, actions["save"], **QUIET)
 
     @told
     def use(gallery: JsonValue, vary: bool) -> list[Any]:
@@ -191,10 +185,3 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
         return [*values_of(Draft.from_request(found.request), service), said]
 
     actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)
-
-
-def _link(gallery: object) -> str:
-    picture = gallery.get("selected") if isinstance(gallery, dict) else None
-    if not isinstance(picture, str):
-        return ""
-    return f'<a class="m-button" href="medley/pictures/{escape(picture)}.png?download=true" download>Download PNG</a>'

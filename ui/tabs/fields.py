@@ -19,7 +19,7 @@ DEFAULT = "model's default"
 EXAMPLE = Draft(
     chosen=[forms.Chosen(name=name) for name in ("zorp", "striped_vest", "trident")],
     prompt="zorp the one-eyed alien wearing a striped vest, holding a golden trident, in a meadow",
-    method="composite",
+    method="merge",
 )
 
 
@@ -34,10 +34,10 @@ class Inputs:
     parameters: gr.HTML
     model: gr.Dropdown
     scheduler: gr.Dropdown
-    steps: gr.Number
-    guidance: gr.Number
-    width: gr.Number
-    height: gr.Number
+    steps: gr.Textbox
+    guidance: gr.Textbox
+    width: gr.Textbox
+    height: gr.Textbox
     seed: gr.Number
     random: gr.Checkbox
     count: gr.Number
@@ -60,6 +60,8 @@ def values_of(draft: Draft, service: Service) -> list[Any]:
     found["chosen"] = forms.listed(draft.chosen, cards(service.library))
     found["parameters"] = forms.controls(draft.method, draft.parameters)
     found["scheduler"] = draft.scheduler or DEFAULT
+    for name in ("num_inference_steps", "guidance_scale", "width", "height"):
+        found[name] = "" if found[name] is None else f"{found[name]:g}"
     return list(found.values())
 
 
@@ -106,25 +108,16 @@ def _settings(service: Service) -> tuple[Any, ...]:
         model = gr.Dropdown(list(service.models), value=service.models[0], label="Model", elem_id="model")
         scheduler = gr.Dropdown([DEFAULT, *schedulers.names()], value=DEFAULT, label="Scheduler", elem_id="scheduler")
         with gr.Row():
-            steps = _default("Steps", "steps", whole=True, minimum=1)
-            guidance = _default("Guidance", "guidance", minimum=1)
-            width = _default("Width", "width", whole=True)
-            height = _default("Height", "height", whole=True)
+            steps = optional("Steps", "steps")
+            guidance = optional("Guidance", "guidance")
+            width = optional("Width", "width")
+            height = optional("Height", "height")
     return model, scheduler, steps, guidance, width, height, seed, new, count
 
 
-def _default(label: str, elem_id: str, whole: bool = False, minimum: float | None = None) -> gr.Number:
-    """Return a number that may be left to the model."""
-    precision = 0 if whole else None
-    return gr.Number(
-        None,
-        label=label,
-        precision=precision,
-        minimum=minimum,
-        placeholder="default",
-        elem_id=elem_id,
-        min_width=80,
-    )
+def optional(label: str, elem_id: str, placeholder: str = "default") -> gr.Textbox:
+    """Return a field for a number that may be left empty, which gradio's own number field may not."""
+    return gr.Textbox("", label=label, placeholder=placeholder, elem_id=elem_id, max_length=20, min_width=80)
 
 
 def summary(method: str) -> str:

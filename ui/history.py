@@ -145,6 +145,11 @@ class History:
             raise NotThere(f"there is no job {job[:40]!r}")
         return State(rows[0]["state"]), rows[0]["error"]
 
+    def open_of(self, owner: str, kind: str) -> list[str]:
+        """Return the ids of an owner's jobs that are not over, in their order."""
+        where = "owner = ? AND kind = ? AND state IN ('running', 'waiting')"
+        return [row["id"] for row in self._all(f"SELECT id FROM jobs WHERE {where} ORDER BY place", owner, kind)]
+
     def jobs(self, limit: int = 100) -> list[Job]:
         """Return jobs: the open ones in their order, then the newest of the others."""
         order = "ORDER BY state NOT IN ('running', 'waiting'), state, "

@@ -26,13 +26,29 @@ _HEADER = """
 
 
 def theme() -> Base:
-    """Return the looks: the system's own fonts, so that none is fetched."""
-    return Base(
+    """Return the looks: the system's own fonts, so that none is fetched, and colours that everybody can read."""
+    plain = Base(
         primary_hue=colors.indigo,
         neutral_hue=colors.slate,
         radius_size=sizes.radius_md,
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "Consolas", "monospace"],
+    )
+    return plain.set(
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 

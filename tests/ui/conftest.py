@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 _FLAGS = (
@@ -29,6 +29,9 @@ _FLAGS = (
     "--disable-sync",
 )
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+expect.set_options(timeout=60_000)  # on a machine at rest everything comes within a second or two
 
 
 @dataclass

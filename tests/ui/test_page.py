@@ -208,9 +208,9 @@ def test_names_and_prompts_are_never_markup(open_page: Visit) -> None:
     page.click("#render")
     finished(page)
     expect(page.locator("#details")).to_contain_text("<b>bold</b>")
-    page.fill("#prompt textarea", "a <lora:<b>none:1>")
+    page.fill("#prompt textarea", "a <lora:n&b;one:1>")
     page.click("#render")
-    expect(page.locator(".toast-body")).to_contain_text("<b>none")
+    expect(page.locator(".toast-body")).to_contain_text("n&b;one")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1440, False), (1440, True), (390, False), (390, True)])

@@ -29,6 +29,8 @@
     element.append(pictures, bar, words);
     let source = null;
     let following = null;
+    let queue = [...(props.value?.jobs || [])];
+    const gone = new Set();
 
     const draw = (now) => {
       const shown = now.previews || [];
@@ -44,7 +46,7 @@
       bar.hidden = now.state !== "running" && now.state !== "waiting";
       bar.setAttribute("aria-valuenow", percent);
       fill.style.width = `${percent}%`;
-      const more = (props.value?.jobs?.length || 0) - 1;
+      const more = queue.length - 1;
       words.textContent = sentence(now) + (more > 0 ? ` ${more} more of yours ${more === 1 ? "is" : "are"} waiting.` : "");
       words.classList.toggle("m-error", now.state === "failed");
       words.dataset.state = now.state;
@@ -53,13 +55,15 @@
     const over = (id) => {
       source.close();
       following = null;
-      props.value = { ...props.value, jobs: (props.value.jobs || []).filter((one) => one !== id) };
+      gone.add(id);
+      queue = queue.filter((one) => one !== id);
+      props.value = { jobs: queue };
       trigger("done", { id });
       follow();
     };
 
     const follow = () => {
-      const next = props.value?.jobs?.[0];
+      const next = queue[0];
       if (next === following) return;
       source?.close();
       following = next;
@@ -71,8 +75,11 @@
         if (!["waiting", "running"].includes(now.state)) over(next);
       };
     };
+    // Answers to quick presses may come in any order, so what is new is added and nothing is forgotten.
     watch("value", () => {
-      if (props.value?.error) draw({ state: "failed", error: props.value.error });
+      const fresh = (props.value?.jobs || []).filter((one) => !queue.includes(one) && !gone.has(one));
+      queue = [...queue, ...fresh];
+      props.value = { jobs: queue };
       follow();
     });
     follow();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from html import escape
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,7 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from lora_zoo.errors import ZooError
 from ui import words
-from ui.history import Kept
+from ui.history import Asked, Kept
 from ui.service import Service
 
 P = ParamSpec("P")
@@ -99,3 +100,10 @@ def download_link(gallery: object) -> str:
     """Return the link to the picture that is chosen in a gallery; nothing if none is."""
     picture = gallery.get("selected") if isinstance(gallery, dict) else None
     return words.download(picture) if isinstance(picture, str) else ""
+
+
+def hand_in(service: Service, asked: Asked, request: gr.Request) -> dict[str, JsonValue]:
+    """Submit a page's job; return what its live part then follows: all of the page's jobs of this kind."""
+    owner = str(request.session_hash)
+    service.submit(replace(asked, owner=owner))
+    return {"jobs": list(service.history.open_of(owner, asked.kind))}

@@ -17,7 +17,7 @@ from ui import scores, series, widgets, words
 from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service
-from ui.tabs.common import MODEL, QUIET, address, cancel_first, item, jobs_of, picked, shown, told
+from ui.tabs.common import MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 
 _BY_METHODS, _BY_AXES = "methods", "two axes"
@@ -62,13 +62,12 @@ def build(service: Service, inputs: Inputs) -> gr.HTML:
     details = gr.HTML("", elem_id="compare_details", apply_default_css=False)
 
     @told
-    def submit(before: object, way: str, names: list[str], *rest: Any) -> tuple[JsonValue, str]:
+    def submit(page: gr.Request, way: str, names: list[str], *rest: Any) -> tuple[JsonValue, str]:
         request = draft_of(rest[4:]).request()
         made = series.by_methods(service, request, names) if way == _BY_METHODS else _over(service, request, rest[:4])
-        job = service.submit(made.asked)
-        return {"jobs": [*jobs_of(before), job.id]}, _left_out(made)
+        return hand_in(service, made.asked, page), _left_out(made)
 
-    asked = [live, by, methods, *x, *y, *inputs.all()]
+    asked = [by, methods, *x, *y, *inputs.all()]
     start.click(submit, asked, [live, remarks], concurrency_id=MODEL, **QUIET)
     cancel.click(lambda now: cancel_first(service, now), live, None, queue=False, **QUIET)
     _results(service, live, grid, slider, details)

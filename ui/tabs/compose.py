@@ -21,7 +21,7 @@ from ui.history import Asked
 from ui.restore import restore
 from ui.service import Service
 from ui.tabs import fields
-from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, item, jobs_of, picked, selected, shown, told
+from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
 from ui.tabs.fields import EXAMPLE, Inputs, draft_of, values_of
 
 
@@ -129,16 +129,15 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
     render, cancel = buttons
 
     @told
-    def submit(live: dict[str, Any], *values: Any) -> tuple[JsonValue, int]:
+    def submit(request: gr.Request, *values: Any) -> tuple[JsonValue, int]:
         draft = draft_of(values)
         if draft.random:
             draft = draft.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
-        job = service.submit(Asked(tuple(draft.requests()), owner="page"))
-        return {"jobs": [*jobs_of(live), job.id]}, draft.seed
+        return hand_in(service, Asked(tuple(draft.requests())), request), draft.seed
 
     render.click(
         submit,
-        [tab.live, *tab.inputs.all()],
+        tab.inputs.all(),
         [tab.live, tab.inputs.seed],
         trigger_mode="multiple",
         concurrency_id=MODEL,

@@ -15,7 +15,7 @@ from ui.history import Job, Kept
 from ui.live import as_data
 from ui.scores import Part
 from ui.service import Service
-from ui.tabs.common import MODEL, QUIET, cancel_first, item, jobs_of, picked, shown, told
+from ui.tabs.common import MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 
 
@@ -34,11 +34,10 @@ def build(service: Service, inputs: Inputs) -> gr.HTML:
     pictures = widgets.gallery("explain_pictures", "The pictures appear here, with maps of what each LoRA changed.")
 
     @told
-    def submit(before: object, *values: Any) -> JsonValue:
-        job = service.submit(series.without_each(draft_of(values).request()).asked)
-        return {"jobs": [*jobs_of(before), job.id]}
+    def submit(page: gr.Request, *values: Any) -> JsonValue:
+        return hand_in(service, series.without_each(draft_of(values).request()).asked, page)
 
-    start.click(submit, [live, *inputs.all()], live, concurrency_id=MODEL, **QUIET)
+    start.click(submit, inputs.all(), live, concurrency_id=MODEL, **QUIET)
     cancel.click(lambda now: cancel_first(service, now), live, None, queue=False, **QUIET)
 
     def finished(event: gr.EventData) -> Any:

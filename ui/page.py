@@ -55,6 +55,7 @@ def theme() -> Base:
 def build(service: Service) -> gr.Blocks:
     """Return the page of a service."""
     with gr.Blocks(title="Medley", analytics_enabled=False) as page:
+        api.build(service)  # first: the names are its own, whatever the page's handlers are called
         remembered = gr.BrowserState(None, storage_key="medley-session", secret="medley")
         gr.HTML(_HEADER, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -69,7 +70,6 @@ def build(service: Service) -> gr.Blocks:
             with gr.Tab("Jobs and history", id="jobs"):
                 jobs.build(service, tab.inputs, tabs)
         tab.compare.click(lambda: gr.Tabs(selected="compare"), None, tabs, **QUIET)
-        api.build(service)
         _remember(service, page, tab, remembered)
     page.queue(max_size=400, default_concurrency_limit=8)
     return page

@@ -56,7 +56,7 @@ def by_axes(request: RenderRequest, x: tuple[str, str], y: tuple[str, str] | Non
         count *= len(axis.values)
     if count > most:
         raise TooMuch(f"these axes make {count} pictures; a job has at most {most} here")
-    data = request.model_dump(exclude_none=True)
+    data = request.model_dump(mode="json", exclude_none=True)
     placed = list(axes.expand(Draft("the grid", data), parsed))
     requests = tuple(parse_request(_fresh(one.draft.data, request)) for one in placed)
     labels = tuple(_label(parsed, one.place) for one in placed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import FrameType
 
 from ui.history import OPEN
 from ui.service import Service
@@ -193,11 +195,15 @@ def run(service: Service, options: Options, told: Callable[[str], None]) -> None
             shown = "127.0.0.1" if options.listen in ("0.0.0.0", "::") else options.listen
             told(f"Medley is at http://{shown}:{options.port}{options.root_path or ''}  (stop it with Ctrl-C)")
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off, which is no error
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
         app,  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
         host=options.listen,
         port=options.port,
         log_level="warning",
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=1,
     )
     Server(config).run()

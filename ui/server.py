@@ -86,6 +86,7 @@ def _pairs(headers: object) -> list[tuple[bytes, bytes]]:
 def build(service: Service, options: Options) -> App:
     """Return the whole server as an application; the service starts and stops with it."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     import gradio as gr
     from fastapi import FastAPI
 

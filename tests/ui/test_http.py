@@ -24,18 +24,17 @@ SMALL = {"prompt": "a meadow", "num_inference_steps": 2}
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Client:
-    return Client(server.address, verbose=False)
+    return Client(server.address, verbose=False, analytics_enabled=False)
 
 
-def call(server: Server, name: str, *values: Any) -> Any:
+def call(server: Server, name: str, *values: Any, **headers: str) -> Any:
     """Call an endpoint as any program could: one POST, then one GET that streams the answer."""
     body = json.dumps({"data": values}).encode()
-    asked = urllib.request.Request(
-        f"{server.address}/gradio_api/call/{name}", body, {"content-type": "application/json"}
-    )
+    address = f"{server.address}/gradio_api/call/{name}"
+    asked = urllib.request.Request(address, body, {"content-type": "application/json", **headers})
     with urllib.request.urlopen(asked) as answer:
         event = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{server.address}/gradio_api/call/{name}/{event}") as answer:
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/{event}", headers=headers)) as answer:
         said = answer.read().decode()
     kind, data = said.strip().rsplit("event: ", 1)[1].split("\ndata: ", 1)
     assert kind == "complete", said
@@ -120,18 +119,19 @@ def test_only_who_knows_the_password_comes_in_and_a_killed_server_loses_nothing(
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{guarded.address}/{path}")
     key = {"Authorization": f"Basic {base64.b64encode(b'ada:secret').decode()}"}
-    client = Client(guarded.address, headers=key, verbose=False)
-    jobs = [client.predict({**SMALL, "seed": seed}, 1, api_name="/submit")["job"] for seed in range(3)]
-    long = client.predict({**SMALL, "num_inference_steps": 400}, 1, api_name="/submit")["job"]
-    after = client.predict({**SMALL, "prompt": "after"}, 1, api_name="/submit")["job"]
-    while client.predict(long, api_name="/job")["state"] != "running":
-        time.sleep(0.05)
+    jobs = [call(guarded, "submit", {**SMALL, "seed": seed}, 1, **key)["job"] for seed in range(3)]
+    long = call(guarded, "submit", {**SMALL, "num_inference_steps": 400}, 1, **key)["job"]
+    after = call(guarded, "submit", {**SMALL, "prompt": "after"}, 1, **key)["job"]
+    until(guarded, long, "running", key)
     guarded.stop(kill=True)
     guarded.start()
-    client = Client(guarded.address, headers=key, verbose=False)
-    assert [client.predict(job, api_name="/job")["state"] for job in jobs] == ["done"] * 3
-    assert client.predict(long, api_name="/job")["state"] in ("waiting", "running")
-    client.predict(long, api_name="/cancel")
-    while (state := client.predict(after, api_name="/job")["state"]) != "done":
-        assert state in ("waiting", "running")
-        time.sleep(0.05)
+    assert [call(guarded, "job", job, **key)["state"] for job in jobs] == ["done"] * 3
+    assert call(guarded, "job", long, **key)["state"] in ("waiting", "running")
+    call(guarded, "cancel", long, **key)
+    until(guarded, after, "done", key)
+
+
+def until(server: Server, job: str, state: str, key: dict[str, str]) -> None:
+    while (now := call(server, "job", job, **key)["state"]) != state:
+        assert now in ("waiting", "running")
+        time.sleep(0.1)

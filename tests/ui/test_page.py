@@ -25,7 +25,8 @@ Visit = Callable[..., Page]
 WATCH = """() => {
   window.seen = new Set();
   const look = () => document.querySelectorAll("#live .m-previews img").forEach((one) => window.seen.add(one.src));
-  new MutationObserver(look).observe(document.querySelector("#live"), {subtree: true, childList: true, attributes: true});
+  const all = {subtree: true, childList: true, attributes: true};
+  new MutationObserver(look).observe(document.querySelector("#live"), all);
 }"""
 TABS = ("Compose", "Compare", "Explain", "Zoo", "Jobs and history")
 

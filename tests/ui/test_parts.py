@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from composer import registry
@@ -19,14 +25,24 @@ from pipelines.engine import Engine
 from pipelines.images import Rendering
 from tests.lora_zoo.test_gate import MALFORMED
 from ui import forms, restore, scores, series, uploads
+from ui.api import Endpoints
 from ui.errors import NotAllowed, TooMuch
 from ui.forms import Draft
+from ui.limits import Limits
 from ui.service import Service
 
 
 @pytest.fixture(scope="module")
 def tiny() -> Engine:
     return Engine()
+
+
+@pytest.fixture(scope="module")
+def idle(tiny: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that takes jobs and does none."""
+    one = Service(tiny, tmp_path_factory.mktemp("idle"), limits=Limits(waiting=100_000))
+    yield one
+    one.stop()
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -127,3 +143,31 @@ def test_series_share_their_noise(tiny: Engine, tmp_path: Path) -> None:
     with pytest.raises(TooMuch, match="more than 2"):
         series.of_file(tmp_path / "jobs.csv", 2)
     service.stop()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_KEYS = st.sampled_from([*RenderRequest.model_fields, "methd", ""])
+
+
+@settings(max_examples=150, deadline=None)
+@given(request=st.dictionaries(_KEYS, _JSON, max_size=4), count=st.integers() | _JSON)
+def test_whatever_is_sent_the_answer_is_a_job_or_a_message(idle: Service, request: dict[str, Any], count: Any) -> None:
+    endpoints = Endpoints(idle)
+    try:
+        assert set(endpoints.submit(request, count)) == {"job"}
+    except gr.Error as told:
+        assert told.message
+    for act in (endpoints.job, endpoints.cancel, endpoints.search):
+        with suppress(gr.Error):
+            act(str(count))
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=st.lists(_JSON, min_size=14, max_size=14))
+def test_whatever_stands_in_the_fields_is_a_request_or_a_mistake(values: list[Any]) -> None:
+    with suppress(ZooError):
+        Draft.of(values).request()

@@ -161,6 +161,21 @@ def test_goes_are_those_of_the_command_line(tmp_path: Path) -> None:
     assert [[place for place, _ in go] for go in goes_of(requests)] == [list(range(16)), list(range(16, 20))]
 
 
+def test_a_flood_is_refused_politely_and_nothing_accepted_is_lost(make: Callable[[], Service]) -> None:
+    service = make()
+    service.start()
+    accepted: list[str] = []
+    refused = 0
+    for seed in range(1000):
+        try:
+            accepted.append(service.submit(Asked((ask(num_inference_steps=1, seed=seed),))).id)
+        except TooBusy:
+            refused += 1
+    until(lambda: service.history.count(State.DONE) == len(accepted), 110)
+    assert refused > 0 and refused + len(accepted) == 1000
+    assert all(len(service.history.pictures(job)) == 1 for job in accepted)
+
+
 def test_votes_are_counted(tmp_path: Path) -> None:
     history = History(tmp_path)
     for winner, loser in (("merge", "switch"), ("merge", "switch"), ("switch", "merge")):

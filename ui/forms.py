@@ -90,6 +90,19 @@ def _chosen(use: AdapterUse) -> dict[str, object]:
     return {"name": use.name, "weight": use.weight, "text_encoder_weight": use.text_encoder_weight, "box": box}
 
 
+def lost(request: RenderRequest) -> list[str]:
+    """Tell what of a request the page has no field for, one remark each."""
+    plain = ("undesired", "guidance_rescale", "original_size", "crop_corner", "target_size", "prompt_syntax")
+    stated = [name for name in plain if getattr(request, name) != RenderRequest.model_fields[name].default]
+    if request.text_encoder_adapters not in (None, registry.get(request.method).text_policy):
+        stated.append("text_encoder_adapters")
+    found = [f"{name.replace('_', ' ')}: the page has no field for it; the default is used" for name in stated]
+    for use in request.adapters:
+        if use.region is not None and (use.region.mask is not None or use.region.prompt is not None):
+            found.append(f"LoRA {use.name!r}: the page keeps boxes only, not masks or prompts of regions")
+    return found
+
+
 def listed(chosen: Sequence[Chosen], cards: Sequence[JsonValue]) -> list[JsonValue]:
     """Return the list of chosen LoRAs as the page keeps it, with what their cards say."""
     by_handle = {str(card["handle"]): card for card in cards if isinstance(card, dict)}

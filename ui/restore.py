@@ -14,6 +14,7 @@ from pipelines import images
 from pipelines.errors import BadMetadata
 from pipelines.metadata.found import Found, shown
 from pipelines.metadata.matching import match_to
+from ui import forms
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def restore(path: Path, library: Library, models: Collection[str]) -> Restored:
         first = next(iter(models))
         remarks.append(f"model {shown(request.model)} is not offered here; {first} is used")
         request = request.model_copy(update={"model": first, "prediction_type": None})
-    return Restored(request, tuple(remarks))
+    return Restored(request, (*remarks, *forms.lost(request)))
 
 
 def _own(record: RenderRecord, library: Library, remarks: list[str]) -> RenderRequest:

@@ -108,6 +108,15 @@ def test_a_picture_is_restored_as_far_as_the_zoo_allows(tiny: Engine, tmp_path: 
     assert [word in text for word, text in zip(("'gone'", "another file", "'other'"), found.remarks, strict=True)]
 
 
+def test_what_the_page_has_no_field_for_is_told() -> None:
+    region = Region(box=(0.0, 0.0, 0.5, 1.0), prompt="there")
+    uses = (AdapterUse(name="zorp", region=region),)
+    request = RenderRequest(prompt="a", method="regional", undesired="fog", prompt_syntax="plain", adapters=uses)
+    told = " ".join(forms.lost(request))
+    assert all(word in told for word in ("undesired", "prompt syntax", "'zorp'"))
+    assert forms.lost(RenderRequest(prompt="a")) == []
+
+
 def test_the_detectors_tell_what_each_lora_does() -> None:
     whole = draw.draw(Scene("meadow", (Creature(character="zorp", held="trident"),)), 1)
     without = draw.draw(Scene("meadow", (Creature(shape="round", colour="green", held="trident"),)), 1)

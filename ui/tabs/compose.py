@@ -65,7 +65,7 @@ def _actions() -> dict[str, Any]:
         use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=90)
         vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=90)
         compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=90)
-        save = gr.HTML("", elem_id="save", apply_default_css=False)
+    save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
         label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
         file_types=[".png", ".jpg", ".jpeg", ".webp", ".avif"],

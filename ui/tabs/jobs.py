@@ -32,9 +32,8 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs) -> None:
     gr.HTML("<h2>Pictures</h2>", apply_default_css=False)
     search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)
     found = widgets.gallery("history", "Nothing was found. Pictures that you render are kept here.")
-    with gr.Row():
-        use = gr.Button("Use these settings", size="sm", elem_id="history_use")
-        save = gr.HTML("", elem_id="history_save", apply_default_css=False)
+    use = gr.Button("Use these settings", size="sm", elem_id="history_use")
+    save = gr.HTML("", elem_id="history_save", apply_default_css=False)
     details = gr.HTML("", elem_id="history_details", apply_default_css=False)
     _queue(service, table, sent, found)
     _pictures(service, search, found, details)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, place);
 CREATE TABLE IF NOT EXISTS pictures (
     id TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs, position INTEGER NOT NULL, record TEXT NOT NULL,
-    seconds REAL NOT NULL, words TEXT NOT NULL, created REAL NOT NULL, UNIQUE (job, position)
+    seconds REAL NOT NULL, words TEXT NOT NULL, created REAL NOT NULL, findings TEXT NOT NULL,
+    UNIQUE (job, position)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS votes (
     winner TEXT NOT NULL, loser TEXT NOT NULL, job TEXT NOT NULL, created REAL NOT NULL
@@ -84,6 +85,7 @@ class Kept:
     record: RenderRecord
     seconds: float
     created: float
+    findings: Mapping[str, str] = field(default_factory=dict[str, str])  # what the method saw, as data: addresses
 
 
 @dataclass
@@ -208,8 +210,9 @@ class History:
         """Write a picture down; its file is there already."""
         one = kept.record
         words = " ".join([one.prompt, one.negative_prompt, one.method, *(use.name for use in one.adapters)]).casefold()
-        row = (kept.id, kept.job, kept.position, one.model_dump_json(), kept.seconds, words, kept.created)
-        self._run("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+        findings = json.dumps(dict(kept.findings))
+        row = (kept.id, kept.job, kept.position, one.model_dump_json(), kept.seconds, words, kept.created, findings)
+        self._run("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
 
     def picture(self, picture: str) -> Kept:
         rows = self._all("SELECT * FROM pictures WHERE id = ?", picture)
@@ -279,4 +282,5 @@ def _job(row: sqlite3.Row) -> Job:
 
 def _kept(row: sqlite3.Row) -> Kept:
     record = RenderRecord.model_validate_json(row["record"])
-    return Kept(row["id"], row["job"], row["position"], record, row["seconds"], row["created"])
+    findings = json.loads(row["findings"])
+    return Kept(row["id"], row["job"], row["position"], record, row["seconds"], row["created"], findings)

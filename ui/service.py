@@ -29,7 +29,7 @@ from ui import uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.history import OPEN, Asked, History, Job, Kept, State
 from ui.limits import Allowed, Limits, check_amount, check_names
-from ui.live import Live, Watcher
+from ui.live import Live, Watcher, as_data
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -271,7 +271,8 @@ class Service:
 
         picture = uuid4().hex
         made = worker.write(rendering, self.history.folder / "pictures" / f"{picture}.png")
-        self.history.put(Kept(picture, job.id, place, rendering.record, made.seconds, time.time()))
+        saw = {name: as_data(image) for name, image in rendering.findings.items()}
+        self.history.put(Kept(picture, job.id, place, rendering.record, made.seconds, time.time(), saw))
 
 
 def goes_of(requests: Sequence[RenderRequest]) -> list[list[tuple[int, RenderRequest]]]:

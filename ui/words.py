@@ -50,7 +50,12 @@ def record(kept: Kept) -> str:
         "Notices": "; ".join(one.notices),
     }
     rows = "".join(f"<dt>{key}</dt><dd>{escape(text)}</dd>" for key, text in facts.items() if text)
-    return f'<dl class="m-record">{rows}</dl>'
+    saw = "".join(
+        f'<figure><img src="{escape(data)}" alt="" class="m-pixel"><figcaption>{escape(name)}</figcaption></figure>'
+        for name, data in kept.findings.items()
+    )
+    seen = f'<p>What the method saw:</p><div class="m-gallery m-findings">{saw}</div>' if saw else ""
+    return f'<dl class="m-record">{rows}</dl>{seen}'
 
 
 def finished(pictures: list[Kept]) -> str:

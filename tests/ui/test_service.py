@@ -13,6 +13,7 @@ from composer.request import AdapterUse, Region, RenderRequest
 from lora_zoo.errors import UnknownName
 from pipelines import images
 from pipelines.engine import Engine
+from ui import words
 from ui.errors import NotAllowed, NotThere, TooBusy, TooMuch
 from ui.history import Asked, History, State
 from ui.limits import Limits
@@ -174,6 +175,17 @@ def test_a_flood_is_refused_politely_and_nothing_accepted_is_lost(make: Callable
     until(lambda: service.history.count(State.DONE) == len(accepted), 110)
     assert refused > 0 and refused + len(accepted) == 1000
     assert all(len(service.history.pictures(job)) == 1 for job in accepted)
+
+
+def test_what_a_method_saw_is_kept(make: Callable[[], Service]) -> None:
+    service = make()
+    service.start()
+    pair = (AdapterUse(name="zorp"), AdapterUse(name="neon"))
+    request = ask(prompt="zorp, neon glow style", adapters=pair, method="freefuse", num_inference_steps=6)
+    job = service.submit(Asked((request,)))
+    assert service.wait(job.id, 60).job.state is State.DONE
+    (kept,) = service.history.pictures(job.id)
+    assert kept.findings and words.record(kept).count("<figure>") == len(kept.findings)
 
 
 def test_votes_are_counted(tmp_path: Path) -> None:

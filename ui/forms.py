@@ -24,9 +24,11 @@ class Chosen(BaseModel):
     weight: float | None = None
     text_encoder_weight: float | None = None
     box: tuple[float, float, float, float] | None = None
+    region_prompt: str | None = None  # what is in the box; None: the whole prompt
 
     def use(self, placed: bool) -> dict[str, object]:
-        region = {"region": {"box": self.box}} if placed and self.box is not None else {}
+        there = {"box": self.box, "prompt": self.region_prompt or None}
+        region = {"region": there} if placed and self.box is not None else {}
         return {"name": self.name, "weight": self.weight, "text_encoder_weight": self.text_encoder_weight, **region}
 
 
@@ -86,8 +88,8 @@ class Draft(BaseModel):
 
 
 def _chosen(use: AdapterUse) -> dict[str, object]:
-    box = None if use.region is None else use.region.box
-    return {"name": use.name, "weight": use.weight, "text_encoder_weight": use.text_encoder_weight, "box": box}
+    there = {} if use.region is None else {"box": use.region.box, "region_prompt": use.region.prompt}
+    return {"name": use.name, "weight": use.weight, "text_encoder_weight": use.text_encoder_weight, **there}
 
 
 def lost(request: RenderRequest) -> list[str]:
@@ -98,8 +100,8 @@ def lost(request: RenderRequest) -> list[str]:
         stated.append("text_encoder_adapters")
     found = [f"{name.replace('_', ' ')}: the page has no field for it; the default is used" for name in stated]
     for use in request.adapters:
-        if use.region is not None and (use.region.mask is not None or use.region.prompt is not None):
-            found.append(f"LoRA {use.name!r}: the page keeps boxes only, not masks or prompts of regions")
+        if use.region is not None and use.region.mask is not None:
+            found.append(f"LoRA {use.name!r}: the page keeps boxes, not painted masks; it acts everywhere")
     return found
 
 

@@ -106,14 +106,18 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]
     wrong: list[str] = []
     contexts = []
 
+    def note(error: str) -> None:
+        if not cut_off(error):
+            wrong.append(error)
+
     def visit(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
         scheme = "dark" if dark else "light"
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)) if not cut_off(str(error)) else None)
+        page.on("console", lambda said: note(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: note(str(error)))
         page.on("request", lambda one: None if own(one.url, server) else wrong.append(f"left the machine: {one.url}"))
         page.on("response", lambda one: wrong.append(f"{one.status} {one.url}") if one.status >= 400 else None)
         page.goto(server.address)

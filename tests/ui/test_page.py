@@ -260,3 +260,31 @@ def test_a_thumbnail_is_a_small_picture(server: Server) -> None:
     digest = "406f38116355faaa7ed68726468c66adc1f991193ceee7caa647ce59244ea362"
     with urllib.request.urlopen(f"{server.address}/medley/thumbnails/{digest}") as answer:
         assert Image.open(io.BytesIO(answer.read())).size == (128, 128)
+
+
+def test_a_box_is_drawn_for_a_method_that_looks_at_it(open_page: Visit, server: Server, tmp_path: Path) -> None:
+    page = open_page()
+    choose(page, "zorp", "krag")
+    expect(page.locator("#boxes .m-frame")).to_be_hidden()
+    pick_method(page, "Regional")
+    frame = page.locator("#boxes .m-frame")
+    frame.scroll_into_view_if_needed()
+    area = frame.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + 2, area["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] - 2, steps=4)
+    page.mouse.up()
+    expect(page.locator("#boxes .m-box")).to_have_count(1)
+    page.get_by_label("Prompt of the box of zorp").fill("zorp in a meadow")
+    page.get_by_label("Prompt of the box of zorp").press("Tab")
+    set_steps(page, 2)
+    page.click("#render")
+    finished(page)
+    used = record_in(downloaded(page, server), tmp_path).adapters[0].region
+    assert used is not None and used.box is not None
+    assert (used.box[0], used.box[2], used.prompt) == (
+        pytest.approx(0.01, abs=0.02),
+        pytest.approx(0.5, abs=0.03),
+        "zorp in a meadow",
+    )

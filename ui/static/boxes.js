@@ -12,7 +12,7 @@
     const help = make("p", { class: "m-note" }, "Choose a LoRA, then draw its box with the mouse or type it in percent. Without a box it acts everywhere.");
     element.append(help, frame, rows);
 
-    const send = () => tell("boxes", uses.map((use) => use.box));
+    const send = () => tell("boxes", uses.map((use) => ({ box: use.box, region_prompt: use.region_prompt ?? null })));
     const put = (place, box) => {
       uses = uses.map((use, n) => (n === place ? { ...use, box } : use));
       send();
@@ -82,7 +82,12 @@
             onclick: () => ((active = place), draw()),
           }, use.label || use.name);
           const clear = make("button", { type: "button", class: "m-remove", "aria-label": `No box for ${use.name}`, onclick: () => put(place, null) }, "×");
-          return make("div", { class: "m-boxrow" }, pick, ...numbers(use, place), clear);
+          const says = make("input", { type: "text", class: "m-there", value: use.region_prompt || "", maxlength: 2000, placeholder: "what is there; empty: the prompt", "aria-label": `Prompt of the box of ${use.name}` });
+          says.addEventListener("change", () => {
+            uses = uses.map((one, n) => (n === place ? { ...one, region_prompt: says.value || null } : one));
+            send();
+          });
+          return make("div", { class: "m-boxrow" }, pick, ...numbers(use, place), clear, says);
         })
       );
       paint();

@@ -117,6 +117,7 @@
       weight: card.weight,
       text_encoder_weight: null,
       box: null,
+      region_prompt: null,
       triggers: card.triggers,
       preferred: card.weight,
       range: card.range,
@@ -129,7 +130,7 @@
     hear("prompt", (text) => {
       list.querySelectorAll(".m-chips .m-chip").forEach((chip) => chip.setAttribute("aria-pressed", String(says(text, chip.textContent))));
     });
-    hear("boxes", (boxes) => set(uses().map((one, place) => ({ ...one, box: boxes[place] ?? null }))));
+    hear("boxes", (boxes) => set(uses().map((one, place) => ({ ...one, ...(boxes[place] ?? { box: null }) }))));
     hear("cards-ready", () => tell("chosen", uses()));
     watch("value", draw);
     draw();

@@ -94,12 +94,23 @@ def _chosen(use: AdapterUse) -> dict[str, object]:
 
 def lost(request: RenderRequest) -> list[str]:
     """Tell what of a request the page has no field for, one remark each."""
-    plain = ("undesired", "guidance_rescale", "original_size", "crop_corner", "target_size", "prompt_syntax")
+    plain = (
+        "undesired",
+        "guidance_rescale",
+        "original_size",
+        "crop_corner",
+        "target_size",
+        "prompt_syntax",
+        "start",
+        "hires",
+    )
     stated = [name for name in plain if getattr(request, name) != RenderRequest.model_fields[name].default]
     if request.text_encoder_adapters not in (None, registry.get(request.method).text_policy):
         stated.append("text_encoder_adapters")
     found = [f"{name.replace('_', ' ')}: the page has no field for it; the default is used" for name in stated]
     for use in request.adapters:
+        if use.blocks is not None or use.schedule is not None:
+            found.append(f"LoRA {use.name!r}: the page has no fields for weights by block or over the steps")
         if use.region is not None and use.region.mask is not None:
             found.append(f"LoRA {use.name!r}: the page keeps boxes, not painted masks; it acts everywhere")
     return found

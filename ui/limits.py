@@ -37,6 +37,9 @@ def check_names(request: RenderRequest, allowed: Allowed) -> None:
     """Refuse what is named by path or by a name that this server does not offer, before anything is opened."""
     if request.model not in allowed.models:
         raise NotAllowed(f"model {request.model!r} is not offered here{nearest(request.model, allowed.models)}")
+    named = [] if request.start is None else [request.start.image, request.start.mask]
+    if any(one is not None and not one.startswith(_INLINE) for one in named):
+        raise NotAllowed(f"a picture to begin with, and its mask, are given inline here, as {_INLINE}..., not by path")
     for use in request.adapters:
         if use.name not in allowed.loras:
             raise NotAllowed(f"LoRA {use.name!r} is not in the zoo{nearest(use.name, allowed.loras)}")
@@ -54,9 +57,17 @@ def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
             raise TooMuch(f"a prompt has at most {limits.prompt} characters here, not {longest}")
         if len(one.adapters) > limits.loras:
             raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
-    work = sum((one.num_inference_steps or 0) * (one.width or 0) * (one.height or 0) for one in requests)
+    work = sum(_work(one) for one in requests)
     if work > limits.work:
         raise TooMuch(
             f"steps x width x height x pictures is {work:,}; this server takes at most {limits.work:,} per job: "
             "ask for fewer steps, a smaller size or fewer pictures"
         )
+
+
+def _work(one: RenderRequest) -> int:
+    """Return steps x pixels of a picture, its second pass included."""
+    pixels = (one.width or 0) * (one.height or 0)
+    steps = one.num_inference_steps or 0
+    second = 0 if one.hires is None else (one.hires.num_inference_steps or steps) * one.hires.scale**2
+    return int(pixels * (steps + second))

@@ -15,7 +15,7 @@ CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
 def test_a_perfect_prediction_points_at_the_clean_latents(name: str, prediction: str) -> None:
     generator = torch.Generator("cpu").manual_seed(1)
     config = {**CONFIG, "prediction_type": prediction}
-    solver = schedulers.build(name, config, 8, generator, torch.device("cpu"))
+    solver = schedulers.build(name, config, schedulers.Span(8), generator, torch.device("cpu"))
     clean, noise = (torch.randn(1, 4, 8, 8, generator=generator) for _ in range(2))
     for step in solver.steps[:-1]:
         a = (1 + step.sigma**2) ** -0.5

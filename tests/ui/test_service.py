@@ -97,6 +97,7 @@ def test_mistakes_are_refused_before_a_job_is_accepted(make: Callable[[], Servic
         (NotAllowed, "not in the zoo", ask(adapters=[{"name": "/tmp/x.safetensors"}])),
         (NotAllowed, "not in the zoo", ask(prompt="a <lora:/tmp/x.safetensors:1>")),
         (NotAllowed, "not by path", ask(method="regional", adapters=[{"name": "zorp", "region": mask}])),
+        (NotAllowed, "given inline", ask(start={"image": "/etc/hostname"})),
         (UnknownName, "unknown method", ask(method="merg")),
         (BadRequest, "multiple of", ask(width=63)),
         (TooMuch, "at most 1,638,400", ask(num_inference_steps=401)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -96,6 +96,7 @@ class Live:
     tally: Tally = field(default_factory=Tally)
     slots: dict[str, Kept] = field(default_factory=dict[str, Kept])
     reads: dict[tuple[str, ...], Conditioning] = field(default_factory=dict[tuple[str, ...], Conditioning])
+    estimate: Callable[[], Tensor] | None = None  # of the clean latents, by the last step's prediction
 
     def asks(self, step: Step, passes: Sequence[Pass], scaled: Tensor) -> list[Ask]:
         """Return a step's passes with all that the UNet needs; the latents as it reads them at this step."""
@@ -118,9 +119,15 @@ class Live:
 
     def advance(self, solver: Solver, prediction: Prediction, step: Step, latents: Tensor) -> Tensor:
         """Return the latents after a step with this prediction, guided as the request says."""
+        return solver.advance(self._guided(prediction), step, latents)
+
+    def clean(self, prediction: Prediction, step: Step, latents: Tensor) -> Tensor:
+        """Return the clean latents that a step's prediction points at."""
+        return self.solver.estimate(self._guided(prediction), step, latents)
+
+    def _guided(self, prediction: Prediction) -> Tensor:
         request = self.resolved.request
-        guided = guide(prediction, request.guidance_scale or 1.0, request.guidance_rescale)
-        return solver.advance(guided, step, latents)
+        return guide(prediction, request.guidance_scale or 1.0, request.guidance_rescale)
 
     def _read(self, one: Pass) -> Conditioning:
         """Return what a pass reads, its areas' prompts joined to its own once."""
@@ -180,6 +187,7 @@ def denoise(live: Sequence[Live], denoiser: Denoiser) -> Iterator[int]:
         _forget(live, asks)
         for one, step, passes in zip(now, steps, wanted, strict=True):
             mixed = one.plan.combine(step, passes, [next(answers) for _ in passes])
+            one.estimate = partial(one.clean, mixed, step, one.latents)
             one.latents = one.advance(one.solver, mixed, step, one.latents)
             if one.ground is not None:
                 one.latents = one.ground.keep(one.solver, one.latents, step.index)
@@ -251,9 +259,7 @@ def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live],
     pictures: list[PictureProgress] = []
     for position, one in going.items():
         if index < len(one.solver.steps):
-            latents = one.latents.clone()
-            done, count = one.before + index, _steps_of(live[position])
-            pictures.append(PictureProgress(position, done, count, latents, partial(model.preview, latents)))
+            pictures.append(_progress(model, one, position, (one.before + index, _steps_of(live[position]))))
     return StepReport(max(one.index for one in pictures), max(map(_steps_of, live)), tuple(pictures))
 
 
@@ -266,6 +272,20 @@ def _shown(findings: Findings) -> dict[str, Image.Image]:
     """Return what a plan found as grey pictures, white for 1."""
     grey = {name: one.float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8) for name, one in findings.items()}
     return {name: Image.fromarray(one.numpy()) for name, one in grey.items()}
+
+
+def _progress(model: LoadedModel, one: Live, position: int, place: tuple[int, int]) -> PictureProgress:
+    """Report on a picture; its previews show what the step's prediction points at, not the noise still in it."""
+    latents, request = one.latents.clone(), one.resolved.request
+    estimate = one.estimate or latents.clone
+    return PictureProgress(
+        position,
+        *place,
+        latents,
+        pixels=(request.width or 0) * (request.height or 0),
+        preview=lambda: model.preview(estimate()),
+        decoded=lambda: model.decode(estimate()).image,
+    )
 
 
 def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:

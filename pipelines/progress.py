@@ -37,7 +37,11 @@ class PictureProgress:
     index: int  # of the step just done
     count: int
     latents: Tensor  # [1, channels, h, w]
+    pixels: int  # of the whole picture
     preview: Callable[[], Image]  # a small, rough picture; costs next to nothing, and nothing unless called
+    decoded: Callable[
+        [], Image
+    ]  # the whole picture as it stands; costs a run of the decoder, and nothing unless called
 
 
 @dataclass(frozen=True, eq=False)

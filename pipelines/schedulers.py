@@ -77,6 +77,7 @@ class _Diffusers(Protocol):
     timesteps: Tensor
     alphas_cumprod: Tensor
     init_noise_sigma: float
+    config: Mapping[str, Any]
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device) -> None: ...
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
@@ -95,12 +96,26 @@ class Solver:
         takes = inspect.signature(inner.step).parameters
         self._extra: dict[str, Any] = {"generator": generator} if "generator" in takes else {}
         self._timesteps = list(inner.timesteps)[span.skipped :]
+        self._predicts_velocity = inner.config["prediction_type"] == "v_prediction"
         self.steps = _steps(inner, span.skipped)
         self.init_noise_sigma = float(inner.init_noise_sigma)
 
     def scale_input(self, latents: Tensor, step: Step) -> Tensor:
         """Return the latents as the UNet reads them at this step."""
         return self.inner.scale_model_input(latents, self._timesteps[step.index])
+
+    def estimate(self, noise_pred: Tensor, step: Step, latents: Tensor) -> Tensor:
+        """Return the clean latents that a step's prediction points at: what a preview shows.
+
+        As the UNet reads them, the latents of every scheduler here are a * clean + s * noise, with a^2 + s^2 = 1;
+        those that start from more than unit noise hold them divided by a.
+        """
+        a = (1.0 + step.sigma**2) ** -0.5
+        s = step.sigma * a
+        scaled = latents * a if self.init_noise_sigma > 1.0 else latents
+        if self._predicts_velocity:
+            return a * scaled - s * noise_pred
+        return (scaled - s * noise_pred) / a
 
     def advance(self, noise_pred: Tensor, step: Step, latents: Tensor) -> Tensor:
         """Return the next step's latents."""

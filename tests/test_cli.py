@@ -313,10 +313,15 @@ def test_a_dry_run_loads_no_model_library(model: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_a_command_the_help_is_printed() -> None:
-    done = subprocess.run([sys.executable, "app.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_help_names_the_page_which_is_what_no_command_opens() -> None:
+    done = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "Commands:" in done.stdout
+    assert "Commands:" in done.stdout and "Open the page" in done.stdout
+    program = "import runpy, sys; sys.argv = ['app.py', '--help']; runpy.run_path('app.py', run_name='__main__')"
+    quick = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", program], cwd=ROOT, capture_output=True, check=False
+    )
+    assert b"gradio" not in quick.stderr and b"torch" not in quick.stderr
 
 
 @pytest.mark.parametrize(

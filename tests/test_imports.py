@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = ("lora_zoo", "composer", "pipelines", "eval", "app")
+ORDER = ("lora_zoo", "composer", "pipelines", "eval", "ui", "app")
 HOMES = {  # library -> where it may be imported
     "diffusers": ("pipelines/", "lora_zoo/train/"),
     "transformers": ("pipelines/", "lora_zoo/train/"),
     "open_clip": ("eval/", "lora_zoo/train/"),
-    "gradio": ("app.py",),
+    "gradio": ("app.py", "ui/"),
+    "fastapi": ("ui/",),
+    "uvicorn": ("ui/",),
 }
 FILES = [ROOT / "app.py", *sorted(path for package in ORDER[:-1] for path in (ROOT / package).rglob("*.py"))]
 
@@ -55,6 +57,7 @@ def test_imports_follow_the_rules(file: Path) -> None:
         ("lora_zoo/catalog.py", "import composer.request"),
         ("pipelines/engine.py", "from composer.plan import _hidden"),
         ("eval/run.py", "from gradio import Blocks"),
+        ("eval/run.py", "from ui.service import Service"),
         ("lora_zoo/formats.py", "def f():\n    import diffusers"),
         ("composer/plan.py", "from . import request"),
         ("app.py", "import eval"),

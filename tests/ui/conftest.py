@@ -1,0 +1,139 @@
+"""A real server, started as a user starts it, and a real browser that notes whatever goes wrong in a page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+expect.set_options(timeout=60_000)  # on a machine at rest everything comes within a second or two
+
+
+@dataclass
+class Server:
+    """A server in a process of its own."""
+
+    data: Path
+    port: int
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] = field(init=False)
+    ready_after: float = 0.0  # seconds from the command to the first answer
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "app.py", "ui", "--port", str(self.port), "--data", str(self.data), *self.options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MEDLEY_CACHE": str(self.data / "cache")}
+        started = time.perf_counter()
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        while not self.answers():
+            assert self.process.poll() is None and time.perf_counter() - started < 100, "the server did not come up"
+            time.sleep(0.05)
+        self.ready_after = time.perf_counter() - started
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/medley/health", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            return error.code == 401
+        except OSError:
+            return False
+
+    def stop(self, kill: bool = False) -> None:
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        self.process.wait(timeout=30)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    one = Server(tmp_path_factory.mktemp("ui"), free_port())
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium. Where there is none, these tests are left out, but not where a run demands it."""
+    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if path is None:
+        assert "MEDLEY_NEEDS_BROWSER" not in os.environ, "this run needs a Chromium, and there is none"
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=_FLAGS)
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]:
+    """Open a page as a new visitor; whatever its console or the network complains of fails the test."""
+    wrong: list[str] = []
+    contexts = []
+
+    def note(error: str) -> None:
+        if not cut_off(error):
+            wrong.append(error)
+
+    def visit(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
+        scheme = "dark" if dark else "light"
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda said: note(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: note(str(error)))
+        page.on("request", lambda one: None if own(one.url, server) else wrong.append(f"left the machine: {one.url}"))
+        page.on("response", lambda one: wrong.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+        page.goto(server.address)
+        page.wait_for_selector(".m-card")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def cut_off(error: str) -> bool:
+    """Whether gradio's own client speaks of a stream that ended because its page was left."""
+    return "AbortError" in error or "Connection errored out" in error
+
+
+def own(address: str, server: Server) -> bool:
+    return address.startswith((server.address, "data:", "blob:"))

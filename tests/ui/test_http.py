@@ -1,0 +1,137 @@
+"""The server from outside: the API by its own client and by plain HTTP, its door, its limits, its sudden end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from composer.request import AdapterUse, RenderRequest
+from pipelines.engine import Engine
+from tests.ui.conftest import Server, free_port
+
+SMALL = {"prompt": "a meadow", "num_inference_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Client:
+    return Client(server.address, verbose=False, analytics_enabled=False)
+
+
+def call(server: Server, name: str, *values: Any, **headers: str) -> Any:
+    """Call an endpoint as any program could: one POST, then one GET that streams the answer."""
+    body = json.dumps({"data": values}).encode()
+    address = f"{server.address}/gradio_api/call/{name}"
+    asked = urllib.request.Request(address, body, {"content-type": "application/json", **headers})
+    with urllib.request.urlopen(asked) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/{event}", headers=headers)) as answer:
+        said = answer.read().decode()
+    kind, data = said.strip().rsplit("event: ", 1)[1].split("\ndata: ", 1)
+    assert kind == "complete", said
+    return json.loads(data)[0]
+
+
+def test_the_client_of_gradio_renders(client: Client) -> None:
+    request = {**SMALL, "adapters": [{"name": "zorp", "weight": 0.7}], "seed": 3}
+    done = client.predict(request, 2, api_name="/render")
+    assert (done["state"], [one["record"]["seed"] for one in done["pictures"]]) == ("done", [3, 4])
+    asked = RenderRequest(**SMALL, adapters=(AdapterUse(name="zorp", weight=0.7),), seed=3)
+    same = Engine().render_many([asked, asked.model_copy(update={"seed": 4})])
+    assert [one["record"]["pixels_sha256"] for one in done["pictures"]] == [one.record.pixels_sha256 for one in same]
+
+
+def test_plain_http_renders_and_finds(server: Server) -> None:
+    job = call(server, "submit", {**SMALL, "prompt": "plain snow"}, 1)["job"]
+    while (told := call(server, "job", job))["state"] in ("waiting", "running"):
+        time.sleep(0.05)
+    with urllib.request.urlopen(f"{server.address}/{told['pictures'][0]['address']}") as answer:
+        assert answer.read(8) == b"\x89PNG\r\n\x1a\n"
+    assert [one["id"] for one in call(server, "search", "plain snow", 9)["pictures"]] == [told["pictures"][0]["id"]]
+    assert call(server, "cost", {**SMALL, "method": "composite", "adapters": [{"name": "zorp"}]})["unet_passes"] == 2
+    assert len(call(server, "loras")["loras"]) >= 22
+    assert "tiny" in call(server, "methods")["models"]
+
+
+def test_the_names_of_the_api_are_stable(client: Client) -> None:
+    told = client.view_api(return_format="dict")
+    assert isinstance(told, dict)
+    names = set(told["named_endpoints"])
+    assert names == {
+        f"/{name}" for name in ("render", "submit", "job", "cancel", "cost", "search", "loras", "methods", "limits")
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "count", "message"),
+    [
+        ({"prompt": "a", "methd": "merge"}, 1, "unknown key 'methd'"),
+        ({"prompt": "a", "num_inference_steps": -1}, 1, "num_inference_steps"),
+        ({"prompt": "a", "model": "/etc"}, 1, "not offered here"),
+        ({"prompt": "a", "adapters": [{"name": "../../x.safetensors"}]}, 1, "not in the zoo"),
+        ({"prompt": "a", "num_inference_steps": 1000, "width": 8192, "height": 8192}, 1, "at most"),
+        ({"prompt": "a"}, 1_000_000, "count is a whole number"),
+    ],
+)
+def test_mistakes_are_told(client: Client, request_: dict[str, Any], count: int, message: str) -> None:
+    with pytest.raises(AppError, match=message):
+        client.predict(request_, count, api_name="/submit")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "medley/pictures/..%2f..%2fhistory.sqlite.png",
+        "medley/pictures/x.png",
+        "medley/jobs/x",
+        "medley/thumbnails/..%2f..%2fapp.py",
+        "medley/loras/406f38116355faaa7ed68726468c66adc1f991193ceee7caa647ce59244ea362",
+        "gradio_api/file=/etc/hostname",
+        "gradio_api/file=app.py",
+    ],
+)
+def test_files_are_given_away_by_id_only(server: Server, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{server.address}/{path}")
+    assert refused.value.code in (403, 404)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Server]:
+    one = Server(tmp_path, free_port(), ("--auth", "ada:secret"))
+    one.start()
+    yield one
+    if one.process.poll() is None:
+        one.stop()
+
+
+def test_only_who_knows_the_password_comes_in_and_a_killed_server_loses_nothing(guarded: Server) -> None:
+    for path in ("", "medley/page.js", "gradio_api/info"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{guarded.address}/{path}")
+    key = {"Authorization": f"Basic {base64.b64encode(b'ada:secret').decode()}"}
+    jobs = [call(guarded, "submit", {**SMALL, "seed": seed}, 1, **key)["job"] for seed in range(3)]
+    long = call(guarded, "submit", {**SMALL, "num_inference_steps": 400}, 1, **key)["job"]
+    after = call(guarded, "submit", {**SMALL, "prompt": "after"}, 1, **key)["job"]
+    until(guarded, long, "running", key)
+    guarded.stop(kill=True)
+    guarded.start()
+    assert [call(guarded, "job", job, **key)["state"] for job in jobs] == ["done"] * 3
+    assert call(guarded, "job", long, **key)["state"] in ("waiting", "running")
+    call(guarded, "cancel", long, **key)
+    until(guarded, after, "done", key)
+
+
+def until(server: Server, job: str, state: str, key: dict[str, str]) -> None:
+    while (now := call(server, "job", job, **key)["state"]) != state:
+        assert now in ("waiting", "running")
+        time.sleep(0.1)

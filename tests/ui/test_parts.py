@@ -1,0 +1,181 @@
+"""What the page is made of, without a page: fields to requests and back, words, verdicts, uploads, series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from composer import registry
+from composer.errors import BadRequest
+from composer.request import AdapterUse, Region, RenderRequest
+from lora_zoo.errors import ZooError
+from lora_zoo.library import Library
+from lora_zoo.world import draw
+from lora_zoo.world.scene import Creature, Scene
+from pipelines import images
+from pipelines.engine import Engine
+from pipelines.images import Rendering
+from tests.lora_zoo.test_gate import MALFORMED
+from ui import forms, restore, scores, series, uploads
+from ui.api import Endpoints
+from ui.errors import NotAllowed, TooMuch
+from ui.forms import Draft
+from ui.limits import Limits
+from ui.service import Service
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Engine:
+    return Engine()
+
+
+@pytest.fixture(scope="module")
+def idle(tiny: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that takes jobs and does none."""
+    one = Service(tiny, tmp_path_factory.mktemp("idle"), limits=Limits(waiting=100_000))
+    yield one
+    one.stop()
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_methods_controls_come_from_its_schema(name: str) -> None:
+    made = forms.controls(name, {"no_such": 1})
+    assert isinstance(made, dict) and isinstance(made["values"], dict)
+    assert set(made["values"]) == {one.name for one in registry.describe(name).parameters}
+    draft = Draft(method=name, parameters=made["values"], prompt="x")
+    assert registry.create(name, draft.request().parameters) == registry.create(name, {})
+
+
+def test_fields_become_requests_and_requests_fields() -> None:
+    use = AdapterUse(
+        name="zorp", weight=0.5, text_encoder_weight=0.2, region=Region(box=(0.0, 0.0, 0.5, 1.0), prompt="a ball")
+    )
+    request = RenderRequest(prompt="a {red|blue} ball", method="regional", adapters=(use,), seed=5, guidance_scale=3.0)
+    draft = Draft.from_request(request, count=3)
+    made = draft.requests()
+    assert [one.seed for one in made] == [5, 6, 7]
+    assert made[0].adapters == (use,) and {one.prompt for one in made} <= {"a red ball", "a blue ball"}
+    assert draft.model_copy(update={"method": "merge"}).request().adapters[0].region is None
+    values = [[], "a", "", "merge", {"values": {"combine": "mean"}}, "tiny", None, "20", "", "", "", 3, False, 1]
+    read = Draft.of(values)
+    assert (read.num_inference_steps, read.guidance_scale, read.parameters) == (20, None, {"combine": "mean"})
+    with pytest.raises(BadRequest, match="num_inference_steps.*got 'many'"):
+        Draft.of([*values[:7], "many", *values[8:]])
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_uploads_are_refused_and_leave_nothing(case: str, tiny: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "sent.safetensors"
+    file.write_bytes(MALFORMED[case][0]())
+    with pytest.raises(ZooError) as told:
+        uploads.admit(tiny, file, tmp_path / "kept", "tiny", 1 << 20)
+    assert str(tmp_path) not in str(told.value)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_uploads_have_a_size_a_kind_and_a_safe_name(tiny: Engine, tmp_path: Path) -> None:
+    good = Path("lora_zoo/files/loras/bolt.safetensors").read_bytes()
+    named = tmp_path / "<b>x y..safetensors"
+    named.write_bytes(good)
+    with pytest.raises(TooMuch, match="up to 0 MB"):
+        uploads.admit(tiny, named, tmp_path / "kept", "tiny", 1000)
+    place, found = uploads.admit(tiny, named, tmp_path / "kept", "tiny", 1 << 30)
+    assert place.name == "b_x_y.safetensors" and found.fits
+    with pytest.raises(NotAllowed, match="already"):
+        uploads.admit(tiny, named, tmp_path / "kept", "tiny", 1 << 30)
+    with pytest.raises(NotAllowed, match="pickles"):
+        uploads.admit(tiny, tmp_path / "x.ckpt", tmp_path / "kept", "tiny", 1 << 30)
+
+
+def test_a_picture_is_restored_as_far_as_the_zoo_allows(tiny: Engine, tmp_path: Path) -> None:
+    use = AdapterUse(name="zorp", weight=0.4)
+    done = tiny.render(RenderRequest(prompt="zorp", adapters=(use,), num_inference_steps=1, seed=9))
+    images.save(done, tmp_path / "own.png")
+    found = restore.restore(tmp_path / "own.png", Library(), ("tiny",))
+    assert (found.request, found.remarks) == (done.record.request(), ())
+    gone = done.record.adapters[0].model_copy(update={"name": "gone", "sha256": "0" * 64})
+    changed = done.record.adapters[0].model_copy(update={"sha256": "1" * 64})
+    record = done.record.model_copy(update={"adapters": (gone, changed), "model": "other"})
+    images.save(Rendering(done.image, record), tmp_path / "odd.png")
+    found = restore.restore(tmp_path / "odd.png", Library(), ("tiny",))
+    assert [one.name for one in found.request.adapters] == ["zorp"]
+    assert [word in text for word, text in zip(("'gone'", "another file", "'other'"), found.remarks, strict=True)]
+
+
+def test_what_the_page_has_no_field_for_is_told() -> None:
+    region = Region(mask="data:image/png;base64,AAAA")
+    uses = (AdapterUse(name="zorp", region=region),)
+    request = RenderRequest(prompt="a", method="regional", undesired="fog", prompt_syntax="plain", adapters=uses)
+    told = " ".join(forms.lost(request))
+    assert all(word in told for word in ("undesired", "prompt syntax", "'zorp'"))
+    assert forms.lost(RenderRequest(prompt="a")) == []
+
+
+def test_the_detectors_tell_what_each_lora_does() -> None:
+    whole = draw.draw(Scene("meadow", (Creature(character="zorp", held="trident"),)), 1)
+    without = draw.draw(Scene("meadow", (Creature(shape="round", colour="green", held="trident"),)), 1)
+    found = scores.parts(["zorp", "trident", "moon"], [whole, without, whole, whole], judged=True)
+    assert [one.verdict for one in found] == ["present", "present", "vanished"]
+    assert "also without it" in found[1].told and found[1].change == 0.0 < found[0].change
+    assert scores.parts(["mine"], [whole, without], judged=False)[0].verdict == "not judged"
+
+
+def test_a_difference_is_black_where_pictures_agree() -> None:
+    first, second = Image.new("RGB", (4, 4), "black"), Image.new("RGB", (4, 4), "black")
+    second.putpixel((1, 2), (255, 255, 255))
+    found = scores.difference(first, second)
+    assert (found.getpixel((0, 0)), found.getpixel((1, 2))) == ((0, 0, 0), (255, 255, 255))
+
+
+def test_series_share_their_noise(tiny: Engine, tmp_path: Path) -> None:
+    service = Service(tiny, tmp_path)
+    uses = (AdapterUse(name="zorp"), AdapterUse(name="moon"))
+    request = RenderRequest(prompt="zorp", adapters=uses, method="switch", seed=4)
+    compared = series.by_methods(service, request, ["merge", "switch", "klora"])
+    assert {one.seed for one in compared.asked.requests} == {4}
+    assert len(compared.asked.requests) + len(compared.left_out) == 3
+    left = series.without_each(request).asked
+    assert [[use.name for use in one.adapters] for one in left.requests] == [["zorp", "moon"], ["moon"], ["zorp"], []]
+    assert left.requests[-1].method == "merge"
+    grid = series.by_axes(request, ("weight:zorp", "0,1"), ("seed", "1..3"), 10).asked
+    assert (len(grid.requests), grid.columns, len(grid.rows)) == (6, ("weight:zorp 0", "weight:zorp 1"), 3)
+    with pytest.raises(TooMuch, match="make 12 pictures"):
+        series.by_axes(request, ("seed", "1..4"), ("weight", "0,1,2"), 10)
+    (tmp_path / "jobs.csv").write_text("prompt,loras,count\nzorp,zorp:0.5,3\n")
+    assert [one.seed for one in series.of_file(tmp_path / "jobs.csv", 5).requests] == [0, 1, 2]
+    with pytest.raises(TooMuch, match="more than 2"):
+        series.of_file(tmp_path / "jobs.csv", 2)
+    service.stop()
+
+
+_SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+_JSON = _SCALAR | st.lists(_SCALAR, max_size=3) | st.dictionaries(st.text(max_size=8), _SCALAR, max_size=3)
+_KEYS = st.sampled_from([*RenderRequest.model_fields, "methd", ""])
+
+
+@settings(max_examples=150, deadline=None)
+@given(request=st.dictionaries(_KEYS, _JSON, max_size=4), count=st.integers() | _JSON)
+def test_whatever_is_sent_the_answer_is_a_job_or_a_message(idle: Service, request: dict[str, Any], count: Any) -> None:
+    endpoints = Endpoints(idle)
+    try:
+        assert set(endpoints.submit(request, count)) == {"job"}
+    except gr.Error as told:
+        assert told.message
+    for act in (endpoints.job, endpoints.cancel, endpoints.search):
+        with suppress(gr.Error):
+            act(str(count))
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=st.lists(_JSON, min_size=14, max_size=14))
+def test_whatever_stands_in_the_fields_is_a_request_or_a_mistake(values: list[Any]) -> None:
+    with suppress(ZooError):
+        Draft.of(values).request()

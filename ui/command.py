@@ -1,0 +1,53 @@
+"""`python app.py ui`: opens the page. Importing this costs nothing; gradio comes in with the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from composer.errors import BadRequest
+from pipelines import cli_output
+from pipelines.cli_zoo import Zoo
+
+Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
+Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port.")]
+Auth = Annotated[str | None, typer.Option(metavar="USER:PASSWORD", help="Let in only who knows these.")]
+RootPath = Annotated[str, typer.Option(metavar="/PATH", help="Where a proxy puts the page, if not at its root.")]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder for history, pictures and uploads.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="NAME|FOLDER|FILE|ID", help="A model to offer beside `tiny`; repeat for more."),
+]
+
+_HERE = ("127.0.0.1", "localhost", "::1")  # only people at this machine can come in
+
+
+def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
+    listen: Listen = "127.0.0.1",
+    port: Port = 7860,
+    auth: Auth = None,
+    root_path: RootPath = "",
+    data: Data = Path("outputs/ui"),
+    model: Models = None,
+    zoo: Zoo = None,
+) -> None:
+    """Open the page in which pictures are composed. What is run without a command."""
+    from pipelines import cli_commands, specs
+    from pipelines.engine import Engine
+    from ui import server
+    from ui.limits import Limits
+    from ui.service import Offer, Service
+
+    if auth is not None and not all(auth.partition(":")):
+        raise BadRequest("--auth: write USER:PASSWORD, both of them")
+    if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
+        raise BadRequest(f"--root-path {root_path}: write it as /PATH, without a slash at its end")
+    models = tuple(model or ())
+    for name in models:
+        specs.find(name)
+    cli_commands.check_folder(data)
+    here = listen in _HERE and not root_path
+    service = Service(Engine(), data, Offer(models, tuple(zoo or ())), Limits(folders=here or auth is not None))
+    server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

@@ -1,0 +1,286 @@
+"""Jobs and pictures on disk: an SQLite file that outlives the server. The queue is in it, so no job is lost."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from threading import RLock
+from uuid import uuid4
+
+from composer.record import RenderRecord
+from composer.request import RenderRequest
+from ui.errors import NotThere
+
+FILE = "history.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, place INTEGER NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL, owner TEXT NOT NULL,
+    requests TEXT NOT NULL, labels TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '', created REAL NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, place);
+CREATE TABLE IF NOT EXISTS pictures (
+    id TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs, position INTEGER NOT NULL, record TEXT NOT NULL,
+    seconds REAL NOT NULL, words TEXT NOT NULL, created REAL NOT NULL, findings TEXT NOT NULL,
+    UNIQUE (job, position)
+) STRICT;
+CREATE TABLE IF NOT EXISTS votes (
+    winner TEXT NOT NULL, loser TEXT NOT NULL, job TEXT NOT NULL, created REAL NOT NULL
+) STRICT;
+"""
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.WAITING, State.RUNNING)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job as it is handed in: resolved requests, and what they are for."""
+
+    requests: tuple[RenderRequest, ...]
+    kind: str = "render"  # render, compare, explain, batch
+    title: str = ""
+    owner: str = ""  # whose page or client
+    labels: tuple[str, ...] = ()  # one per request
+    columns: tuple[str, ...] = ()  # of a grid, whose cells are the requests row by row
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it is kept."""
+
+    id: str
+    place: int  # in the queue: lower ones are done first
+    asked: Asked
+    state: State
+    attempts: int
+    error: str
+    created: float  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture as it is kept; its file is `History.file` of its id."""
+
+    id: str
+    job: str
+    position: int  # in the job's requests
+    record: RenderRecord
+    seconds: float
+    created: float
+    findings: Mapping[str, str] = field(default_factory=dict[str, str])  # what the method saw, as data: addresses
+
+
+@dataclass
+class History:
+    """The table of jobs and the pictures made. Any thread may ask."""
+
+    folder: Path
+    _lock: RLock = field(default_factory=RLock)
+
+    def __post_init__(self) -> None:
+        (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(self.folder / FILE, check_same_thread=False, isolation_level=None)
+        self._base.row_factory = sqlite3.Row
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=FULL")
+        self._base.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        with self._lock:
+            self._base.close()
+
+    def recover(self) -> int:
+        """Put jobs that a stopped server was at back into the queue; return how many are waiting."""
+        self._run("UPDATE jobs SET state = ? WHERE state = ?", State.WAITING, State.RUNNING)
+        return self.count(State.WAITING)
+
+    def add(self, asked: Asked) -> Job:
+        """Write a job down at the end of the queue. When this returns, it is on the disk."""
+        with self._change():
+            place = self._one("SELECT coalesce(max(place), 0) + 1 FROM jobs")
+            job = Job(uuid4().hex, place, asked, State.WAITING, 0, "", time.time())
+            requests = json.dumps([one.model_dump(mode="json") for one in asked.requests])
+            row = (
+                job.id,
+                place,
+                asked.kind,
+                asked.title,
+                asked.owner,
+                requests,
+                json.dumps([asked.labels, asked.columns, asked.rows]),
+            )
+            self._base.execute(
+                "INSERT INTO jobs (id, place, kind, title, owner, requests, labels, state, created) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, job.state, job.created),
+            )
+        return job
+
+    def job(self, job: str) -> Job:
+        rows = self._all("SELECT * FROM jobs WHERE id = ?", job)
+        if not rows:
+            raise NotThere(f"there is no job {job[:40]!r}")
+        return _job(rows[0])
+
+    def state(self, job: str) -> tuple[State, str]:
+        """Return a job's state and error, without reading what it asks for."""
+        rows = self._all("SELECT state, error FROM jobs WHERE id = ?", job)
+        if not rows:
+            raise NotThere(f"there is no job {job[:40]!r}")
+        return State(rows[0]["state"]), rows[0]["error"]
+
+    def open_of(self, owner: str, kind: str) -> list[str]:
+        """Return the ids of an owner's jobs that are not over, in their order."""
+        where = "owner = ? AND kind = ? AND state IN ('running', 'waiting')"
+        return [row["id"] for row in self._all(f"SELECT id FROM jobs WHERE {where} ORDER BY place", owner, kind)]
+
+    def jobs(self, limit: int = 100) -> list[Job]:
+        """Return jobs: the open ones in their order, then the newest of the others."""
+        order = "ORDER BY state NOT IN ('running', 'waiting'), state, "
+        order += "CASE WHEN state = 'waiting' THEN place ELSE -created END LIMIT ?"
+        return [_job(row) for row in self._all(f"SELECT * FROM jobs {order}", limit)]
+
+    def next(self) -> Job | None:
+        """Take the first waiting job and mark it as running."""
+        with self._change():
+            rows = self._all("SELECT * FROM jobs WHERE state = ? ORDER BY place LIMIT 1", State.WAITING)
+            if rows:
+                self._run(
+                    "UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE id = ?", State.RUNNING, rows[0]["id"]
+                )
+        return self.job(rows[0]["id"]) if rows else None
+
+    def set_state(self, job: str, state: State, error: str = "") -> None:
+        self._run("UPDATE jobs SET state = ?, error = ? WHERE id = ?", state, error, job)
+
+    def requeue(self, job: str) -> None:
+        """Put a job that is over at the end of the queue; its pictures stay, only missing ones are made."""
+        last = "(SELECT max(place) + 1 FROM jobs)"
+        self._run(f"UPDATE jobs SET state = 'waiting', error = '', attempts = 0, place = {last} WHERE id = ?", job)
+
+    def withdraw(self, job: str) -> bool:
+        """Cancel a job that is still waiting; return whether it was."""
+        with self._change():
+            waiting = self.job(job).state is State.WAITING
+            if waiting:
+                self.set_state(job, State.CANCELLED)
+        return waiting
+
+    def move(self, job: str, up: bool) -> None:
+        """Let a waiting job change places with the one before it, or behind it; at the end of the row, stay."""
+        with self._change():
+            place = self.job(job).place
+            beside = ("<", "DESC") if up else (">", "ASC")
+            rows = self._all(
+                f"SELECT id, place FROM jobs WHERE state = 'waiting' AND place {beside[0]} ? "
+                f"ORDER BY place {beside[1]} LIMIT 1",
+                place,
+            )
+            if rows:
+                self._run("UPDATE jobs SET place = ? WHERE id = ?", rows[0]["place"], job)
+                self._run("UPDATE jobs SET place = ? WHERE id = ?", place, rows[0]["id"])
+
+    def count(self, state: State) -> int:
+        return self._one("SELECT count(*) FROM jobs WHERE state = ?", state)
+
+    def ahead(self, job: str) -> int:
+        """Return how many jobs are done before a waiting one."""
+        here = "state = 'running' OR (state = 'waiting' AND place < (SELECT place FROM jobs WHERE id = ?))"
+        return self._one(f"SELECT count(*) FROM jobs WHERE {here}", job)
+
+    def put(self, kept: Kept) -> None:
+        """Write a picture down; its file is there already."""
+        one = kept.record
+        words = " ".join([one.prompt, one.negative_prompt, one.method, *(use.name for use in one.adapters)]).casefold()
+        findings = json.dumps(dict(kept.findings))
+        row = (kept.id, kept.job, kept.position, one.model_dump_json(), kept.seconds, words, kept.created, findings)
+        self._run("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
+
+    def picture(self, picture: str) -> Kept:
+        rows = self._all("SELECT * FROM pictures WHERE id = ?", picture)
+        if not rows:
+            raise NotThere(f"there is no picture {picture[:40]!r}")
+        return _kept(rows[0])
+
+    def pictures(self, job: str) -> list[Kept]:
+        """Return a job's pictures, in the order of its requests."""
+        return [_kept(row) for row in self._all("SELECT * FROM pictures WHERE job = ? ORDER BY position", job)]
+
+    def search(self, text: str, limit: int = 48, skip: int = 0) -> list[Kept]:
+        """Return the newest pictures that hold all the words, in prompt, negative prompt, method or LoRAs."""
+        words = text.casefold().split()[:20]
+        where = " AND ".join(["instr(words, ?) > 0"] * len(words)) or "1"
+        rows = self._all(
+            f"SELECT * FROM pictures WHERE {where} ORDER BY created DESC, position LIMIT ? OFFSET ?",
+            *words,
+            limit,
+            skip,
+        )
+        return [_kept(row) for row in rows]
+
+    def file(self, picture: str) -> Path:
+        """Return where a picture's file lies; ids are our own, so nothing else can be named."""
+        return self.folder / "pictures" / f"{self.picture(picture).id}.png"
+
+    def vote(self, winner: str, loser: str, job: str) -> None:
+        """Keep a blind judgement between two methods."""
+        self._run("INSERT INTO votes VALUES (?, ?, ?, ?)", winner, loser, job, time.time())
+
+    def votes(self) -> list[tuple[str, str, int]]:
+        """Return (winner, loser, how often)."""
+        rows = self._all("SELECT winner, loser, count(*) AS n FROM votes GROUP BY winner, loser ORDER BY n DESC")
+        return [(row["winner"], row["loser"], row["n"]) for row in rows]
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Do several things as one."""
+        with self._lock:
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+    def _run(self, sql: str, *values: str | float | int) -> None:
+        with self._lock:
+            self._base.execute(sql, values)
+
+    def _all(self, sql: str, *values: str | float | int) -> Sequence[sqlite3.Row]:
+        with self._lock:
+            return self._base.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: str | float | int) -> int:
+        return int(self._all(sql, *values)[0][0])
+
+
+def _job(row: sqlite3.Row) -> Job:
+    requests = tuple(RenderRequest.model_validate(one) for one in json.loads(row["requests"]))
+    texts = (tuple(one) for one in json.loads(row["labels"]))
+    asked = Asked(requests, row["kind"], row["title"], row["owner"], *texts)
+    return Job(row["id"], row["place"], asked, State(row["state"]), row["attempts"], row["error"], row["created"])
+
+
+def _kept(row: sqlite3.Row) -> Kept:
+    record = RenderRecord.model_validate_json(row["record"])
+    findings = json.loads(row["findings"])
+    return Kept(row["id"], row["job"], row["position"], record, row["seconds"], row["created"], findings)

@@ -1,0 +1,74 @@
+"""A picture's settings, taken over as far as this zoo and these models allow; what cannot be is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from composer.record import RenderRecord
+from composer.request import AdapterUse, RenderRequest
+from lora_zoo.errors import ZooError
+from lora_zoo.library import Library
+from pipelines import images
+from pipelines.errors import BadMetadata
+from pipelines.metadata.found import Found, shown
+from pipelines.metadata.matching import match_to
+from ui import forms
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A request, and one remark for everything that is not as the picture says."""
+
+    request: RenderRequest
+    remarks: tuple[str, ...]
+
+
+def restore(path: Path, library: Library, models: Collection[str]) -> Restored:
+    """Read a picture of ours or of another tool; one without settings is an error."""
+    found = images.read(path)
+    remarks: list[str] = []
+    request = _own(found, library, remarks) if isinstance(found, RenderRecord) else _other(found, library, remarks)
+    if request.model not in models:
+        first = next(iter(models))
+        remarks.append(f"model {shown(request.model)} is not offered here; {first} is used")
+        request = request.model_copy(update={"model": first, "prediction_type": None})
+    return Restored(request, (*remarks, *forms.lost(request)))
+
+
+def _own(record: RenderRecord, library: Library, remarks: list[str]) -> RenderRequest:
+    uses = [_found_again(use, library, remarks) for use in record.adapters]
+    return record.request().model_copy(update={"adapters": tuple(use for use in uses if use is not None)})
+
+
+def _found_again(use: AdapterUse, library: Library, remarks: list[str]) -> AdapterUse | None:
+    """Return a LoRA by its content, wherever it lies now; or by its name, if only the content has changed."""
+    entry = library.by_hash(use.sha256 or "")
+    if entry is not None:
+        return use.model_copy(update={"name": library.handle(entry)})
+    for one in library.entries():
+        if use.name in (one.name, library.handle(one)):
+            remarks.append(f"LoRA {shown(use.name)} is another file now than the one that the picture was made with")
+            return use.model_copy(update={"name": library.handle(one), "sha256": None})
+    remarks.append(f"LoRA {shown(use.name)} is not in the zoo; it was left out")
+    return None
+
+
+def _other(found: Found, library: Library, remarks: list[str]) -> RenderRequest:
+    """Return the request nearest to another tool's picture; LoRAs and models that are not here are left out."""
+    known = []
+    for lora in found.loras:
+        try:
+            match_to(replace(found, loras=(lora,)), library, own_model=True, own_loras=False)
+            known.append(lora)
+        except ZooError:
+            remarks.append(f"LoRA {shown(lora.name)} is not in the zoo; it was left out")
+    kept = replace(found, loras=tuple(known))
+    try:
+        matched = match_to(kept, library, own_model=False, own_loras=False)
+    except BadMetadata:
+        remarks.append(f"model {shown(found.model or 'unknown')} is not offered here; the page's own is used")
+        matched = match_to(kept, library, own_model=True, own_loras=False)
+    remarks.extend(matched.remarks)
+    return matched.request

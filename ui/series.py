@@ -1,0 +1,119 @@
+"""Jobs of several pictures that belong together: one scene by many methods, over two axes, or without each LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer import registry
+from composer.errors import BadRequest
+from composer.request import RenderRequest, parse_request
+from lora_zoo.errors import ZooError
+from pipelines.jobs import axes, sources
+from pipelines.jobs.axes import Axis
+from pipelines.jobs.sources import Draft
+from ui.errors import TooMuch
+from ui.history import Asked
+from ui.service import Service
+
+WHOLE = "all LoRAs"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A job to hand in, and what could not be part of it."""
+
+    asked: Asked
+    left_out: tuple[str, ...] = ()
+
+
+def by_methods(service: Service, request: RenderRequest, methods: Sequence[str]) -> Series:
+    """Return the same noise through several methods; one that cannot serve the request is left out, and told."""
+    if len(methods) < 2:
+        raise BadRequest("choose at least two methods to compare")
+    found: dict[str, RenderRequest] = {}
+    left_out: list[str] = []
+    for method in methods:
+        parameters = request.parameters if method == request.method else {}
+        one = request.model_copy(update={"method": method, "parameters": parameters, "text_encoder_adapters": None})
+        try:
+            found[method] = service.resolve([one])[0]
+        except ZooError as error:
+            left_out.append(f"{method}: {error}")
+    if not found:
+        raise BadRequest("none of these methods can make this picture: " + "; ".join(left_out))
+    titles = tuple(registry.describe(name).title for name in found)
+    return Series(Asked(tuple(found.values()), "compare", request.prompt, labels=titles), tuple(left_out))
+
+
+def by_axes(request: RenderRequest, x: tuple[str, str], y: tuple[str, str] | None, most: int) -> Series:
+    """Return a request over one or two axes, each a field and its values as `--x FIELD=V1,V2` takes them."""
+    named = [("x", *x), *([("y", *y)] if y is not None else [])]
+    parsed = [axes.parse(name, f"{field}={values}") for name, field, values in named]
+    count = 1
+    for axis in parsed:
+        count *= len(axis.values)
+    if count > most:
+        raise TooMuch(f"these axes make {count} pictures; a job has at most {most} here")
+    data = request.model_dump(mode="json", exclude_none=True)
+    placed = list(axes.expand(Draft("the grid", data), parsed))
+    requests = tuple(parse_request(_fresh(one.draft.data, request)) for one in placed)
+    labels = tuple(_label(parsed, one.place) for one in placed)
+    columns = tuple(parsed[0].label(value) for value in parsed[0].values)
+    rows = tuple(parsed[1].label(value) for value in parsed[1].values) if len(parsed) > 1 else ()
+    return Series(Asked(requests, "compare", request.prompt, labels=labels, columns=columns, rows=rows))
+
+
+def without_each(request: RenderRequest) -> Series:
+    """Return the request whole, without each of its LoRAs, and without all: the same noise, in one batch."""
+    uses = request.adapters
+    if not uses:
+        raise BadRequest("nothing to explain: choose LoRAs first")
+    rests = [tuple(use for use in uses if use is not out) for out in uses]
+    if len(uses) > 1:
+        rests.append(())
+    requests = (request, *(_with(request, rest) for rest in rests))
+    labels = (WHOLE, *(f"without {use.name}" for use in uses), *(["without any"] if len(uses) > 1 else []))
+    return Series(Asked(requests, "explain", request.prompt, labels=labels))
+
+
+def of_file(path: Path, limit: int) -> Asked:
+    """Return the job that a file of jobs asks for, `count` and axes replaced."""
+    read = sources.read(path)
+    found: list[RenderRequest] = []
+    over = [axes.checked(name, *next(iter(fields.items()))) for name, fields in read.axes.items()]
+    for draft in read.drafts:
+        for one in sources.plain(draft):
+            for cell in axes.expand(one, over):
+                if len(found) == limit:
+                    raise TooMuch(f"{path.name} asks for more than {limit} pictures; split it, or use `batch`")
+                found.append(_parsed(cell.draft))
+    return Asked(tuple(found), "batch", path.name)
+
+
+def _parsed(draft: Draft) -> RenderRequest:
+    try:
+        return parse_request(draft.data)
+    except ZooError as error:
+        raise BadRequest(f"{draft.where}: {error}") from error
+
+
+def _with(request: RenderRequest, rest: tuple[object, ...]) -> RenderRequest:
+    """Return the request with fewer LoRAs; a method that needs more than are left gives way to the plain model."""
+    fields: dict[str, object] = {"adapters": rest}
+    if len(rest) < registry.get(request.method).min_adapters:
+        fields |= {"method": "merge", "parameters": {}}
+    return request.model_copy(update=fields)
+
+
+def _fresh(data: object, request: RenderRequest) -> dict[str, object]:
+    """Forget what belongs to the method that an axis replaces."""
+    assert isinstance(data, dict)
+    if data.get("method") == request.method:
+        return data
+    return {key: value for key, value in data.items() if key not in ("parameters", "text_encoder_adapters")}
+
+
+def _label(parsed: Sequence[Axis], place: Sequence[int]) -> str:
+    return ", ".join(axis.label(axis.values[index]) for axis, index in zip(parsed, place, strict=True))

@@ -1,0 +1,210 @@
+"""The server: our own addresses for pictures and scripts, a door in front of everything, the page behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+
+from ui.history import OPEN
+from ui.service import Service
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = ("base.js", "cards.js", "chosen.js", "boxes.js", "form.js", "live.js", "gallery.js", "slider.js", "jobs.js")
+
+_LOOK = 0.04  # seconds between looks at a job that somebody watches
+
+#: The browser itself refuses whatever would leave this server. The page's own scripts are inline and compiled there.
+_POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+Scope = dict[str, object]
+App = Callable[[Scope, Callable[..., Awaitable[object]], Callable[[Scope], Awaitable[None]]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where to listen, and for whom."""
+
+    listen: str = "127.0.0.1"
+    port: int = 7860
+    auth: str | None = None  # USER:PASSWORD
+    root_path: str = ""
+
+
+class Door:
+    """Lets in who knows the password, if there is one, and tells the browser to stay on this machine."""
+
+    def __init__(self, app: App, auth: str | None) -> None:
+        self._app = app
+        self._expected = None if auth is None else b"Basic " + base64.b64encode(auth.encode())
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[..., Awaitable[object]], send: Callable[[Scope], Awaitable[None]]
+    ) -> None:
+        async def answer(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                message = {**message, "headers": [*_pairs(headers), *_HEADERS]}
+            await send(message)
+
+        if scope["type"] in ("http", "websocket") and not self._may(scope):
+            ask = (b"www-authenticate", b'Basic realm="Medley", charset="UTF-8"')
+            await answer({"type": "http.response.start", "status": 401, "headers": [ask]})
+            await answer({"type": "http.response.body", "body": b"A name and a password are needed."})
+            return
+        await self._app(scope, receive, answer)
+
+    def _may(self, scope: Scope) -> bool:
+        if self._expected is None:
+            return True
+        given = next((value for name, value in _pairs(scope["headers"]) if name == b"authorization"), b"")
+        return secrets.compare_digest(given, self._expected)
+
+
+def _pairs(headers: object) -> list[tuple[bytes, bytes]]:
+    assert isinstance(headers, list | tuple), "what a server passes on"
+    return [(bytes(name), bytes(value)) for name, value in headers]
+
+
+def build(service: Service, options: Options) -> App:
+    """Return the whole server as an application; the service starts and stops with it."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from ui import page
+
+    @asynccontextmanager
+    async def alive(_app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        Thread(target=service.warm, name="warming", daemon=True).start()
+        yield
+        service.stop()
+
+    app = FastAPI(title="Medley", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
+    _routes(app, service)
+    blocks = page.build(service)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        server_name=options.listen,
+        server_port=options.port,
+        root_path=options.root_path or None,
+        max_file_size=service.limits.upload,
+        show_error=True,
+        footer_links=["api", "settings"],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        theme=page.theme(),
+        css=(_STATIC / "page.css").read_text("utf-8"),
+    )
+    return Door(app, options.auth)  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
+
+
+def _routes(app: object, service: Service) -> None:
+    """Serve pictures, previews of LoRAs and scripts; each by an id or a name that we gave out, never by a path."""
+    from fastapi import FastAPI, Response
+    from fastapi.responses import FileResponse, StreamingResponse
+
+    from ui.errors import NotThere
+
+    assert isinstance(app, FastAPI)
+    script = "\n".join((_STATIC / name).read_text("utf-8") for name in _SCRIPTS)
+    forever = {"cache-control": "private, max-age=31536000, immutable"}
+
+    @app.get("/medley/page.js")
+    def page_script() -> Response:
+        return Response(script, media_type="text/javascript", headers={"cache-control": "no-cache"})
+
+    @app.get("/medley/pictures/{picture}.png")
+    def picture_file(picture: str, download: bool = False) -> Response:
+        try:
+            path, kept = service.history.file(picture), service.history.picture(picture)
+        except NotThere as error:
+            return Response(str(error), 404, media_type="text/plain")
+        name = f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.png"
+        kind = "attachment" if download else "inline"
+        return FileResponse(path, 200, forever, "image/png", filename=name, content_disposition_type=kind)
+
+    @app.get("/medley/jobs/{job}")
+    def job_events(job: str) -> Response:
+        try:
+            service.history.state(job)
+        except NotThere as error:
+            return Response(str(error), 404, media_type="text/plain")
+        return StreamingResponse(_moments(service, job), 200, {"cache-control": "no-store"}, "text/event-stream")
+
+    @app.get("/medley/thumbnails/{digest}")
+    def thumbnail(digest: str) -> Response:
+        path = service.thumbnail(digest)
+        return Response(status_code=404) if path is None else FileResponse(path, headers=forever)
+
+    @app.get("/medley/loras/{digest}")
+    def lora_file(digest: str) -> Response:
+        path = service.made(digest)
+        if path is None:
+            return Response(status_code=404)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    @app.get("/medley/health")
+    def health() -> dict[str, object]:
+        return {"ready": True}
+
+
+async def _moments(service: Service, job: str) -> AsyncIterator[str]:
+    """Yield how a job stands, as server-sent events, whenever that changes; until it is over."""
+    last = ""
+    while True:
+        now = service.glance(job)
+        said = json.dumps(now)
+        if said != last:
+            last = said
+            yield f"data: {said}\n\n"
+        if now["state"] not in OPEN:
+            return
+        await asyncio.sleep(_LOOK)
+
+
+def run(service: Service, options: Options, told: Callable[[str], None]) -> None:
+    """Serve until stopped."""
+    import uvicorn
+
+    app = build(service, options)
+
+    class Server(uvicorn.Server):
+        def _log_started_message(self, listeners: object) -> None:
+            shown = "127.0.0.1" if options.listen in ("0.0.0.0", "::") else options.listen
+            told(f"Medley is at http://{shown}:{options.port}{options.root_path or ''}  (stop it with Ctrl-C)")
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off, which is no error
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        app,  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
+        host=options.listen,
+        port=options.port,
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+    )
+    Server(config).run()

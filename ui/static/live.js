@@ -1,0 +1,87 @@
+// The picture in the making: previews, a bar, words. It hears of a job from the server, event by event.
+// value: {jobs: [id]}: this page's jobs that are not over, the next one first
+(() => {
+  const { make } = window.medley;
+
+  const seconds = (left) => (left === null || left === undefined ? "" : left < 1 ? ", under 1 s left" : `, about ${Math.round(left)} s left`);
+
+  const sentence = (now) => {
+    if (now.state === "waiting") return now.ahead ? `Waiting; ${now.ahead} ${now.ahead === 1 ? "job" : "jobs"} before it.` : "Next in line.";
+    if (now.state === "running") {
+      const which = now.pictures > 1 ? `, ${now.done} of ${now.pictures} pictures done` : "";
+      return now.steps ? `Step ${now.step} of ${now.steps}${which}${seconds(now.seconds_left)}` : "Preparing…";
+    }
+    if (now.state === "failed") return `Failed: ${now.error}`;
+    if (now.state === "cancelled") return "Cancelled.";
+    return now.told || "Done.";
+  };
+
+  const share = (now) => {
+    if (now.state !== "running" || !now.steps) return now.state === "done" ? 1 : 0;
+    return Math.min(1, (now.done + (now.step / now.steps) * Math.min(now.together || 1, now.pictures - now.done)) / now.pictures);
+  };
+
+  window.medley.parts.live = (element, props, trigger, watch) => {
+    const pictures = make("div", { class: "m-previews" });
+    const fill = make("span");
+    const bar = make("div", { class: "m-progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, fill);
+    const words = make("p", { class: "m-status", role: "status", "aria-live": "polite" });
+    element.append(pictures, bar, words);
+    let source = null;
+    let following = null;
+    let queue = [...(props.value?.jobs || [])];
+    const gone = new Set();
+
+    const draw = (now) => {
+      const shown = now.previews || [];
+      if (now.state === "running" && shown.length) {
+        while (pictures.children.length > shown.length) pictures.lastChild.remove();
+        shown.forEach((address, place) => {
+          if (!pictures.children[place]) pictures.append(make("img", { alt: `Preview ${place + 1}` }));
+          pictures.children[place].src = address;
+        });
+        pictures.dataset.frame = now.frame;
+      } else if (now.state !== "running") pictures.replaceChildren();
+      const percent = Math.round(share(now) * 100);
+      bar.hidden = now.state !== "running" && now.state !== "waiting";
+      bar.setAttribute("aria-valuenow", percent);
+      fill.style.width = `${percent}%`;
+      const more = queue.length - 1;
+      words.textContent = sentence(now) + (more > 0 ? ` ${more} more of yours ${more === 1 ? "is" : "are"} waiting.` : "");
+      words.classList.toggle("m-error", now.state === "failed");
+      words.dataset.state = now.state;
+    };
+
+    const over = (id) => {
+      source.close();
+      following = null;
+      gone.add(id);
+      queue = queue.filter((one) => one !== id);
+      props.value = { jobs: queue };
+      trigger("done", { id });
+      follow();
+    };
+
+    const follow = () => {
+      const next = queue[0];
+      if (next === following) return;
+      source?.close();
+      following = next;
+      if (!next) return;
+      source = new EventSource(`medley/jobs/${encodeURIComponent(next)}`);
+      source.onmessage = (event) => {
+        const now = JSON.parse(event.data);
+        draw(now);
+        if (!["waiting", "running"].includes(now.state)) over(next);
+      };
+    };
+    // Answers to quick presses may come in any order, so what is new is added and nothing is forgotten.
+    watch("value", () => {
+      const fresh = (props.value?.jobs || []).filter((one) => !queue.includes(one) && !gone.has(one));
+      queue = [...queue, ...fresh];
+      props.value = { jobs: queue };
+      follow();
+    });
+    follow();
+  };
+})();

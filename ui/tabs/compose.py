@@ -1,0 +1,186 @@
+"""The first tab: LoRAs, a prompt, a method; a picture, seen as it forms."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from pydantic import JsonValue
+
+from composer import registry
+from lora_zoo.errors import ZooError
+from pipelines import specs
+from ui import forms, widgets, words
+from ui.cards import cards
+from ui.forms import Draft
+from ui.history import Asked
+from ui.restore import restore
+from ui.service import Service
+from ui.tabs import fields
+from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
+from ui.tabs.fields import EXAMPLE, Inputs, draft_of, values_of
+
+
+@dataclass(frozen=True)
+class Compose:
+    """What other parts of the page use of this tab."""
+
+    inputs: Inputs
+    grid: gr.HTML
+    live: gr.HTML
+    gallery: gr.HTML
+    details: gr.HTML
+    compare: gr.Button
+
+
+def build(service: Service) -> Compose:
+    """Lay the tab out and connect it."""
+    with gr.Row(elem_classes="m-columns"):
+        with gr.Column(scale=4, min_width=330):
+            grid, chosen, boxes, example = fields.loras(service)
+        with gr.Column(scale=4, min_width=330):
+            inputs, cost, buttons = fields.request(service, chosen)
+        with gr.Column(scale=4, min_width=330):
+            gr.HTML("<h2>4. Result</h2>", apply_default_css=False)
+            live = widgets.live("live")
+            gallery = widgets.gallery("gallery", "Pictures appear here, and take shape before your eyes.")
+            actions = _actions()
+            details = gr.HTML("", elem_id="details", apply_default_css=False)
+    tab = Compose(inputs, grid, live, gallery, details, actions["compare"])
+    _explain_method(inputs, boxes)
+    _fit_model(service, tab)
+    _price(service, inputs, cost)
+    _render(service, tab, buttons)
+    _after(service, tab, actions)
+    example.click(lambda: values_of(EXAMPLE, service), None, inputs.all(), **QUIET)
+    return tab
+
+
+def _actions() -> dict[str, Any]:
+    with gr.Row(elem_id="actions"):
+        use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=90)
+        vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=90)
+        compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=90)
+    save = gr.HTML("", elem_id="save", apply_default_css=False)
+    drop = gr.File(
+        label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
+        file_types=[".png", ".jpg", ".jpeg", ".webp", ".avif"],
+        elem_id="drop",
+        height=110,
+    )
+    remarks = gr.HTML("", elem_id="remarks", apply_default_css=False)
+    return {"use": use, "vary": vary, "compare": compare, "save": save, "drop": drop, "remarks": remarks}
+
+
+def _explain_method(inputs: Inputs, boxes: gr.HTML) -> None:
+    """Show a method's explanation, its controls, and boxes if it looks at them; hide LoRAs that do not fit a model."""
+
+    def chosen(method: str, before: dict[str, Any]) -> tuple[Any, JsonValue, JsonValue]:
+        placed = registry.get(method).uses_regions
+        kept = before.get("values", {}) if isinstance(before, dict) else {}
+        return gr.update(info=fields.summary(method)), forms.controls(method, kept), {"shown": placed, "aspect": 1.0}
+
+    inputs.method.change(
+        chosen,
+        [inputs.method, inputs.parameters],
+        [inputs.method, inputs.parameters, boxes],
+        **QUIET,
+    )
+
+
+def _fit_model(service: Service, tab: Compose) -> None:
+    """Show only LoRAs that fit the model."""
+
+    @told
+    def chosen(model: str) -> JsonValue:
+        family = specs.find(model).family if model in service.models else None
+        return {"cards": cards(service.library), "family": family}
+
+    tab.inputs.model.change(chosen, tab.inputs.model, tab.grid, **QUIET)
+
+
+def _price(service: Service, inputs: Inputs, cost: gr.HTML) -> None:
+    """Say what the picture takes, before it is made; or what is wrong with it."""
+
+    def price(*values: Any) -> str:
+        try:
+            requests = draft_of(values).requests()
+            return f'<p class="m-cost">{escape(words.cost(service.cost(requests), len(requests)))}</p>'
+        except ZooError as error:
+            return f'<p class="m-cost m-error">{escape(str(error))}</p>'
+
+    watched = [one.change for one in inputs.all() if one not in (inputs.prompt, inputs.negative)]
+    gr.on(
+        [*watched, inputs.prompt.blur],
+        price,
+        inputs.all(),
+        cost,
+        trigger_mode="always_last",
+        concurrency_limit=4,
+        **QUIET,
+    )
+
+
+def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]) -> None:
+    render, cancel = buttons
+
+    @told
+    def submit(request: gr.Request, *values: Any) -> tuple[JsonValue, int]:
+        draft = draft_of(values)
+        if draft.random:
+            draft = draft.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
+        return hand_in(service, Asked(tuple(draft.requests())), request), draft.seed
+
+    render.click(
+        submit,
+        tab.inputs.all(),
+        [tab.live, tab.inputs.seed],
+        trigger_mode="multiple",
+        concurrency_id=MODEL,
+        concurrency_limit=8,
+        **QUIET,
+    )
+    cancel.click(lambda live: cancel_first(service, live), tab.live, None, queue=False, **QUIET)
+
+    def finished(event: gr.EventData) -> tuple[Any, Any]:
+        pictures = service.history.pictures(picked(event))
+        if not pictures:
+            return gr.skip(), gr.skip()
+        items: list[JsonValue] = [item(one, note=f"{one.seconds:.2f} s") for one in pictures]
+        return shown(items, pictures[0].id), words.record(pictures[0])
+
+    tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
+
+
+def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
+    """Connect what can be done with a picture once it is there."""
+
+    def pick(event: gr.EventData) -> str:
+        return words.record(service.history.picture(picked(event)))
+
+    tab.gallery.pick(told(pick), None, tab.details, **QUIET)
+    tab.gallery.change(download_link, tab.gallery, actions["save"], **QUIET)
+
+    @told
+    def use(gallery: JsonValue, vary: bool) -> list[Any]:
+        record = service.history.picture(selected(gallery)).record
+        draft = Draft.from_request(record.request())
+        return values_of(draft.model_copy(update={"random": vary}), service)
+
+    actions["use"].click(lambda gallery: use(gallery, False), tab.gallery, tab.inputs.all(), **QUIET)
+    actions["vary"].click(lambda gallery: use(gallery, True), tab.gallery, tab.inputs.all(), **QUIET)
+
+    @told
+    def take(file: str | None) -> list[Any]:
+        if file is None:
+            return [gr.skip()] * (len(tab.inputs.all()) + 1)
+        found = restore(Path(file), service.library, service.models)
+        lines = "".join(f"<li>{escape(one)}</li>" for one in found.remarks)
+        said = f"<p>Restored. Not taken over as it was:</p><ul>{lines}</ul>" if lines else "<p>Restored.</p>"
+        return [*values_of(Draft.from_request(found.request), service), said]
+
+    actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)

@@ -1,0 +1,81 @@
+"""The third tab: what each LoRA did for the picture, by leaving it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+from pydantic import JsonValue
+
+from ui import scores, series, widgets
+from ui.history import Job, Kept
+from ui.live import as_data
+from ui.scores import Part
+from ui.service import Service
+from ui.tabs.common import MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
+from ui.tabs.fields import Inputs, draft_of
+
+
+def build(service: Service, inputs: Inputs) -> gr.HTML:
+    """Lay the tab out and connect it; return its live part."""
+    gr.HTML(
+        "<p class='m-note'>The picture of the Compose tab is made again, from the same noise, without each of its "
+        "LoRAs. What changes is what that LoRA does.</p>",
+        apply_default_css=False,
+    )
+    with gr.Row():
+        start = gr.Button("Explain", variant="primary", elem_id="explain")
+        cancel = gr.Button("Cancel", elem_id="explain_cancel")
+    live = widgets.live("explain_live")
+    table = gr.HTML("", elem_id="explain_table", apply_default_css=False)
+    pictures = widgets.gallery("explain_pictures", "The pictures appear here, with maps of what each LoRA changed.")
+
+    @told
+    def submit(page: gr.Request, *values: Any) -> JsonValue:
+        return hand_in(service, series.without_each(draft_of(values).request()).asked, page)
+
+    start.click(submit, inputs.all(), live, concurrency_id=MODEL, **QUIET)
+    cancel.click(lambda now: cancel_first(service, now), live, None, queue=False, **QUIET)
+
+    def finished(event: gr.EventData) -> Any:
+        job = service.history.job(picked(event))
+        kept = service.history.pictures(job.id)
+        return explained(service, job, kept) if len(kept) == len(job.asked.requests) else (gr.skip(), gr.skip())
+
+    live.done(finished, None, [table, pictures], **QUIET)
+    return live
+
+
+def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[str, dict[str, JsonValue]]:
+    """Return the verdicts as a table, and all pictures with the maps of where they differ from the first."""
+    images = [Image.open(service.history.file(one.id)).convert("RGB") for one in kept]
+    names = [use.name for use in job.asked.requests[0].adapters]
+    found = scores.parts(names, images, judged=bool(scores.known(names)))
+    items: list[JsonValue] = [item(kept[0], job.asked.labels[0])]
+    for one, image in zip(kept[1:], images[1:], strict=True):
+        label = job.asked.labels[one.position]
+        items.append(item(one, label))
+        items.append(
+            {"address": as_data(scores.difference(images[0], image)), "caption": f"changed {label}", "small": True}
+        )
+    return _table(found), shown(items)
+
+
+def _table(parts: Sequence[Part]) -> str:
+    head = "".join(
+        f"<th scope='col'>{text}</th>" for text in ("LoRA", "Verdict", "Seen", "Seen without it", "Changes", "Why")
+    )
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(one.name)}</th><td class='m-verdict'>{one.verdict}</td>"
+        f"<td>{_share(one.score)}</td><td>{_share(one.without)}</td>"
+        f"<td>{one.change:.1%} of the picture</td><td>{escape(one.told)}</td></tr>"
+        for one in parts
+    )
+    return f"<div class='m-scroll'><table class='m-table'><thead><tr>{head}</tr></thead>{rows}</table></div>"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

@@ -1,0 +1,125 @@
+"""The fields of the first tab: how they are laid out, and how they are read and filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from composer import registry
+from pipelines import schedulers, specs
+from ui import forms, widgets
+from ui.cards import cards
+from ui.forms import Draft
+from ui.service import Service
+
+DEFAULT = "model's default"
+EXAMPLE = Draft(
+    chosen=[forms.Chosen(name=name) for name in ("zorp", "striped_vest", "trident")],
+    prompt="zorp the one-eyed alien wearing a striped vest, holding a golden trident, in a meadow",
+    method="merge",
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The fields of a draft, in the order of `Draft`."""
+
+    chosen: gr.HTML
+    prompt: gr.Textbox
+    negative: gr.Textbox
+    method: gr.Dropdown
+    parameters: gr.HTML
+    model: gr.Dropdown
+    scheduler: gr.Dropdown
+    steps: gr.Textbox
+    guidance: gr.Textbox
+    width: gr.Textbox
+    height: gr.Textbox
+    seed: gr.Number
+    random: gr.Checkbox
+    count: gr.Number
+
+    def all(self) -> list[Any]:
+        return list(vars(self).values())
+
+
+def draft_of(values: Sequence[Any]) -> Draft:
+    """Read the fields; a scheduler left alone is None."""
+    read = list(values)
+    place = list(Draft.model_fields).index("scheduler")
+    read[place] = None if read[place] == DEFAULT else read[place]
+    return Draft.of(read)
+
+
+def values_of(draft: Draft, service: Service) -> list[Any]:
+    """Return what the fields show for a draft."""
+    found: dict[str, Any] = {name: getattr(draft, name) for name in Draft.model_fields}
+    found["chosen"] = forms.listed(draft.chosen, cards(service.library))
+    found["parameters"] = forms.controls(draft.method, draft.parameters)
+    found["scheduler"] = draft.scheduler or DEFAULT
+    for name in ("num_inference_steps", "guidance_scale", "width", "height"):
+        found[name] = "" if found[name] is None else f"{found[name]:g}"
+    return list(found.values())
+
+
+def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
+    """Lay out the cards, the list of those chosen, the boxes, and the button that fills in an example."""
+    gr.HTML("<h2>1. LoRAs</h2>", apply_default_css=False)
+    grid = widgets.cards(cards(service.library), specs.find(service.models[0]).family)
+    with gr.Row(elem_classes="m-headrow"):
+        gr.HTML("<h2>2. In this order, this strong</h2>", apply_default_css=False)
+        example = gr.Button("Fill in an example", size="sm", elem_id="example", scale=0, min_width=150)
+    chosen = widgets.chosen()
+    return grid, chosen, widgets.boxes(), example
+
+
+def request(service: Service, chosen: gr.HTML) -> tuple[Inputs, gr.HTML, tuple[gr.Button, gr.Button]]:
+    """Lay out all other fields; return them with the line for the cost and the buttons."""
+    gr.HTML("<h2>3. Picture</h2>", apply_default_css=False)
+    prompt = gr.Textbox(
+        label="Prompt",
+        lines=3,
+        elem_id="prompt",
+        max_length=service.limits.prompt,
+        placeholder="What the picture shows. Press trigger words to insert them; <lora:name:0.8> works too.",
+    )
+    negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="negative", max_length=service.limits.prompt)
+    choices = [(registry.describe(name).title, name) for name in registry.names()]
+    method = gr.Dropdown(choices, value="merge", label="Method", elem_id="method", info=summary("merge"))
+    parameters = widgets.form(forms.controls("merge"), "parameters")
+    settings = _settings(service)
+    cost = gr.HTML("", elem_id="cost", apply_default_css=False)
+    with gr.Row():
+        render = gr.Button("Render", variant="primary", elem_id="render")
+        cancel = gr.Button("Cancel", elem_id="cancel")
+    gr.HTML('<p class="m-note">Ctrl-Enter renders, Esc cancels.</p>', apply_default_css=False)
+    return Inputs(chosen, prompt, negative, method, parameters, *settings), cost, (render, cancel)
+
+
+def _settings(service: Service) -> tuple[Any, ...]:
+    with gr.Row():
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=110)
+        new = gr.Checkbox(False, label="New seed each time", elem_id="random", min_width=110)
+        count = gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=64, elem_id="count", min_width=90)
+    with gr.Accordion("Model, scheduler, steps, size", open=False, elem_id="settings"):
+        model = gr.Dropdown(list(service.models), value=service.models[0], label="Model", elem_id="model")
+        scheduler = gr.Dropdown([DEFAULT, *schedulers.names()], value=DEFAULT, label="Scheduler", elem_id="scheduler")
+        with gr.Row():
+            steps = optional("Steps", "steps")
+            guidance = optional("Guidance", "guidance")
+            width = optional("Width", "width")
+            height = optional("Height", "height")
+    return model, scheduler, steps, guidance, width, height, seed, new, count
+
+
+def optional(label: str, elem_id: str, placeholder: str = "default") -> gr.Textbox:
+    """Return a field for a number that may be left empty, which gradio's own number field may not."""
+    return gr.Textbox("", label=label, placeholder=placeholder, elem_id=elem_id, max_length=20, min_width=80)
+
+
+def summary(method: str) -> str:
+    """Return a method in one line."""
+    return registry.describe(method).summary

@@ -1,0 +1,113 @@
+"""The fifth tab: the queue, what was made before, and evaluation reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from pydantic import JsonValue
+
+from ui import series, widgets, words
+from ui.forms import Draft
+from ui.history import Job, State
+from ui.service import Service
+from ui.tabs.common import MODEL, QUIET, download_link, item, picked, selected, shown, told
+from ui.tabs.fields import Inputs, values_of
+
+_MOST = 60
+_EVERY = 2.0  # seconds between looks at the queue, while it is shown
+
+
+def build(service: Service, inputs: Inputs, tabs: gr.Tabs) -> None:
+    """Lay the tab out and connect it."""
+    gr.HTML("<h2>Queue</h2>", apply_default_css=False)
+    table = widgets.part("jobs", {"jobs": []}, "jobs")
+    sent = gr.File(
+        label="Submit a file of jobs (.jsonl, .csv, .yaml, .txt as A1111 takes it)",
+        file_types=[".jsonl", ".csv", ".yaml", ".yml", ".txt"],
+        elem_id="batch",
+        height=110,
+    )
+    gr.HTML("<h2>Pictures</h2>", apply_default_css=False)
+    search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)
+    found = widgets.gallery("history", "Nothing was found. Pictures that you render are kept here.")
+    use = gr.Button("Use these settings", size="sm", elem_id="history_use")
+    save = gr.HTML("", elem_id="history_save", apply_default_css=False)
+    details = gr.HTML("", elem_id="history_details", apply_default_css=False)
+    _queue(service, table, sent, found)
+    _pictures(service, search, found, details)
+
+    @told
+    def take(gallery: JsonValue) -> list[Any]:
+        record = service.history.picture(selected(gallery)).record
+        return [gr.Tabs(selected="compose"), *values_of(Draft.from_request(record.request()), service)]
+
+    use.click(take, found, [tabs, *inputs.all()], **QUIET)
+    found.change(download_link, found, save, **QUIET)
+
+
+def _queue(service: Service, table: gr.HTML, sent: gr.File, found: gr.HTML) -> None:
+    timer = gr.Timer(_EVERY)
+    timer.tick(lambda: _listed(service), None, table, queue=False, **QUIET)
+
+    @told
+    def act(event: gr.EventData) -> tuple[JsonValue, Any]:
+        data: dict[str, Any] = getattr(event, "_data", None) or {}
+        job, action = picked(event), str(data.get("action"))
+        if action == "show":
+            items: list[JsonValue] = [item(one) for one in service.history.pictures(job)]
+            return _listed(service), shown(items)
+        acts = {
+            "cancel": service.cancel,
+            "resume": service.resume,
+            "up": lambda one: service.history.move(one, up=True),
+            "down": lambda one: service.history.move(one, up=False),
+        }
+        if action in acts:
+            acts[action](job)
+        return _listed(service), gr.skip()
+
+    table.pick(act, None, [table, found], **QUIET)
+
+    @told
+    def submit(file: str | None) -> JsonValue:
+        if file is not None:
+            service.submit(series.of_file(Path(file), service.limits.pictures))
+        return _listed(service)
+
+    sent.upload(submit, sent, table, concurrency_id=MODEL, **QUIET)
+
+
+def _listed(service: Service) -> dict[str, JsonValue]:
+    return {"jobs": [_row(job) for job in service.history.jobs(_MOST)]}
+
+
+def _row(job: Job) -> JsonValue:
+    first = job.asked.requests[0]
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "kind": job.asked.kind,
+        "about": (job.asked.title or first.prompt)[:120],
+        "loras": ", ".join(use.name for use in first.adapters),
+        "method": first.method,
+        "pictures": len(job.asked.requests),
+        "error": job.error if job.state is State.FAILED else "",
+    }
+
+
+def _pictures(service: Service, search: gr.Textbox, found: gr.HTML, details: gr.HTML) -> None:
+    def look(text: str) -> JsonValue:
+        items: list[JsonValue] = [
+            item(one, f"{one.record.method}, seed {one.record.seed}") for one in service.history.search(text)
+        ]
+        return shown(items, empty="Nothing was found. Pictures that you render are kept here.")
+
+    search.change(look, search, found, trigger_mode="always_last", **QUIET)
+
+    @told
+    def pick(event: gr.EventData) -> str:
+        return words.record(service.history.picture(picked(event)))
+
+    found.pick(pick, None, details, **QUIET)

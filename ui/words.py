@@ -1,0 +1,75 @@
+"""Records and costs in words, as HTML in which nothing of a user's is ever markup."""
+
+from __future__ import annotations
+
+from html import escape
+
+from composer.record import RenderRecord
+from composer.request import AdapterUse
+from pipelines.resolve import Cost
+from ui.history import Kept
+
+
+def use(one: AdapterUse) -> str:
+    """Return a LoRA with its weights."""
+    weight, text = one.weight or 0.0, one.text_encoder_weight
+    beside = "" if text is None or text == weight else f", in the text encoder {text:g}"
+    box = "" if one.region is None or one.region.box is None else f", in {_box(one.region.box)}"
+    return f"{one.name} at {weight:g}{beside}{box}"
+
+
+def method(record: RenderRecord) -> str:
+    parameters = ", ".join(f"{key} {value}" for key, value in record.parameters.items())
+    return f"{record.method} ({parameters})" if parameters else record.method
+
+
+def cost(found: Cost, pictures: int) -> str:
+    """Return what a job takes, in one line."""
+    more = [f"{found.shallow_passes} shallow passes"] if found.shallow_passes else []
+    more += [f"{found.looks} looks at the attention"] if found.looks else []
+    beside = f", {', '.join(more)}" if more else ""
+    of = f" for {pictures} pictures" if pictures > 1 else ""
+    return f"{found.unet_passes} passes{beside}, {found.unet_rows} rows in {found.unet_calls} model calls{of}"
+
+
+def record(kept: Kept) -> str:
+    """Return how a picture was made, as a description list."""
+    one = kept.record
+    facts = {
+        "Prompt": one.prompt,
+        "Negative prompt": one.negative_prompt,
+        "LoRAs": "; ".join(map(use, one.adapters)) or "none",
+        "Method": method(one),
+        "Model": one.model,
+        "Sampling": f"{one.scheduler}, {one.num_inference_steps} steps, guidance {one.guidance_scale:g}, "
+        f"{one.width}x{one.height}, seed {one.seed}",
+        "Cost": f"{one.unet_passes} passes, {one.unet_rows} rows in {one.unet_calls} model calls; {kept.seconds:.2f} s",
+        "Made with": f"{one.device}, {one.dtype}, "
+        + ", ".join(f"{name} {version}" for name, version in one.versions.items()),
+        "Pixels": f"sha256 {one.pixels_sha256[:16]}…",
+        "Notices": "; ".join(one.notices),
+    }
+    rows = "".join(f"<dt>{key}</dt><dd>{escape(text)}</dd>" for key, text in facts.items() if text)
+    saw = "".join(
+        f'<figure><img src="{escape(data)}" alt="" class="m-pixel"><figcaption>{escape(name)}</figcaption></figure>'
+        for name, data in kept.findings.items()
+    )
+    seen = f'<p>What the method saw:</p><div class="m-gallery m-findings">{saw}</div>' if saw else ""
+    return f'<dl class="m-record">{rows}</dl>{seen}'
+
+
+def finished(pictures: list[Kept]) -> str:
+    """Return what a job took, once it is done."""
+    seconds = sum(one.seconds for one in pictures)
+    passes = sum(one.record.unet_passes for one in pictures)
+    what = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    return f"{what} in {seconds:.2f} s, {passes} passes."
+
+
+def download(picture: str) -> str:
+    """Return a link by which a picture is saved as a file."""
+    return f'<a class="m-button" href="medley/pictures/{escape(picture)}.png?download=true" download>Download PNG</a>'
+
+
+def _box(box: tuple[float, float, float, float]) -> str:
+    return "x".join(f"{side:.0%}" for side in box)

@@ -12,15 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from composer.plan import AdapterWeights, Findings, Pass, Plan, Prediction, Prompt, Step
+from composer.plan import Findings, Pass, Plan, Prediction, Step
 from composer.record import RenderRecord
 from composer.request import Hires
 from pipelines import begin, text
-from pipelines.bank import Gate
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
+from pipelines.held import Held
 from pipelines.images import Rendering, pixels_sha256
-from pipelines.local import Local, LocalGate, Where
 from pipelines.looking import Looking
 from pipelines.model import Decoded, LoadedModel
 from pipelines.painting import Ground, enlarged, finished, ground
@@ -30,8 +29,6 @@ from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
-from pipelines.store import AdapterStore
-from pipelines.text import Vocabulary
 
 _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
@@ -45,37 +42,6 @@ class Order:
     max_rows: int
     on_step: OnStep | None
     cancel: Cancel
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """A request's adapters, held in the model's store."""
-
-    store: AdapterStore
-    digests: Mapping[str, str]  # by name
-    vocabulary: Vocabulary  # the words that they bring along
-
-    def gate(self, one: Pass | Prompt) -> Gate:
-        """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""
-        local = {name for area in one.areas for name in area.adapters} if isinstance(one, Pass) else ()
-        members = self._members({name: weight for name, weight in one.adapters.items() if name not in local})
-        return members if one.merge is None else ((self.store.merged(one.merge, members), 1.0),)
-
-    def uncond_gate(self, one: Pass) -> Gate:
-        """Return what is active in a pass's unconditional row."""
-        return self.gate(one) if isinstance(one.uncond, str) else self._members(one.uncond)
-
-    def local(self, one: Pass, read: Conditioning, height: int, width: int) -> LocalGate:
-        """Return what is active in areas of a pass only; the words read in an area are a block of the text."""
-        found: list[Local] = []
-        for block, (area, own) in enumerate(zip(one.areas, read.areas, strict=True), start=1):
-            without = tuple(place for words, by in area.leans if by < 0 for place in own.places(words))
-            where = Where(area.mask, height, width, block, 1 + len(one.areas), own.tokens, without)
-            found += [Local(self.digests[name], one.adapters[name], where) for name in area.adapters]
-        return tuple(found)
-
-    def _members(self, adapters: AdapterWeights) -> Gate:
-        return tuple((self.digests[name], weight) for name, weight in adapters.items())
 
 
 @dataclass(eq=False)

@@ -41,14 +41,15 @@ log = logging.getLogger(__name__)
 FOLDER = FILES / "loras"
 ROUNDS, WANTED, KEPT = 4, 0.95, 0.85
 RATE, MUON_RATE = 2e-3, 0.02
+COMPANY = {"style": 0.25, "background": 0.25, "character": 0.4}  # category -> share of scenes with two figures
 UP_RATE = 4.0  # how much faster the ups learn than the downs, as in LoRA+ (arXiv:2402.12354)
 
 
 def scenes_of(name: str, count: int, rng: Random) -> list[Scene]:
-    """Sample scenes that show the concept; what a figure wears, holds or is, is shown on one figure alone."""
+    """Sample scenes that show the concept; what a figure wears or holds is shown on one figure alone."""
     one = concept(name)
-    two = 0.25 if one.category in ("style", "background") else 0.0
-    return [put(sample_base(rng, two), (one,)) for _ in range(count)]
+    bases = [sample_base(rng, COMPANY.get(one.category, 0.0)) for _ in range(count)]
+    return [put(base, (one,), rng.randrange(len(base.creatures))) for base in bases]
 
 
 @dataclass

@@ -31,9 +31,9 @@ class Recipe:
 _BOTH = (*LINEAR, *CONVOLUTIONS)
 
 RECIPES: tuple[Recipe, ...] = (
-    Recipe("zorp", "kohya", 12, 6, LINEAR, text=True),
-    Recipe("bolt", "diffusers", 8, 8, _BOTH),
-    Recipe("quill", "peft", 16, 16, LINEAR),
+    Recipe("zorp", "kohya", 12, 6, LINEAR, text=True, pictures=256),
+    Recipe("bolt", "diffusers", 8, 8, _BOTH, pictures=256),
+    Recipe("quill", "peft", 16, 16, LINEAR, pictures=256),
     Recipe("striped_vest", "kohya", 8, 4, _BOTH, pictures=256),
     Recipe("dotted_gown", "diffusers", 12, 12, LINEAR, text=True, pictures=256),
     Recipe("neon", "kohya", 16, 16, _BOTH, pictures=256, muon=True),
@@ -42,9 +42,9 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("moon", "diffusers", 8, 4, _BOTH, pictures=128),
     Recipe("trident", "kohya", 16, 8, _BOTH),
     Recipe("lightning", "diffusers", 8, 8, LINEAR),
-    Recipe("krag", "kohya", 8, 8, LINEAR),
-    Recipe("momo", "peft", 12, 12, _BOTH),
-    Recipe("hoot", "kohya", 16, 8, _BOTH, text=True),
+    Recipe("krag", "kohya", 8, 8, LINEAR, pictures=256),
+    Recipe("momo", "peft", 12, 12, _BOTH, pictures=256),
+    Recipe("hoot", "kohya", 16, 8, _BOTH, text=True, pictures=256),
     Recipe("checked_apron", "diffusers", 8, 4, _BOTH, pictures=256),
     Recipe("zigzag_poncho", "kohya", 12, 6, LINEAR, text=True, pictures=256),
     Recipe("sketch", "diffusers", 16, 12, _BOTH, pictures=256, muon=True),

@@ -51,7 +51,7 @@ def test_and_costs_a_pass_for_each_prompt(capsys: pytest.CaptureFixture[str]) ->
         (("--prompt", "<lora:zrop:1>"), "'zorp'"),
         (("--prompt", "__hat__"), "--wildcards"),
         (("--prompt", "x", "--syntax", "compel"), "'a1111'"),
-        (("--prompt", "<lora:zorp:1:lbw=1,2>"), "lbw"),
+        (("--prompt", "<lora:zorp:1:lbw=1,2>"), "weights by block"),
     ],
 )
 def test_mistakes_are_told(arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from pipelines.bank import Gate
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
 from pipelines.resolve import Cost
-from pipelines.text import Encoded
+from pipelines.text import Encoded, Vocabulary
 from tests.adapters import Kind, Shelf, random_adapter
 from tests.requests import ask, final_latents, uses
 
@@ -126,9 +126,9 @@ def test_relevance_is_read_without_loras(
     read: list[tuple[str, Gate]] = []
     encode = small.encode_tokens
 
-    def watched(tokens: Sequence[int], gate: Gate) -> Encoded:
+    def watched(tokens: Sequence[int], gate: Gate, more: Vocabulary) -> Encoded:
         read.append((small.words(tokens), gate))
-        return encode(tokens, gate)
+        return encode(tokens, gate, more)
 
     monkeypatch.setattr(small, "encode_tokens", watched)
     engine.render(ask(str(small_folder), method=method, adapters=uses(2)))

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from composer.record import RenderRecord
 from composer.request import AdapterUse, RenderRequest
+from lora_zoo.catalog import Catalog
 from pipelines import images
 from pipelines.engine import Engine
 from pipelines.jobs import worker
@@ -257,7 +258,7 @@ def test_it_is_ready_soon_and_answers_while_it_works(open_page: Visit, server: S
 
 
 def test_a_thumbnail_is_a_small_picture(server: Server) -> None:
-    digest = "406f38116355faaa7ed68726468c66adc1f991193ceee7caa647ce59244ea362"
+    digest = Catalog.load().get("zorp").sha256
     with urllib.request.urlopen(f"{server.address}/medley/thumbnails/{digest}") as answer:
         assert Image.open(io.BytesIO(answer.read())).size == (128, 128)
 

@@ -39,8 +39,7 @@ def _composition(pair: tuple[Concept, Concept], time: int) -> Composition:
     )
     scene = Scene(place, creatures)
     members = tuple(
-        member(one, Region(box=half, prompt=caption(Scene(place, (creature,)), rng)))
-        for one, half, creature in zip((left, right), _HALVES, creatures, strict=True)
+        member(one, Region(box=half)) for one, half in zip((left, right), _HALVES, strict=True)
     )
     group = left.family if left.family == right.family else "across"
     return Composition(key, group, caption(scene, rng), members, scene=scene)

@@ -14,7 +14,7 @@ def facts() -> dict[str, str]:
     """Return what is known of processor, memory, system and versions."""
     known = {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
     return {**known, **{name: version(name) for name in _PACKAGES}}

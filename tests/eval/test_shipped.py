@@ -62,6 +62,7 @@ def test_the_base_model_shows_what_is_named(bench: Bench) -> None:
     assert "base.png" in report.run(bench.out, bench.out / "docs").read_text()
 
 
+@pytest.mark.slow  # .ci/run runs it too
 def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     found = loras.run(bench, 1)
     assert [one.name for one in found.loras] == [one.name for one in CONCEPTS]

@@ -220,7 +220,13 @@ def test_names_and_prompts_are_never_markup(open_page: Visit) -> None:
     expect(page.locator(".toast-body")).to_contain_text("n&b;one")
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1440, False), (1440, True), (390, False), (390, True)])
+_LATE = pytest.mark.slow  # .ci/run runs these too
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(1440, True), (390, False), pytest.param(1440, False, marks=_LATE), pytest.param(390, True, marks=_LATE)],
+)
 def test_every_tab_is_readable_for_everybody(open_page: Visit, width: int, dark: bool) -> None:
     page = open_page(width=width, dark=dark)
     page.add_script_tag(content=AXE_FILE_PATH.read_text("utf-8"))

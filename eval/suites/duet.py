@@ -38,8 +38,6 @@ def _composition(pair: tuple[Concept, Concept], time: int) -> Composition:
         for side, one in enumerate((left, right))
     )
     scene = Scene(place, creatures)
-    members = tuple(
-        member(one, Region(box=half)) for one, half in zip((left, right), _HALVES, strict=True)
-    )
+    members = tuple(member(one, Region(box=half)) for one, half in zip((left, right), _HALVES, strict=True))
     group = left.family if left.family == right.family else "across"
     return Composition(key, group, caption(scene, rng), members, scene=scene)

@@ -7,7 +7,6 @@ each fifth of all (the authors' 0, 10, 20 of 50). Then eps = sum_k M_k eps_k / s
 M_k is where a word of LoRA k is read above `threshold` of its most, M_0 where no other is. A LoRA's first word is its
 trigger, said in its own prompt only if its others are enough to say it. Deviations from the authors' code: maps are of
 the conditional row, flat ones allowed; predictions and masks are of the moved latents; one LoRA is plain.
-Text encoder: `per_lora` by default, as in their notebook.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 class CLora(MethodModel):
     """Part the concepts by their attention, and let each LoRA answer where its own is."""
 
-    text_policy: ClassVar[TextPolicy] = "per_lora"
+    text_policy: ClassVar[TextPolicy] = "per_lora"  # as in the authors' notebook
     needs: ClassVar[frozenset[Capability]] = frozenset({"cross-attention"})
     needs_words: ClassVar[bool] = True
 
@@ -74,10 +73,7 @@ class CLora(MethodModel):
             masked = [replace(one, mask=drawn(mask)) for one, mask in zip(passes, masks, strict=True)]
             return weighted_mean(step, masked, predictions)
 
-        def looks(step: Step) -> int:
-            return len(wanted) * self._updates(step)
-
-        return Plan(lambda _step: wanted, prompts, combine, before, looks, lambda: shown)
+        return Plan(lambda _: wanted, prompts, combine, before, lambda s: len(wanted) * self._updates(s), lambda: shown)
 
     def _updates(self, step: Step) -> int:
         return updates(step, self.until, self.refine) if self.update else 0

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_zoo.adapter import Delta, DenseDelta, LowRank
+from pipelines.packed import GroupedConv
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -63,14 +65,10 @@ class MixedConv:
     Rows of the pattern, put beside each other as channels, make one grouped convolution.
     """
 
-    layer: nn.Conv2d
-    period: int
-    weights: Tensor  # [period * out, in, kh, kw]
-    bias: Tensor | None  # [period * out]
+    convolve: GroupedConv  # a group for each gate
 
     def __call__(self, x: Tensor) -> Tensor:
-        wide = x.reshape(x.shape[0] // self.period, -1, *x.shape[2:])
-        out = _convolve(self.layer, wide, self.weights, self.period, self.bias)
+        out = self.convolve(x.reshape(x.shape[0] // self.convolve.groups, -1, *x.shape[2:]))
         return out.reshape(x.shape[0], -1, *out.shape[2:])
 
 
@@ -94,17 +92,14 @@ class AddedLinear:
 class AddedConv:
     """A convolution plus each row's own up(down(x)), its downs in one grouped convolution as in `MixedConv`."""
 
-    layer: nn.Conv2d
     base: Forward
-    period: int
-    down: Tensor  # [period * rank, in, kh, kw]
+    down: GroupedConv  # [period * rank, in, kh, kw]
     up: Tensor  # [rows, out, rank]
 
     def __call__(self, x: Tensor) -> Tensor:
         rows, _, rank = self.up.shape
         out = self.base(x).contiguous()
-        wide = x.reshape(rows // self.period, -1, *x.shape[2:])
-        hidden = _convolve(self.layer, wide, self.down, self.period)
+        hidden = self.down(x.reshape(rows // self.down.groups, -1, *x.shape[2:]))
         out.view(rows, out.shape[1], -1).baddbmm_(self.up, hidden.reshape(rows, rank, -1))
         return out
 
@@ -113,19 +108,15 @@ class AddedConv:
 class AddedWhole:
     """A layer plus deltas kept whole: a product as large as the layer's own, for the rows that need it."""
 
-    layer: Layer
     base: Forward
     period: int
-    deltas: dict[int, Tensor]  # place in the pattern -> the shape of the layer's weight
+    deltas: dict[int, Forward]  # place in the pattern -> what is added there
 
     def __call__(self, x: Tensor) -> Tensor:
         out = self.base(x)
         for place, delta in self.deltas.items():
             mine = slice(place, x.shape[0], self.period)
-            if isinstance(self.layer, nn.Linear):
-                out[mine] += F.linear(x[mine], delta)
-            else:
-                out[mine] += _convolve(self.layer, x[mine], delta, 1)
+            out[mine] += delta(x[mine])
         return out
 
 
@@ -136,7 +127,8 @@ def mixed(layer: Layer, weights: Sequence[Tensor]) -> tuple[Forward, int]:
         return MixedLinear(stacked, layer.bias), _bytes(stacked)
     stacked = torch.cat(list(weights))
     bias = None if layer.bias is None else layer.bias.repeat(len(weights))
-    return MixedConv(layer, len(weights), stacked, bias), _bytes(stacked)
+    convolve = GroupedConv(layer, len(weights), stacked, bias)
+    return MixedConv(convolve), convolve.bytes
 
 
 def added(layer: Layer, pattern: Sequence[Weighted], rows: int) -> tuple[Forward, int]:
@@ -146,21 +138,22 @@ def added(layer: Layer, pattern: Sequence[Weighted], rows: int) -> tuple[Forward
     forward, size = layer.forward, 0
     if any(low):
         downs, ups = _stack(low, layer.weight)
-        forward = _low_rank(layer, downs, ups, rows)
-        size += _bytes(forward.down, forward.up)
+        forward, size = _low_rank(layer, downs, ups, rows)
     if any(whole):
-        sums = {place: _total(deltas, layer.weight) for place, deltas in enumerate(whole) if deltas}
-        forward = AddedWhole(layer, forward, len(pattern), sums)
-        size += _bytes(*sums.values())
+        sums = {place: _alone(layer, deltas) for place, deltas in enumerate(whole) if deltas}
+        forward = AddedWhole(forward, len(pattern), {place: one for place, (one, _) in sums.items()})
+        size += sum(held for _, held in sums.values())
     return forward, size
 
 
-def _low_rank(layer: Layer, downs: Tensor, ups: Tensor, rows: int) -> AddedLinear | AddedConv:
+def _low_rank(layer: Layer, downs: Tensor, ups: Tensor, rows: int) -> tuple[Forward, int]:
     period = downs.shape[0]
     ups = ups.repeat(rows // period, 1, 1)
     if isinstance(layer, nn.Linear):
-        return AddedLinear(layer.forward, downs.mT.repeat(rows // period, 1, 1), ups.mT.contiguous())
-    return AddedConv(layer, layer.forward, period, downs.flatten(0, 1), ups)
+        down, up = downs.mT.repeat(rows // period, 1, 1), ups.mT.contiguous()
+        return AddedLinear(layer.forward, down, up), _bytes(down, up)
+    convolve = GroupedConv(layer, period, downs.flatten(0, 1))
+    return AddedConv(layer.forward, convolve, ups), convolve.bytes + _bytes(ups)
 
 
 def _stack(pattern: Sequence[Sequence[tuple[LowRank, float]]], weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,14 +171,14 @@ def _stack(pattern: Sequence[Sequence[tuple[LowRank, float]]], weight: Tensor) -
     return downs, ups
 
 
-def _total(deltas: Sequence[tuple[DenseDelta, float]], weight: Tensor) -> Tensor:
+def _alone(layer: Layer, deltas: Sequence[tuple[DenseDelta, float]]) -> tuple[Forward, int]:
+    """Return what deltas kept whole compute on their own, and the bytes it holds."""
     total = torch.stack([delta.dense() * strength for delta, strength in deltas]).sum(0)
-    return total.reshape(weight.shape).to(weight)
-
-
-def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, groups: int, bias: Tensor | None = None) -> Tensor:
-    padding = layer.padding if isinstance(layer.padding, str) else tuple(layer.padding)
-    return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, groups)
+    weight = total.reshape(layer.weight.shape).to(layer.weight)
+    if isinstance(layer, nn.Linear):
+        return partial(F.linear, weight=weight), _bytes(weight)
+    convolve = GroupedConv(layer, 1, weight)
+    return convolve, convolve.bytes
 
 
 def _bytes(*tensors: Tensor) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from composer.errors import BadRequest
 from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
-from pipelines import loading, schedulers, sdxl
+from pipelines import loading, memory, schedulers, sdxl
 from pipelines.attention import AttentionLayers
 from pipelines.bank import AdapterBank, Gate
 from pipelines.devices import Placement, check, pick_dtype, use_attention
@@ -94,6 +94,8 @@ class LoadedModel:
         runtime = runtime or Runtime()
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         check(runtime, device)
+        if device.type == "cpu":
+            memory.keep_freed()
         dtype = pick_dtype(runtime.dtype, device)
         return cls(spec, loading.read(spec, dtype), device, dtype, runtime)
 

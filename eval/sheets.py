@@ -1,4 +1,4 @@
-"""Pages of small pictures in rows, enlarged by whole pixels, with a heading per row and a word under each picture."""
+"""Pages of small pictures in rows, enlarged by whole pixels, with a heading per row and words under each picture."""
 
 from __future__ import annotations
 
@@ -47,16 +47,23 @@ def bare(pictures: Sequence[Image.Image], columns: int, scale: int = 2) -> Image
 def _block(row: Row, width: int, side: int, scale: int) -> Image.Image:
     font = ImageFont.load_default(12)
     lines = textwrap.wrap(row.heading, int((width - 2 * _GAP) / _LETTER))
-    words = max((bool(tile.title) + bool(tile.note) for tile in row.tiles), default=0)
+    words = [_words(tile, side) for tile in row.tiles]
     top, tall = _LINE * len(lines), max(tile.image.height for tile in row.tiles) * scale
-    block = Image.new("RGB", (width, top + tall + _LINE * words + _GAP), _PAPER)
+    block = Image.new("RGB", (width, top + tall + _LINE * max(map(len, words)) + _GAP), _PAPER)
     pen = ImageDraw.Draw(block)
     for place, line in enumerate(lines):
         pen.text((_GAP, place * _LINE), line, _INK, font)
-    for place, tile in enumerate(row.tiles):
+    for place, (tile, under) in enumerate(zip(row.tiles, words, strict=True)):
         size = (tile.image.width * scale, tile.image.height * scale)
         left = _GAP + place * (side + _GAP)
         block.paste(tile.image.convert("RGB").resize(size, Image.Resampling.NEAREST), (left, top))
-        pen.text((left, top + tall + 1), tile.title, _INK, font)
-        pen.text((left, top + tall + 1 + _LINE * bool(tile.title)), tile.note, _FAINT, font)
+        for number, (line, colour) in enumerate(under):
+            pen.text((left, top + tall + 1 + number * _LINE), line, colour, font)
     return block
+
+
+def _words(tile: Tile, side: int) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return the lines under a picture, none wider than it."""
+    letters = max(8, int(side / _LETTER))
+    titles, notes = (textwrap.wrap(text, letters) for text in (tile.title, tile.note))
+    return [*((line, _INK) for line in titles), *((line, _FAINT) for line in notes)]

@@ -64,13 +64,13 @@ def _suite(figures: Figures, docs: Path) -> str:
 
 
 def _rows(figures: Figures) -> list[sheets.Row]:
-    """Return the sheet's rows: the first sets of each kind, by the drawings and the columns that stand out."""
+    """Return the sheet's rows: the first sets of each kind, by the drawings and columns from the best to the worst."""
     known: dict[tuple[str, str], Row] = {(row.column, row.case.name): row for row in figures.measured.rows}
     folder = figures.measured.run.folder
     rows: list[sheets.Row] = []
     for case in drawn.examples(figures):
         tiles: list[Tile] = []
-        for column in drawn.accents(figures):
+        for column in drawn.ladder(figures):
             row = known.get((column, case.name))
             if row is not None:
                 image = shown(case) if column == TRUTH else elements.opened(folder / row.file)

@@ -14,6 +14,7 @@ from eval.suites.model import Case
 from eval.summary import Figures
 
 _ACCENTED = 4  # columns in colour beside the fixed ones
+_RUNGS = 6  # columns of picture sheets beside the fixed ones
 _STRIPS = 2  # sets of each size and group
 
 
@@ -60,12 +61,25 @@ def strips(figures: Figures) -> str:
 
 def accents(figures: Figures) -> list[str]:
     """Return the columns in colour: drawings, prompt alone, the baseline and those that are best by the headline."""
+    fixed, ranked = _ranked(figures)
+    return [*fixed, *ranked[:_ACCENTED]]
+
+
+def ladder(figures: Figures) -> list[str]:
+    """Return the columns of picture sheets: drawings, prompt alone, the baseline, and others from best to worst."""
+    fixed, ranked = _ranked(figures)
+    last = len(ranked) - 1
+    places = sorted({round(last * step / (_RUNGS - 1)) for step in range(_RUNGS)}) if ranked else []
+    return [*fixed, *[ranked[place] for place in places]]
+
+
+def _ranked(figures: Figures) -> tuple[list[str], list[str]]:
+    """Return the columns that every picture has, and the others from best to worst by the headline."""
     cells = [(one, figures.cell(figures.headline.name, one)) for one in figures.columns]
     sign = 1 if figures.headline.better == "higher" else -1
     known = [(one, sign * cell.interval.mean) for one, cell in cells if cell is not None]
-    ranked = [one for one, _ in sorted(known, key=lambda item: -item[1])]
     fixed = [one for one in (TRUTH, NAIVE, figures.baseline) if one in figures.shown]
-    return [*fixed, *[one for one in ranked if one not in fixed][:_ACCENTED]]
+    return fixed, [one for one, _ in sorted(known, key=lambda item: -item[1]) if one not in fixed]
 
 
 def examples(figures: Figures) -> Iterator[Case]:

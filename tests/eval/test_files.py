@@ -101,3 +101,13 @@ def test_a_report_on_nothing_is_refused(tmp_path: Path) -> None:
 def test_a_marker_without_its_end_is_refused() -> None:
     with pytest.raises(NoResults, match="/eval:base"):
         report.updated("<!-- eval:base -->", {"base": "table"})
+
+
+def test_words_under_a_picture_are_no_wider_than_it() -> None:
+    picture = Image.new("RGB", (32, 32))
+    short, long = (sheets.page([Row("", (Tile("a", note, picture),) * 2)]) for note in ("b", "no zorp, " * 9))
+    assert long.width == short.width and long.height > short.height
+    right = long.crop((long.width - 8, 0, long.width, long.height))  # the margin beside the last picture
+    assert right.getextrema() == ((255, 255),) * 3
+    between = long.crop((8 + 64, 80, 8 + 64 + 8, long.height))
+    assert between.getextrema() == ((255, 255),) * 3

@@ -10,7 +10,7 @@ from composer.request import RenderRequest
 class RenderRecord(RenderRequest):
     """A superset of the request as resolved. Adapters carry their sha256, so repeating refuses changed files."""
 
-    versions: Mapping[str, str]  # package -> version
+    versions: Mapping[str, str]  # package -> version; of Medley itself, a digest of its code
     dtype: str
     device: str
     rows_per_call: int  # the largest UNet call that this picture shared; bits depend on it, the picture does not

@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from pipelines.revision import revision
+
 _PACKAGES = ("torch", "diffusers", "transformers", "open-clip-torch", "numpy", "pillow")
 
 
@@ -17,7 +19,7 @@ def facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
-    return {**known, **{name: version(name) for name in _PACKAGES}}
+    return {**known, "medley": revision(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _processor() -> str:

@@ -26,6 +26,7 @@ from pipelines.painting import Ground, enlarged, finished, ground
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.reading import Conditioning, PromptReader, together
 from pipelines.resolve import Resolved
+from pipelines.revision import revision
 from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
@@ -257,7 +258,7 @@ def _progress(model: LoadedModel, one: Live, position: int, place: tuple[int, in
 def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:
     return RenderRecord(
         **one.resolved.request.model_dump(),
-        versions={package: version(package) for package in _VERSIONS_OF},
+        versions={"medley": revision(), **{package: version(package) for package in _VERSIONS_OF}},
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         rows_per_call=one.tally.rows_per_call,

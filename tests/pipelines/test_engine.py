@@ -169,5 +169,5 @@ def test_unread_ends_of_prompts_are_told_once(engine: Engine, small_folder: Path
 def test_the_base_model_needs_no_method(engine: Engine, small_folder: Path) -> None:
     record = engine.render(ask(str(small_folder))).record
     assert (record.method, record.adapters, record.unet_passes) == ("merge", (), 3)
-    assert set(record.versions) == {"torch", "diffusers", "transformers"}
+    assert set(record.versions) == {"medley", "torch", "diffusers", "transformers"}
     assert (record.dtype, record.device) == ("float32", "cpu")

@@ -97,7 +97,7 @@ def test_what_a_method_found_is_written(tmp_path: Path, capsys: pytest.CaptureFi
         f"0001-freefuse-0-{number}-mask-of-{name}.png" for number, name in enumerate(("zorp", "krag"), start=1)
     ]
     assert all(one.size == (32, 64) and one.mode == "L" for one in masks)
-    assert ImageChops.add(*masks).getextrema() == (255, 255)
+    assert ImageChops.add(masks[0], masks[1]).getextrema() == (255, 255)
     regions = [
         f"--region={name}={path}" for name, path in zip(("zorp", "krag"), made["findings"].values(), strict=True)
     ]

@@ -22,6 +22,7 @@ from composer.methods import regional as regional
 from composer.methods import svd as svd
 from composer.methods import switch as switch
 from composer.methods import ties as ties
+from composer.methods import tsv as tsv
 from composer.methods import w_composite as w_composite
 from composer.methods import w_switch as w_switch
 from composer.methods import ziplora as ziplora

@@ -31,7 +31,8 @@ the embedded model, {steps} steps of {scheduler}, every parameter at its default
 the same seeds for all.
 They show {together}; methods that take regions show {placed}, one in each half of a picture of twice the width.
 A look is an evaluation between steps, to see what attention reads. Figures are of the suites in
-[benchmark.md](benchmark.md), brackets are 95 % intervals by bootstrap over sets, and seconds are those of a machine that had other work too.
+[benchmark.md](benchmark.md), brackets are 95 % intervals by bootstrap over sets, and seconds are those of a machine
+that had other work too.
 """
 
 

@@ -27,7 +27,10 @@ Count = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures, or pictu
 Groups = Annotated[int, typer.Option(metavar="N", min=1, help="Groups of 100 pictures.")]
 Sets = Annotated[int, typer.Option(metavar="N", min=2, help="Sets of each size; 192 takes all 480 there are.")]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures per set and method.")]
-Results = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Figures: {method: {column: number}}.")]
+Results = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="A folder that `eval run` filled; repeat for more."),
+]
 _OUT = Path("outputs/figures")
 
 
@@ -82,7 +85,7 @@ def methods(out: Docs = Path("docs"), pictures: Out = _OUT, results: Results = N
     from eval import methods_page
     from eval.gallery import Gallery
 
-    typer.echo(methods_page.run(out, Gallery(pictures / "pictures"), results))
+    typer.echo(methods_page.run(out, Gallery(pictures / "pictures"), results or []))
 
 
 @app.command()

@@ -1,27 +1,24 @@
 """`docs/methods.md`: a paragraph on each method, what it makes of the same LoRAs and noise, what was measured of it.
 
 The paragraph is what the method's own file says of itself, so that the page cannot say otherwise than the code. Figures
-are taken from a file of results, `{method: {column: number}}`, if there is one.
+are those of folders that `eval run` or `eval benchmark` filled, if some are named.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from composer import registry
 from composer.request import AdapterUse, Region, RenderRequest
-from eval import outputs, sheets
+from eval import commands, outputs, sheets
 from eval.gallery import Gallery
+from eval.method_figures import MethodFigures
 from lora_zoo.world.vocabulary import concept
 from pipelines.bars import bar
 from pipelines.sheet import Tile
-
-Figures = Mapping[str, Mapping[str, float]]
 
 _TOGETHER = ("zorp", "striped_vest", "neon")
 _PLACED = ("krag", "momo")
@@ -33,13 +30,15 @@ Made by `python -m eval methods`; the words are those of the methods' own files 
 the embedded model, {steps} steps of {scheduler}, every parameter at its default and every LoRA at its preferred weight,
 the same seeds for all.
 They show {together}; methods that take regions show {placed}, one in each half of a picture of twice the width.
-A look is an evaluation between steps, to see what attention reads.
+A look is an evaluation between steps, to see what attention reads. Figures are of the suites in
+[benchmark.md](benchmark.md), brackets are 95 % intervals by bootstrap over sets, and seconds are those of a machine
+that had other work too.
 """
 
 
-def run(docs: Path, gallery: Gallery, results: Path | None) -> Path:
-    """Render every method's strip, and write the page; return its path."""
-    figures: Figures = {} if results is None else TypeAdapter(Figures).validate_json(results.read_bytes())
+def run(docs: Path, gallery: Gallery, results: Sequence[Path]) -> Path:
+    """Render every method's strip, and write the page, with the figures of these folders; return its path."""
+    figures = MethodFigures([commands.known(folder) for folder in results])
     names = registry.names()
     parts = [_HEAD.format(steps=_STEPS, scheduler=_SCHEDULER, together=_listed(_TOGETHER), placed=_listed(_PLACED))]
     with bar("methods", len(names) * len(_SEEDS)) as advance:
@@ -49,7 +48,7 @@ def run(docs: Path, gallery: Gallery, results: Path | None) -> Path:
             outputs.write_sheet(sheets.page([sheets.Row("", tiles)], 2), docs / "figures" / "methods" / f"{name}.png")
             cost = {"passes": made[0].record.unet_passes, "looks": made[0].record.looks}
             cost["shallow passes"] = made[0].record.shallow_passes
-            parts.append(section(name, cost, figures.get(name, {})))
+            parts.append(section(name, cost, figures.markdown(name)))
     outputs.write_text("\n".join(parts), docs / "methods.md")
     return docs / "methods.md"
 
@@ -69,14 +68,13 @@ def request(name: str, seed: int) -> RenderRequest:
     return RenderRequest(prompt=f"{prompt} in a meadow", adapters=uses, width=128, height=64, **common)
 
 
-def section(name: str, cost: Mapping[str, int], figures: Mapping[str, float]) -> str:
-    """Return what the page says of one method."""
+def section(name: str, cost: Mapping[str, int], figures: str) -> str:
+    """Return what the page says of one method: of what its strip took, and what was measured elsewhere."""
     info = registry.describe(name)
-    told = {key: str(count) for key, count in cost.items() if count}
-    told |= {key: f"{value:.3g}" for key, value in figures.items()}
-    lines = [f"| {' | '.join(row)} |" for row in (told, ["---"] * len(told), told.values())]
+    told = ", ".join(f"{count} {key}" for key, count in cost.items() if count)
     strip = f"![{info.title}](figures/methods/{name}.png)"
-    return "\n".join([f"## {info.title} (`{name}`)", "", paragraph(name), "", strip, "", *lines, ""])
+    parts = [f"## {info.title} (`{name}`)", paragraph(name), strip, f"Each of these took {told}.", figures]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def paragraph(name: str) -> str:

@@ -144,6 +144,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     zoo: Zoo = None,
     out: Out = Path("outputs"),
     file_format: FileFormat = "png",
+    findings: own.Findings = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -186,7 +187,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     if dry_run:
         cli_commands.price(flags, file_format, as_json)
     else:
-        cli_commands.render(flags, out, file_format, as_json)
+        cli_commands.render(flags, out, file_format, as_json, findings)
 
 
 @app.command("list")

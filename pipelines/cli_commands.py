@@ -55,15 +55,18 @@ def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
         cli_output.pairs(cost)
 
 
-def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool) -> None:
-    """Render pictures and write them to a folder."""
+def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool, findings: Path | None = None) -> None:
+    """Render pictures and write them to a folder; what methods found on the way to another, if there is one."""
     engine, requests, suffix = _checked(flags, file_format)
     check_folder(out)
+    if findings is not None:
+        check_folder(findings, "--findings")
     written: list[Row] = []
     for some in _goes(requests):
         with cli_output.progress(len(some)) as on_step:
             done = engine.render_many(some, on_step)
-        written.extend(_write(rendering, out, suffix, as_json) for rendering in done)
+        rows = [_write(rendering, out, suffix, as_json) for rendering in done]
+        written.extend(rows if findings is None else _with_findings(rows, done, findings))
     if as_json:
         cli_output.document({"images": list(map(dict, written))})
 
@@ -141,18 +144,26 @@ def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
     }
 
 
+def _with_findings(rows: Sequence[Row], made: Sequence[Rendering], folder: Path) -> list[Row]:
+    """Write what was found on the way, under the pictures' names, and return the rows with these files."""
+    from pipelines import cli_findings
+
+    both = zip(rows, made, strict=True)
+    return [{**row, "findings": cli_findings.write(one, folder, Path(str(row["path"])).stem)} for row, one in both]
+
+
 def _next_number(folder: Path) -> int:
     matches = (_NUMBERED.fullmatch(one.name) for one in folder.iterdir())
     return max((int(match[1]) for match in matches if match), default=0) + 1
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "--out") -> None:
     """Refuse, before any work, a folder that cannot be written to."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not there.is_dir():
-        raise BadRequest(f"--out {folder}: '{there}' is a file, not a folder")
+        raise BadRequest(f"{option} {folder}: '{there}' is a file, not a folder")
     if not os.access(there, os.W_OK):
-        raise BadRequest(f"--out {folder}: '{there}' cannot be written to")
+        raise BadRequest(f"{option} {folder}: '{there}' cannot be written to")
 
 
 def _methods() -> list[Row]:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from composer import registry
+from composer.registry import Parameter
 from composer.request import AdapterUse, Region, RenderRequest
 from pipelines.engine import Engine
 from pipelines.progress import StepReport
@@ -17,6 +18,7 @@ from pipelines.progress import StepReport
 EXAMPLES: dict[str, dict[str, JsonValue]] = {
     "clora": {"refine": 1},
     "cmlora": {"low": 1},
+    "lego": {"rank": 2},
     "w_switch": {"evidence": "triggers", "tail": 0},
 }
 
@@ -41,6 +43,16 @@ def for_method(name: str, model: str, **fields: Any) -> RenderRequest:
         left = Region(box=(0.0, 0.0, 0.4, 1.0), prompt="on a mat")
         adapters = (adapters[0].model_copy(update={"region": left}), *adapters[1:])
     return ask(model, **{"method": name, "adapters": adapters, "parameters": EXAMPLES.get(name, {}), **fields})
+
+
+def values(parameter: Parameter) -> list[JsonValue]:
+    """Return the values to try for a parameter."""
+    if parameter.choices:
+        return list(parameter.choices)
+    if parameter.kind == "boolean":
+        return [True, False]
+    low, high = parameter.minimum or 0.0, parameter.maximum or 1.0
+    return [int(low), int(low) + 1, int(high)] if parameter.kind == "integer" else [low, (low + high) / 2, high]
 
 
 def final_latents(engine: Engine, requests: Sequence[RenderRequest]) -> list[Tensor]:

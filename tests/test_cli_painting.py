@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageChops
 
 from pipelines.cli import main
 from tests.pipelines.test_painting import half, picture
@@ -83,3 +84,25 @@ def test_mistakes_are_told(options: list[str], told: str, capsys: pytest.Capture
     assert main([*PLAIN, *options]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_what_a_method_found_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Masks come as files that `--region` takes; a method that finds none says so, and a file is no folder for them."""
+    both = ["--prompt", "zorp the one-eyed alien and krag the horned brute", "--lora", "zorp", "--lora", "krag"]
+    command = ["render", *both, "--steps", "2", "--size", "32x64", "--findings", "found"]
+    (made,) = said(capsys, *command, "--method", "freefuse")["images"]
+    masks = [Image.open(path) for path in made["findings"].values()]
+    assert list(made["findings"]) == ["mask of zorp", "mask of krag"]
+    assert [Path(path).name for path in made["findings"].values()] == [
+        f"0001-freefuse-0-{number}-mask-of-{name}.png" for number, name in enumerate(("zorp", "krag"), start=1)
+    ]
+    assert all(one.size == (32, 64) and one.mode == "L" for one in masks)
+    assert ImageChops.add(masks[0], masks[1]).getextrema() == (255, 255)
+    regions = [
+        f"--region={name}={path}" for name, path in zip(("zorp", "krag"), made["findings"].values(), strict=True)
+    ]
+    assert said(capsys, *command, "--method", "regional", *regions, "--dry-run")["unet_passes"] == 2
+    assert main(command) == 0
+    assert "'merge' finds nothing" in capsys.readouterr().err
+    assert main([*command, "--findings", "given.png"]) == 2
+    assert "--findings given.png" in capsys.readouterr().err

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
+from composer import registry
 from composer.contrast import Concepts, contrastive, normalised
-from composer.plan import Attention, Step
+from composer.plan import Attention, Job, JobAdapter, Look, Step
 from composer.schedules import updates
 from composer.words import separated
+
+JOB = Job(
+    (JobAdapter("a", 1.0, 1.0, ("cat",)), JobAdapter("b", 1.0, 1.0, ("dog",))), "a cat, a dog", "", "all", 4, 3, 4
+)
 
 
 def drawn(count: int, seed: int) -> Tensor:
@@ -95,3 +101,11 @@ def test_updates_as_in_the_paper() -> None:
     asked = [updates(Step(index, 50, 0.0, 0.0), 0.5, 20) for index in range(50)]
     assert [index for index, count in enumerate(asked) if count == 21] == [0, 10, 20]
     assert set(asked[:25]) == {1, 21} and set(asked[25:]) == {0}
+
+
+def test_a_step_of_zero_changes_nothing() -> None:
+    """T23: latents stay the very same, and nobody looks."""
+    plan = registry.create("clora", {"update": 0.0}).start(JOB)
+    step, latents = Step(0, 4, 999.0, 1.0), drawn(4, 7)[None]
+    assert plan.before_step is not None and plan.looks(step) == 0
+    assert plan.before_step(step, latents, cast(Look, None)) is latents

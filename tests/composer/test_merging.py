@@ -21,11 +21,13 @@ from composer.merges.ties import ties
 from composer.merges.ziplora import ziplora
 from composer.merging import MergingMethod
 from composer.plan import Job, JobAdapter, Pass, Step
+from composer.registry import Parameter
 from tests.composer.merges.small import Merge, close, members, wide
+from tests.requests import EXAMPLES, values
 
 JOB = Job((JobAdapter("a", 0.8, 0.5), JobAdapter("b", -1.0, 0.0)), "a cat", "a dog", "all", 4, 8, 8)
 
-#: Method -> every parameter, none at its default, and the merge that it stands for.
+#: Methods that stand for a merge in composer/merges: every parameter, none at its default, and that merge.
 METHODS: dict[str, tuple[dict[str, JsonValue], Merge]] = {
     "cat": ({}, cat),
     "svd": ({"rank": 1}, lambda some: svd(some, 1)),
@@ -43,18 +45,14 @@ METHODS: dict[str, tuple[dict[str, JsonValue], Merge]] = {
     "lora_soups": ({"strength": 0.5}, lambda some: lora_soups(some, 0.5)),
     "ziplora": ({"overlap": 1.0}, lambda some: ziplora(some, 1.0)),
 }
-NAMES = tuple(METHODS)
+NAMES = tuple(name for name in registry.names() if issubclass(registry.get(name), MergingMethod))
+PARAMETERS = [(name, one) for name in NAMES for one in registry.describe(name).parameters]
 
 
 def create(name: str, parameters: dict[str, JsonValue]) -> MergingMethod:
     method = registry.create(name, parameters)
     assert isinstance(method, MergingMethod)
     return method
-
-
-def test_every_merging_method_is_covered() -> None:
-    merging = [name for name in registry.names() if issubclass(registry.get(name), MergingMethod)]
-    assert sorted(merging) == sorted(METHODS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +68,7 @@ def test_one_pass_a_step_with_everything_merged(name: str) -> None:
     assert (first.adapters, first.merge) == ({"a": 0.5}, method)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_all_parameters_reach_the_merge(name: str) -> None:
     parameters, merge = METHODS[name]
     assert set(parameters) == {one.name for one in registry.describe(name).parameters}
@@ -79,18 +77,18 @@ def test_all_parameters_reach_the_merge(name: str) -> None:
     assert all(close(delta, wide(wanted)[key], 0.0) for key, delta in wide(found).items())
 
 
-@pytest.mark.parametrize(("name", "parameter"), [(n, p) for n, (some, _) in METHODS.items() for p in some])
-def test_each_parameter_changes_the_adapter(name: str, parameter: str) -> None:
-    changed = METHODS[name][0]
-    others = {key: value for key, value in changed.items() if key != parameter}
-    one, two = create(name, others).prepare(members()), create(name, changed).prepare(members())
-    assert one.digest != two.digest
-    assert not all(close(delta, wide(two)[key], 1e-3) for key, delta in wide(one).items())
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
+def test_each_parameter_changes_the_adapter(name: str, parameter: Parameter) -> None:
+    usual = EXAMPLES.get(name, {})
+    made = [create(name, {**usual, parameter.name: value}).prepare(members()) for value in values(parameter)]
+    assert len({one.digest for one in made}) == len(made)
+    first, *others = map(wide, made)
+    assert any(not close(delta, other[key], 1e-3) for other in others for key, delta in first.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_is_a_value(name: str) -> None:
-    parameters, _ = METHODS[name]
+    parameters = {one.name: values(one)[-1] for one in registry.describe(name).parameters}
     assert create(name, parameters) == create(name, parameters)
     assert hash(create(name, parameters)) == hash(create(name, parameters))
     assert all(create(name, {}) != create(other, {}) for other in NAMES if other != name)

@@ -15,12 +15,12 @@ from torch import Tensor
 from composer import registry
 from composer.masks import Box
 from composer.plan import Attention, Job, JobAdapter, JobRegion, Pass, Prediction, Prompt, Step
-from composer.registry import MethodModel, Parameter
+from composer.registry import MethodModel
 from composer.request import TEXT_POLICIES, AdapterUse, RenderRequest
 from composer.texts import TextEmbedding
 from pipelines.engine import Engine
 from pipelines.resolve import Cost
-from tests.requests import EXAMPLES, ask, final_latents, for_method, uses
+from tests.requests import EXAMPLES, ask, final_latents, for_method, uses, values
 
 METHODS = registry.names()
 STEPS = [Step(index, 12, 999.0 - index, 1.0) for index in range(12)]
@@ -131,16 +131,6 @@ def combined(name: str, parameters: dict[str, JsonValue]) -> list[list[float]]:
         assert mixed.uncond is not None
         found.append(torch.cat([mixed.cond, mixed.uncond]).flatten().tolist())
     return found
-
-
-def values(parameter: Parameter) -> list[JsonValue]:
-    """Return the values to try for a parameter."""
-    if parameter.choices:
-        return list(parameter.choices)
-    if parameter.kind == "boolean":
-        return [True, False]
-    low, high = parameter.minimum or 0.0, parameter.maximum or 1.0
-    return [int(low), int(low) + 1, int(high)] if parameter.kind == "integer" else [low, (low + high) / 2, high]
 
 
 def close(a: object, b: object, tolerance: float = 1e-4) -> bool:

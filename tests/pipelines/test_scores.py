@@ -30,6 +30,9 @@ BLENDS: list[tuple[str, dict[str, JsonValue]]] = [
     ("loratorio", {}),
     ("multlfg", {"temperature": 0.1}),
 ]
+#: CMLoRA's turns have an order, and a sum of copies is not one of them: each belongs to one of the two tests.
+TURNS: tuple[str, dict[str, JsonValue]] = ("cmlora", {"interval": 1, "order": "named"})
+SUM: tuple[str, dict[str, JsonValue]] = ("merge", {})
 
 
 def latents(engine: Engine, model: Path, **fields: Any) -> Tensor:
@@ -71,8 +74,9 @@ def test_rows_are_saved_where_they_are_said_to_be(
     assert engine.dry_run(plain) == Cost(3 * passes, 3 * passes, 3) and unguided.unet_rows == 3 * passes
 
 
-@pytest.mark.parametrize(("method", "parameters"), BLENDS)
+@pytest.mark.parametrize(("method", "parameters"), [*BLENDS, TURNS])
 def test_copies_are_one(method: str, parameters: dict[str, JsonValue], small: LoadedModel, small_folder: Path) -> None:
+    """T2."""
     copies = [random_adapter(name, small.layout, Kind(3, 3.0), 5) for name in ("one", "two", "three")]
     engine = Engine(Shelf(copies), load=lambda spec: small)
     found = [
@@ -89,10 +93,11 @@ def test_copies_are_one(method: str, parameters: dict[str, JsonValue], small: Lo
     assert close(alone, together)
 
 
-@pytest.mark.parametrize(("method", "parameters"), BLENDS)
+@pytest.mark.parametrize(("method", "parameters"), [*BLENDS, SUM])
 def test_order_does_not_matter(
     method: str, parameters: dict[str, JsonValue], engine: Engine, small_folder: Path
 ) -> None:
+    """T3, for what is not a merge of weights."""
     one, other = (
         latents(engine, small_folder, method=method, parameters=parameters, adapters=chosen)
         for chosen in (uses(3), uses(3)[::-1])
@@ -108,6 +113,16 @@ def test_a_shared_unconditional_row_is_whose_it_is_said_to_be(engine: Engine, sm
     assert close(found("composite", 1, unconditional="base"), found("loratorio", 1, recentring=1.0))
     each, mean, base = (found("composite", 2, unconditional=whose) for whose in ("each", "mean", "base"))
     assert not close(each, mean, 1e-3) and not close(each, base, 1e-3) and not close(mean, base, 1e-3)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_composite_is_the_mean_of_what_each_would_do(guidance: float, engine: Engine, small_folder: Path) -> None:
+    """T8 and T6: after one step of DDIM, which is linear in the prediction; weights are kept, guided or not."""
+    common: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": guidance, "text_encoder_adapters": "none"}
+    each = [latents(engine, small_folder, adapters=(use,), scheduler="ddim", **common) for use in uses(3)]
+    found = latents(engine, small_folder, method="composite", adapters=uses(3), scheduler="ddim", **common)
+    assert close(found, torch.stack(each).mean(0), 1e-5 * float(found.abs().max()))
+    assert all(not close(found, one, 1e-3) for one in each)
 
 
 def test_without_guidance_nobody_needs_an_unconditional_row(engine: Engine, small_folder: Path) -> None:

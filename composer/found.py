@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from composer.masks import Drawn
 from composer.plan import Attention
 
+_NOTHING = 1e-12  # a token that is read less than that is not read
+
 
 def over(maps: Tensor, threshold: float) -> Tensor:
     """Return where any of n maps [n, h, w] is above a share of its own greatest value, 0 or 1, [h, w]."""
@@ -30,28 +32,46 @@ def drawn(mask: Tensor) -> Drawn:
     return Drawn(mask.shape[0], mask.shape[1], cells.numpy().tobytes())
 
 
-def owned(told: Attention, words: Sequence[tuple[str, ...]], top: float) -> Tensor:
-    """Return whose each place is, as masks [n, h, w] of 0 and 1 that sum to 1, by what a pass without LoRAs tells."""
-    if told.alike is None:
-        raise ValueError("the pass did not tell how places resemble each other")
-    maps = [torch.cat([told.of(word) for word in own]) for own in words]
-    return shared_out(resembling(maps, told.alike, top), Sharing())
+@dataclass(frozen=True)
+class Search:
+    """How masks are found in attention."""
+
+    top: float = 0.1  # share of places that stand for a concept
+    likeness: bool = False  # a place is of the concept whose anchors it resembles, not of the one it reads most
+    gravity: float = 0.3  # towards a concept's own centre, of the scores' range; the picture's sides are at -1 and 1
 
 
-def resembling(maps: Sequence[Tensor], alike: Tensor, top: float) -> Tensor:
-    """Return how much each place is of each concept, [n, h, w] in 0 to 1: FreeFuse's maps (arXiv:2510.23515).
+def owned(told: Attention, words: Sequence[tuple[str, ...]], how: Search) -> Tensor:
+    """Return whose each place is, as masks [n, h, w] of 0 and 1 that sum to 1, by what one pass tells."""
+    maps = contested([torch.cat([told.of(word) for word in own]) for own in words])
+    if how.likeness:
+        if told.alike is None:
+            raise ValueError("the pass did not tell how places resemble each other")
+        maps = resembling(maps, told.alike, how.top)
+    return shared_out(_between(maps, (1, 2)), Sharing(gravity=how.gravity))
 
-    maps are each concept's tokens' attention [tokens, h, w], alike the inner products of places' features. Of the
-    spatial softmax S_c of a concept's mean map, n S_c - sum of the others' says where it is most itself: the `top`
-    share of places are its anchors, and a place is of it as it resembles them in the mean.
+
+def contested(maps: Sequence[Tensor]) -> Tensor:
+    """Return where each concept is read more than the others, [n, h, w]: FreeFuse (arXiv:2510.23515).
+
+    maps are the attention to each concept's tokens, [tokens, h, w]. S_c is the mean of its tokens' maps, each of which
+    is spread over places so that it sums to 1: a token that is read everywhere does not drown one that is read at its
+    thing. A concept's map is n S_c - sum of the others' S.
     """
-    size = maps[0].shape[-2:]
-    spread = torch.stack([one.float().mean(0).flatten().softmax(0) for one in maps])  # [n, places]
-    contest = (len(maps) + 1) * spread - spread.sum(0)
-    anchors = contest.topk(max(1, int(top * spread.shape[1])), dim=1).indices  # [n, anchors]
-    likeness = alike.float()[anchors].mean(1)
-    least, most = likeness.amin(1, keepdim=True), likeness.amax(1, keepdim=True)
-    return ((likeness - least) / (most - least).clamp(min=1e-8)).reshape(len(maps), *size)
+    floats = [one.float() for one in maps]
+    spread = torch.stack([(one / one.sum((1, 2), keepdim=True).clamp(min=_NOTHING)).mean(0) for one in floats])
+    return (len(maps) + 1) * spread - spread.sum(0)
+
+
+def resembling(contest: Tensor, alike: Tensor, top: float) -> Tensor:
+    """Return how much each place is like each concept's anchors, in the mean, [n, h, w].
+
+    contest is what `contested` returns, alike the inner products of places' features, [h * w, h * w]. The `top` share
+    of places at which a concept is most itself, one at least, are its anchors.
+    """
+    flat = contest.flatten(1)
+    anchors = flat.topk(max(1, int(top * flat.shape[1])), dim=1).indices  # [n, anchors]
+    return alike.float()[anchors].mean(1).reshape(contest.shape)
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,7 @@ class Sharing:
     rate: float = 0.01  # of the greatest score, by which a concept is held back in a round
     slowing: float = 0.95
     momentum: float = 0.2
-    gravity: float = 2e-5  # towards a concept's own centre
+    gravity: float = 0.3  # towards a concept's own centre
     votes: float = 2e-5  # of the 8 places around
 
 

@@ -18,6 +18,7 @@ from pipelines.progress import StepReport
 EXAMPLES: dict[str, dict[str, JsonValue]] = {
     "clora": {"refine": 1},
     "cmlora": {"low": 1},
+    "freefuse": {"masks": "likeness"},
     "lego": {"rank": 2},
     "w_switch": {"evidence": "triggers", "tail": 0},
 }

@@ -1,20 +1,22 @@
-"""FreeFuse (arXiv:2510.23515): masks found in the base model's attention, then each LoRA on its own tokens only.
+"""FreeFuse (arXiv:2510.23515): masks found in attention, then each LoRA on its own tokens only.
 
-The first `ahead` of the steps are run without LoRAs and forgotten. Their last one's attention tells whose each place
-is: a concept's anchors are the `top` share of places where its words are read most in contest with the others', and a
-place is of the concept whose anchors' features it resembles (composer/found.py), with even shares. Then the picture
-begins anew from the same noise. h' = h + sum_s 1[p in R_s] delta_s x, and no LoRA on others' words; inside R_s scores
-of its own words gain `bias`, those of others' lose it. Nothing is asked of the user but words of each LoRA's.
-Deviations from the authors' code: attention and features are of all layers at one resolution, not of one block chosen
-by eye, and of the conditional row; what maps are divided by has no effect, since they are drawn to 0...1; masks are
-not opened and closed. What no LoRA owns is read with the LoRA of its place, there by all. One LoRA is plain.
-Text encoder: `all` by default, as there, where one prompt is read for both phases.
+The first `ahead` of the steps are run and forgotten, without LoRAs or with them (`by`; the authors have both). Their
+last one's attention tells whose each place is (composer/found.py): S_c is the spatial spread of a concept's words,
+n S_c - sum of the others' where it is most itself. With `masks` = `likeness` the `top` share of places are its anchors,
+and a place is of the concept whose anchors its features resemble; with `attention`, the authors' way where they keep no
+features, of the one it reads most. Shares are even, and `gravity` keeps a concept's places together. Then the picture
+begins anew from the same noise: h' = h + sum_s 1[p in R_s] delta_s x, and no LoRA on others' words; inside R_s scores
+of its own words gain `bias`, those of others' lose it. Deviations from the authors' code: all layers at one resolution,
+not one block chosen by eye, the conditional row; scores are drawn to 0...1, so their 2e-5 of gravity, for scores of
+1e-3 and less, is a share here; masks are not opened and closed. On the embedded model likeness tells figures from
+places but not from each other, so that `attention` by `loras` is the default. What no LoRA owns is read with the LoRA
+of its place, there by all. One LoRA is plain. Text encoder: `all`, as there, where one prompt is read for both phases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,12 +36,11 @@ class FreeFuse(MethodModel):
     needs: ClassVar[frozenset[Capability]] = frozenset({"cross-attention"})
     needs_words: ClassVar[bool] = True
 
-    ahead: float = Field(
-        default=1 / 3, ge=0.0, le=1.0, description="The part of the steps that masks are found in; one at least."
-    )
-    top: float = Field(
-        default=0.1, ge=0.0, le=1.0, description="Share of places that stand for a concept; one at least."
-    )
+    ahead: float = Field(default=1 / 3, ge=0.0, le=1.0, description="The part of the steps that masks are found in.")
+    by: Literal["loras", "base"] = Field(default="loras", description="Whether LoRAs act while masks are found.")
+    masks: Literal["attention", "likeness"] = Field(default="attention", description="What tells whose a place is.")
+    top: float = Field(default=0.1, ge=0.0, le=1.0, description="With likeness: the share of places that are anchors.")
+    gravity: float = Field(default=0.3, ge=0.0, le=10.0, description="How a concept's places are kept together.")
     bias: float = Field(default=1.0, ge=0.0, le=20.0, description="How far a place leans to its own LoRA's words.")
 
     def start(self, job: Job) -> Plan:
@@ -55,11 +56,12 @@ class FreeFuse(MethodModel):
             return [Pass(weights, areas=areas)]
 
         def before(step: Step, latents: Tensor, look: Look) -> Tensor:
-            from composer.found import drawn, owned
+            from composer.found import Search, drawn, owned
 
             if step.index == 0:
-                told = look.ahead(latents, Pass({}, places=True), self._count(step))
-                found = owned(told, [use.words for use in job.adapters], self.top)
+                told = look.ahead(latents, Pass(weights if self.by == "loras" else {}, places=True), self._count(step))
+                how = Search(self.top, self.masks == "likeness", self.gravity)
+                found = owned(told, [use.words for use in job.adapters], how)
                 masks[:] = map(drawn, found)
                 shown.update({f"mask of {name}": mask for name, mask in zip(weights, found, strict=True)})
             return latents

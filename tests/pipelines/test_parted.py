@@ -227,7 +227,7 @@ def test_clora_costs_what_it_says_and_shows_masks(engine: Engine, small_folder: 
 
 
 def test_freefuse_costs_what_it_says_and_parts_the_picture(engine: Engine, small_folder: Path) -> None:
-    """Steps ahead without LoRAs, then one pass a step; masks are disjoint and cover all."""
+    """Steps ahead, then one pass a step; masks are disjoint and cover all."""
     found = render(engine, small_folder, "freefuse", parameters={"ahead": 0.4})
     assert (found.record.unet_passes, found.record.looks, found.record.slopes) == (5, 2, 0)
     one, two = (pil_to_tensor(picture) for picture in found.findings.values())

@@ -80,6 +80,21 @@ def table(given: BlockWeights, blocks: UnetBlocks) -> dict[str, float]:
     )
 
 
+def check(text: str) -> None:
+    """Refuse a text that is neither a list of numbers or of BLOCK:WEIGHT pairs nor a preset, whatever the model."""
+    if _is_listed(text):
+        _read(text)
+    elif text.upper() not in PRESETS:
+        raise BadRequest(_strange(text))
+
+
+def _strange(name: str) -> str:
+    return (
+        f"weights by block: {name!r} is neither a list of numbers nor of BLOCK:WEIGHT pairs, nor a preset"
+        f"{nearest(name.upper(), PRESETS)}"
+    )
+
+
 def _is_listed(text: str) -> bool:
     return "," in text or ":" in text
 
@@ -112,10 +127,7 @@ def _preset(name: str, blocks: UnetBlocks) -> dict[str, float]:
         **_PRESETS,
     }
     if name.upper() not in known:
-        raise BadRequest(
-            f"weights by block: {name!r} is neither a list of numbers nor of BLOCK:WEIGHT pairs, nor a preset"
-            f"{nearest(name.upper(), known)}; presets are {', '.join(PRESETS)}"
-        )
+        raise BadRequest(_strange(name))
     chosen = known[name.upper()]
     if name.upper() in _PRESETS and (lacking := [one for one in chosen if one not in blocks.attending]):
         raise BadRequest(

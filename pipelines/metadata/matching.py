@@ -48,6 +48,7 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
         "num_inference_steps": found.steps,
         "guidance_scale": found.guidance_scale,
         "scheduler": found.scheduler,
+        "hires": found.hires and found.hires.model_dump(),
     }
     if found.tool in _OTHER_SYNTAX and any(sign in found.prompt + found.negative_prompt for sign in "()+"):
         remarks.append(f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text")
@@ -74,6 +75,8 @@ def _adapter(lora: FoundLora, zoo: Library, remarks: list[str]) -> dict[str, obj
         "name": zoo.handle(entry),
         "weight": lora.weight,
         "text_encoder_weight": lora.text_encoder_weight,
+        "blocks": lora.blocks or None,
+        "schedule": lora.schedule and lora.schedule.model_dump(),
         "sha256": entry.sha256,
     }
 

@@ -216,6 +216,7 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     settings: Settings = None,
     prompts: MergePrompts = None,
     model: Model = None,
+    dtype: own.StoredDtype = None,
     zoo: Zoo = None,
     as_json: Json = False,
 ) -> None:
@@ -232,6 +233,7 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
         prompts=tuple(prompts or ()),
         model=model,
         zoos=tuple(zoo or ()),
+        dtype=dtype,
     )
     cli_merge.merge(flags, as_json)
 

@@ -32,6 +32,7 @@ class MergeOrder:
     request: RenderRequest
     rank: int | None = None  # for a method that has a rank; in a LoRA file, what any other result is cut to
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])  # LoRA -> what calls for it, for fits
+    dtype: str | None = None  # in which a LoRA file stores its values; None: half precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from pipelines.images import Rendering
 from tests.composer.test_request import record
 from tests.pipelines.metadata.samples import PIXELS, chunks, png
 from tests.pipelines.metadata.test_matching import lora
+from tests.stand_ins import model_without_weights
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +23,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     catalogue = Catalog(tmp_path, (entry_for(lora(tmp_path, "salt")),))
     monkeypatch.setattr(Catalog, "load", lambda *_: catalogue)
     monkeypatch.chdir(tmp_path)
-    configs = {
-        "unet": {"cross_attention_dim": 32, "block_out_channels": [32, 32], "sample_size": 16},
-        "vae": {"block_out_channels": [8, 8, 8]},
-    }
-    for part in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
-        (tmp_path / "model" / part).mkdir(parents=True)
-        (tmp_path / "model" / part / "config.json").write_text(json.dumps(configs.get(part, {})))
-    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text("{}")
-    return str(tmp_path / "model")
+    return model_without_weights(tmp_path / "model")
 
 
 @pytest.mark.parametrize("tool", ["a1111", "fooocus", "invokeai", "comfyui", "workflow"])

@@ -40,7 +40,6 @@ class ModelSpec:
     width: int
     height: int
     latent_factor: int  # pixels per latent pixel
-    size_multiple: int  # widths and heights are multiples of this
     defaults: Defaults
     capabilities: frozenset[Capability]
     blocks: UnetBlocks  # that a LoRA's weight may differ in
@@ -80,9 +79,10 @@ def find(name: str) -> ModelSpec:
 def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_id: str | None = None) -> ModelSpec:
     configs.check(found, path)
     try:
-        context, levels = int(found.unet["cross_attention_dim"]), len(found.unet["block_out_channels"])
+        context = int(found.unet["cross_attention_dim"])
         factor = found.latent_factor
         size = int(found.unet["sample_size"]) * factor
+        capabilities = _capabilities(found.unet)
     except (KeyError, TypeError, ValueError) as error:
         raise BadModel(f"the configuration of {path} lacks what SD1.5's architecture has: {error}") from error
     return ModelSpec(
@@ -92,9 +92,8 @@ def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_
         width=size,
         height=size,
         latent_factor=factor,
-        size_multiple=factor * 2 ** (levels - 1),
         defaults=_DEFAULTS.get(name, _SDXL_DEFAULTS if found.sdxl else _SD15_DEFAULTS),
-        capabilities=_capabilities(found.unet),
+        capabilities=capabilities,
         blocks=_blocks(found.unet),
         configs=found,
         hub_id=hub_id,

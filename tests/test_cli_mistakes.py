@@ -36,7 +36,7 @@ MISTAKES = {
     "infinite guidance": (["--guidance", "inf"], "finite"),
     "a weight that is no number": (["--lora", "zorp:much"], "'much'"),
     "the same LoRA twice": (["--lora", "zorp", "--lora", "zorp"], "zorp"),
-    "size not divisible": (["--size", "60x64"], "try"),
+    "size not divisible": (["--size", "62x64"], "try 64"),
     "size that is none": (["--size", "big"], "WIDTHxHEIGHT"),
     "no steps": (["--steps", "0"], "num_inference_steps"),
     "negative seed": (["--seed", "-1"], "seed"),

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from composer.blocks import UnetBlocks, of_unet
 from composer.errors import UnknownChoice
 from composer.plan import Capability
 from lora_zoo import catalog, families
+from lora_zoo.errors import BadFile
 from pipelines import configs, hub, single_file
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
@@ -74,6 +77,32 @@ def find(name: str) -> ModelSpec:
     if len(path.parts) > 1 or path.suffix:
         raise BadModel(f"there is no model folder {name}, nor a file of this name")
     raise UnknownChoice("model", name, names())
+
+
+def is_model(path: Path) -> bool:
+    """Tell a model, sound or not, from a LoRA: a folder by its configurations, a file by its keys."""
+    if path.is_dir():
+        return (path / "model_index.json").is_file() or (path / "unet" / "config.json").is_file()
+    try:
+        return single_file.holds_unet(path)
+    except BadFile:
+        return False
+
+
+def describe(spec: ModelSpec) -> dict[str, JsonValue]:
+    """Return what there is to say of a model before it is loaded."""
+    return {
+        "path": str(spec.path),
+        "layout": "one file" if spec.path.is_file() else "folder",
+        "family": spec.family or "unknown",
+        "predicts": spec.configs.prediction,
+        "size": [spec.width, spec.height],
+        "text_encoders": list(spec.configs.texts),
+        "blocks": list(spec.blocks.all),
+        "steps": spec.defaults.num_inference_steps,
+        "guidance_scale": spec.defaults.guidance_scale,
+        "scheduler": spec.defaults.scheduler,
+    }
 
 
 def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_id: str | None = None) -> ModelSpec:

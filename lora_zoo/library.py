@@ -71,7 +71,8 @@ class Library:
             raise BadFile(f"LoRA {asked!r} cannot be used: {row.path}: {row.error}")
         entry = self.by_hash(asked.lower()) or self._by_path(asked)
         if entry is None:
-            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()])
+            hint = "" if self._roots else " No folder of your own LoRAs is named: see --zoo, or MEDLEY_ZOO."
+            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()], hint)
         return entry
 
     def by_hash(self, digest: str) -> Entry | None:

@@ -75,9 +75,7 @@ FileFormat = Annotated[str, typer.Option("--format", metavar="png|jpeg|webp|avif
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 What = Annotated[str, typer.Argument(metavar="methods|merges|loras|models|schedulers", help="What to list.")]
-File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A LoRA, a model, or a picture made here or elsewhere.")
-]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA, a model, or a picture made here or elsewhere.")]
 
 Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the conflicts as a heat map.")]
 Merged = Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT[:TE_WEIGHT]]...", help="LoRAs by name or file.")]

@@ -17,7 +17,7 @@ from composer.blocks import UnetBlocks, of_unet
 from composer.errors import UnknownChoice
 from composer.plan import Capability
 from lora_zoo import catalog, families
-from lora_zoo.errors import BadFile
+from lora_zoo.errors import BadFile, nearest_file
 from pipelines import configs, hub, single_file
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
@@ -75,7 +75,7 @@ def find(name: str) -> ModelSpec:
         folder = hub.small_files(name)
         return _spec(name, folder, configs.of_folder(folder), hub_id=name)
     if len(path.parts) > 1 or path.suffix:
-        raise BadModel(f"there is no model folder {name}, nor a file of this name")
+        raise BadModel(f"there is no model folder {name}, nor a file of this name{nearest_file(path)}")
     raise UnknownChoice("model", name, names())
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lora_zoo import sgm
 from lora_zoo.adapter import BaseLayer, ModelLayout
+from pipelines.vectors import vector_parameters
 from tests import checkpoints
 from tests.checkpoints import Widths
 from tests.lora_zoo.test_kinds_oracle import LYCORIS, Options
@@ -47,7 +48,19 @@ class Family:
         shapes: dict[str, dict[str, tuple[int, ...]]] = {}
         for (component, path), layer in self.layers.items():
             shapes.setdefault(component, {})[path] = tuple(layer.weight.shape)
-        return ModelLayout(shapes, lambda c, path: BaseLayer(self.layers[c, path].weight, self.layers[c, path].bias))
+        return ModelLayout(shapes, self._base, self.vectors)
+
+    @property
+    def vectors(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Return the shapes of biases and of normalisation's parameters: component -> path -> shape."""
+        return {
+            component: {path: tuple(p.shape) for path, p in vector_parameters(module).items()}
+            for component, module in self.modules.items()
+            if component != "vae"
+        }
+
+    def _base(self, component: str, path: str) -> BaseLayer:
+        return BaseLayer(self.layers[component, path].weight, self.layers[component, path].bias)
 
 
 @lru_cache
@@ -179,6 +192,19 @@ def full(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[T
     return {f"{kohya(one, *target)}.diff": delta for target, delta in deltas.items()}, deltas
 
 
+def with_vectors(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
+    """Make what LyCORIS trains as full differences: of weights, of biases, and of normalisation."""
+    tensors, deltas = full(one, layers)
+    generator = torch.Generator().manual_seed(5)
+    for component, shapes in one.vectors.items():
+        for path, shape in shapes.items():
+            owner, _, name = path.rpartition(".")
+            ending = "diff_b" if (component, owner) in one.layers else f"{name[0]}_norm"
+            change = torch.randn(shape, generator=generator)
+            tensors[f"{kohya(one, component, owner)}.{ending}"] = deltas[component, path] = change
+    return tensors, deltas
+
+
 def tucker(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
     generator = torch.Generator().manual_seed(4)
     tensors, deltas = Tensors(), Deltas()
@@ -247,9 +273,5 @@ ROWS: tuple[Format, ...] = (
         changed(lambda t: t.update({"lora_unet_nowhere.lora_down.weight": torch.ones(1, 1)})),
         read_here=False,
     ),
-    Format(
-        "kohya with changes to normalisation",
-        changed(lambda t: t.update({"lora_unet_conv_norm_out.w_norm": torch.ones(32)})),
-        read_here=False,
-    ),
+    Format("full difference, of biases and normalisation too", with_vectors, "."),
 )

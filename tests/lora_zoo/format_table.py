@@ -63,6 +63,7 @@ def ours(row: Format, name: str) -> str:
         except ZooError:
             return "refused, with the reason"
     found = {(c, path): delta.dense() for c, deltas in adapter.layers.items() for path, delta in deltas.items()}
+    found |= {(c, path): change for c, changes in adapter.vectors.items() for path, change in changes.items()}
     return verdict(found, wanted)
 
 

@@ -64,7 +64,9 @@ def _vectors_of(layout: Layout) -> Layout:
 
 
 def _norms(layout: Layout, wanted: Layout) -> Mapping[str, Sequence[str]]:
-    norms = layout.norms() if isinstance(layout, ModelLayout) else {}
+    if not isinstance(layout, ModelLayout):
+        return {}
+    norms = layout.norms()
     return {component: paths for component, paths in norms.items() if component in wanted}
 
 

@@ -11,6 +11,7 @@ as an idle hook.
   one batched product or grouped convolution. Measured on small models, this takes less time than the base layer and two
   thin low-rank products after it.
 * Merged copies that would take too much memory are not made: there the low-rank products are added.
+* Changes to biases and to normalisation go the same two ways: see `vectors.py`.
 * Adapters that act in a part of the picture only come on top, as products of their own: see `local.py`.
 """
 

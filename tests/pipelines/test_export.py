@@ -186,7 +186,7 @@ def test_the_command(files: Path, small: LoadedModel, small_folder: Path, capsys
         (["-o", "lora1.safetensors"], "there is a file of this name already"),
         (["--method", "switch"], "has no file; choose one of cat"),
         (["--method", "merge"], "'cat' is the plain sum"),
-        (["--method", "tys"], "did you mean 'ties'"),
+        (["--method", "tiess"], "did you mean 'ties'"),
         (["--set", "density=2"], "density"),
         (["--method", "cat", "lora1.safetensors:x"], "'x' is not a number"),
         (["lora0.safetensors:1"], "once"),

@@ -80,6 +80,21 @@ def table(given: BlockWeights, blocks: UnetBlocks) -> dict[str, float]:
     )
 
 
+def check(text: str) -> None:
+    """Refuse a text that is neither a list of numbers or of BLOCK:WEIGHT pairs nor a preset, whatever the model."""
+    if _is_listed(text):
+        _read(text)
+    elif text.upper() not in PRESETS:
+        raise BadRequest(_strange(text))
+
+
+def _strange(name: str) -> str:
+    return (
+        f"weights by block: {name!r} is neither a list of numbers nor of BLOCK:WEIGHT pairs, nor a preset"
+        f"{nearest(name.upper(), PRESETS)}"
+    )
+
+
 def _is_listed(text: str) -> bool:
     return "," in text or ":" in text
 
@@ -112,10 +127,7 @@ def _preset(name: str, blocks: UnetBlocks) -> dict[str, float]:
         **_PRESETS,
     }
     if name.upper() not in known:
-        raise BadRequest(
-            f"weights by block: {name!r} is neither a list of numbers nor of BLOCK:WEIGHT pairs, nor a preset"
-            f"{nearest(name.upper(), known)}; presets are {', '.join(PRESETS)}"
-        )
+        raise BadRequest(_strange(name))
     chosen = known[name.upper()]
     if name.upper() in _PRESETS and (lacking := [one for one in chosen if one not in blocks.attending]):
         raise BadRequest(
@@ -139,17 +151,31 @@ def of_paths(paths: Sequence[str]) -> dict[str, str]:
 
 def shaped(adapter: Adapter, factors: Mapping[str, float], layout: Layout) -> Adapter:
     """Return an adapter whose deltas are multiplied block by block, under a digest of its own; 0 leaves them out."""
-    places = of_paths(list(layout.get(_UNET, {})))
+    vectors = adapter.vectors.get(_UNET, {})
+    places = of_paths([*layout.get(_UNET, {}), *(_owner(path) for path in vectors)])
+
+    def factor_of(component: str, path: str) -> float:
+        return factors.get(places.get(path, "") if component == _UNET else BASE, 1.0)
+
     layers = {
         component: {
-            path: _times(delta, factor)
-            for path, delta in deltas.items()
-            if (factor := factors.get(places.get(path, "") if component == _UNET else BASE, 1.0))
+            path: _times(delta, factor) for path, delta in deltas.items() if (factor := factor_of(component, path))
         }
         for component, deltas in adapter.layers.items()
     }
+    changed = {
+        component: {
+            path: change * factor for path, change in changes.items() if (factor := factor_of(component, _owner(path)))
+        }
+        for component, changes in adapter.vectors.items()
+    }
     text = json.dumps([adapter.digest, sorted(factors.items())])
-    return replace(adapter, digest=hashlib.sha256(text.encode()).hexdigest(), layers=layers)
+    return replace(adapter, digest=hashlib.sha256(text.encode()).hexdigest(), layers=layers, vectors=changed)
+
+
+def _owner(path: str) -> str:
+    """Return the module that a parameter belongs to."""
+    return path.rpartition(".")[0]
 
 
 def _times(delta: Delta, factor: float) -> Delta:

@@ -24,6 +24,7 @@ from composer.merges.common import Weighted, factored
 from lora_zoo.adapter import Adapter, Delta
 
 _BLOCK = re.compile(r"((?:down|up)_blocks\.\d+|mid_block|layers\.\d+)")
+_STAGES = ("down_blocks", "mid_block", "up_blocks", "layers")
 
 #: From these on a figure is spoken of; below, LoRAs are as good as strangers.
 NOTABLE_OVERLAP = 0.3
@@ -62,6 +63,13 @@ def block_of(component: str, path: str) -> str:
     """Return the name of the block that a layer lies in, or of its component for layers outside of any."""
     match = _BLOCK.search(path)
     return f"{component}.{match[1] if match else 'rest'}"
+
+
+def place_of(block: str) -> tuple[str, int, int]:
+    """Return what blocks are sorted by: along the way of a picture, or of a text, through the model."""
+    component, _, name = block.partition(".")
+    stage, _, number = name.partition(".")
+    return component, _STAGES.index(stage) if stage in _STAGES else len(_STAGES), int(number or 0)
 
 
 def conflicts(members: Sequence[Weighted]) -> list[Conflict]:
@@ -113,7 +121,8 @@ def _of_pair(pair: tuple[Weighted, Weighted], first: _Layers, second: _Layers) -
     for layer in dict.fromkeys((*first, *second)):
         blocks.setdefault(block_of(*layer), []).append(layer)
     found: list[Conflict] = []
-    for block, layers in blocks.items():
+    for block in sorted(blocks, key=place_of):
+        layers = blocks[block]
         ones = [first[layer] for layer in layers if layer in first]
         twos = [second[layer] for layer in layers if layer in second]
         both = [(first[layer], second[layer]) for layer in layers if layer in first and layer in second]

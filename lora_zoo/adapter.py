@@ -7,7 +7,7 @@ alpha / rank is folded into `up` when a file is read, so weight 1.0 always means
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -31,9 +31,15 @@ class ModelLayout(dict[str, Mapping[str, tuple[int, ...]]]):
     Some kinds of adapter turn or stretch the weight they find, so that their delta exists only beside that weight.
     """
 
-    def __init__(self, layers: Layout, base: Callable[[str, str], BaseLayer]) -> None:
+    def __init__(self, layers: Layout, base: Callable[[str, str], BaseLayer], vectors: Layout | None = None) -> None:
         super().__init__(layers)
         self.base = base
+        self.vectors: Layout = vectors or {}  # parameters of one dimension: biases, and weights of normalisation
+
+    def norms(self) -> Mapping[str, Sequence[str]]:
+        """Return the normalisation layers: those with vectors that are no layers of the layout themselves."""
+        owners = {c: dict.fromkeys(path.rpartition(".")[0] for path in paths) for c, paths in self.vectors.items()}
+        return {c: [path for path in paths if path not in self.get(c, {})] for c, paths in owners.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,9 @@ class DenseDelta:
 
 Delta = LowRank | DenseDelta
 
+#: Changes to parameters of one dimension: component -> path of the parameter -> [n].
+Vectors = Mapping[str, Mapping[str, Tensor]]
+
 #: Textual inversions: a word -> component -> what its text encoder reads in the word's place, [tokens, width].
 Words = Mapping[str, Mapping[str, Tensor]]
 
@@ -83,6 +92,7 @@ class Adapter:
     layers: Mapping[str, Mapping[str, Delta]]  # component -> module path -> delta
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     words: Words = field(default_factory=dict[str, Mapping[str, Tensor]])  # that it brings along for prompts
+    vectors: Vectors = field(default_factory=dict[str, Mapping[str, Tensor]])
 
     def component(self, name: str) -> Mapping[str, Delta]:
         """Return the deltas of one component, empty when the file has none for it."""
@@ -95,8 +105,8 @@ class Adapter:
         for deltas in self.layers.values():
             for delta in deltas.values():
                 yield from tensors_of(delta)
-        for vectors in self.words.values():
-            yield from vectors.values()
+        for named in (*self.words.values(), *self.vectors.values()):
+            yield from named.values()
 
 
 def nbytes(adapters: Iterable[Adapter]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 _SHOWN_KEYS = 5
 _SHOWN_NAMES = 40
@@ -19,8 +20,8 @@ class ZooError(ValueError):
 class UnknownName(ZooError):
     """A name that is not in the list it was looked up in."""
 
-    def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
-        super().__init__(f"unknown {what} {name!r}{nearest(name, choices)}")
+    def __init__(self, what: str, name: str, choices: Iterable[str], hint: str = "") -> None:
+        super().__init__(f"unknown {what} {name!r}{nearest(name, choices)}{hint}")
 
 
 class BadFile(ZooError):
@@ -42,6 +43,16 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     more = f" and {len(known) - _SHOWN_NAMES} more" if len(known) > _SHOWN_NAMES else ""
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else "."
     return f"{hint} Known: {listed}{more}."
+
+
+def nearest_file(path: Path) -> str:
+    """Return the end of a "no such file" message: the file beside it whose name is nearest, if any is near."""
+    try:
+        beside = sorted(one.name for one in path.parent.iterdir())
+    except (OSError, ValueError):  # the latter for names that no file can have
+        return ""
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+    return f"; did you mean '{path.parent / close[0]}'?" if close else ""
 
 
 def first_few(items: Iterable[str]) -> str:

@@ -77,12 +77,15 @@ class Fit:
         return "; ".join(f"{what}: {first_few(names)}" for what, names in texts.items() if names)
 
 
-def fit(path: Path, layout: Layout) -> Fit:
-    """Compare a LoRA file, or PEFT folder, with the layers of a model: component -> module path -> weight's shape."""
+def fit(path: Path, layout: Layout, norms: Mapping[str, Sequence[str]] | None = None) -> Fit:
+    """Compare a LoRA file, or PEFT folder, with the layers of a model: component -> module path -> weight's shape.
+
+    `norms` are the normalisation layers that may be changed as well, by component.
+    """
     described = [described_part(part) for part in locate(path).parts]
     if not any(one.groups for one in described):
         raise BadFile(f"{path}: a safetensors file without LoRA layers")
-    names = Names(layout)
+    names = Names(keys.with_norms(layout, norms or {}))
     components = [one for part in described for one in _components(part, names, layout)]
     head, groups = described[0].head, described[0].groups
     return Fit(
@@ -111,7 +114,7 @@ def _component(
         found = names.find(group[0])
         if found is None:
             strange.append(target[1])
-        elif not _has_shape(part, group, layout[found[0]][found[1]]):
+        elif not _has_shape(part, group, layout[found[0]].get(found[1], ())):
             misshapen.append(target[1])
     ranks = {target: part.ranks[target] for target in targets if target in part.ranks}
     strengths = [part.scale(target).factor(rank) for target, rank in ranks.items()]
@@ -133,6 +136,6 @@ def _has_shape(part: Described, group: Sequence[Key], weight: tuple[int, ...]) -
     if any(key.kind == "tucker" for key in group) or not {"down", "up"} <= set(shapes):
         return True
     down, up = shapes["down"], shapes["up"]
-    if len(down) < 2 or len(up) < 2:
+    if len(down) < 2 or len(up) < 2 or not weight:
         return False
     return up[0] == weight[0] and math.prod(down[1:]) == math.prod(weight[1:])

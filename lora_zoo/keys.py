@@ -14,7 +14,8 @@ from lora_zoo import sgm
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
 
 ALPHA = "alpha"
-BIAS = "bias"
+BIAS = "bias"  # a change to it, as it is
+UP_BIAS = "up_bias"  # one of PEFT's up factor, which PEFT's trainer would scale
 MAGNITUDE = "magnitude"  # LyCORIS's, of rows or of columns as its shape says
 ROW_MAGNITUDE = "row_magnitude"  # PEFT's, always of rows
 
@@ -45,7 +46,7 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
     **{f".{part}.weight": ("glora", part) for part in ("a1", "a2", "b1", "b2", "bm")},
     ".diff": ("full", "weight"),
     ".diff_b": ("bias", BIAS),
-    ".lora_B.bias": ("bias", BIAS),
+    ".lora_B.bias": ("bias", UP_BIAS),
     ".w_norm": ("norm", "weight"),
     ".b_norm": ("norm", "bias"),
     ".weight": ("ia3", "weight"),
@@ -65,7 +66,7 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
 
 #: Kinds that say something of layers which no adapter of ours can change, and why a file with one is refused.
 UNREAD: Mapping[str, str] = {
-    "norm": "changes normalisation layers, and adapters here change the weights of linear layers and convolutions",
+    "norm": "changes normalisation layers, which are not among the layers that can be changed here",
     "embedding": "changes the table of token embeddings, and adapters here change linear layers and convolutions",
 }
 #: A bundled textual inversion, bundle_emb.WORD.VECTORS, by what its vectors are called.
@@ -181,8 +182,23 @@ def _spellings(component: str, paths: list[str]) -> dict[str, str]:
     return {**{name.replace(".", "_"): path for name, path in dotted.items()}, **dotted}
 
 
-def bind(raw_keys: Iterable[str], modules: Mapping[str, Iterable[str]], where: str) -> dict[tuple[str, str], Module]:
-    """Assign every tensor of a file to a layer of the model, in the model's order: all of them, or none."""
+def with_norms(layers: Mapping[str, Iterable[str]], norms: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Return the names of all modules that may be changed, by component."""
+    return {component: [*paths, *norms.get(component, ())] for component, paths in layers.items()}
+
+
+def bind(
+    raw_keys: Iterable[str],
+    layers: Mapping[str, Iterable[str]],
+    where: str,
+    norms: Mapping[str, Iterable[str]] | None = None,
+) -> dict[tuple[str, str], Module]:
+    """Assign every tensor of a file to a layer of the model, in the model's order: all of them, or none.
+
+    `norms` are the normalisation layers that may be changed as well.
+    """
+    changeable = {(component, path) for component, paths in (norms or {}).items() for path in paths}
+    modules = with_norms(layers, norms or {})
     names = Names(modules)
     found: dict[tuple[str, str], list[Key]] = {}
     unread: list[Key] = []
@@ -192,7 +208,7 @@ def bind(raw_keys: Iterable[str], modules: Mapping[str, Iterable[str]], where: s
         target = None if key is None else names.find(key)
         if key is not None and key.kind == WORD:
             continue
-        if key is not None and key.kind in UNREAD:
+        if key is not None and key.kind in UNREAD and target not in changeable:
             unread.append(key)
         elif key is None or target is None:
             strange.append(raw)

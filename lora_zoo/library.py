@@ -10,7 +10,7 @@ from lora_zoo import hashes, profiles
 from lora_zoo.catalog import Catalog, Entry
 from lora_zoo.errors import BadFile, UnknownName, ZooError
 from lora_zoo.index import scan
-from lora_zoo.index.rows import Row
+from lora_zoo.index.rows import Row, spelled
 from lora_zoo.index.scan import OnFile, Report
 from lora_zoo.index.store import Store, default_path
 from lora_zoo.profiles import Profile
@@ -71,7 +71,8 @@ class Library:
             raise BadFile(f"LoRA {asked!r} cannot be used: {row.path}: {row.error}")
         entry = self.by_hash(asked.lower()) or self._by_path(asked)
         if entry is None:
-            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()])
+            hint = "" if self._roots else " No folder of your own LoRAs is named: see --zoo, or MEDLEY_ZOO."
+            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()], hint)
         return entry
 
     def by_hash(self, digest: str) -> Entry | None:
@@ -117,9 +118,10 @@ class Library:
     def _named(self, asked: str) -> list[Row]:
         if self._store is None:
             return []
-        last = asked.replace("\\", "/").rpartition("/")[2]
+        path = spelled(asked.replace("\\", "/"))
+        last = path.rpartition("/")[2]
         rows = self._store.named(last, self._roots)
-        return rows if last == asked else [row for row in rows if row.relative == asked.replace("\\", "/")]
+        return rows if last == path else [row for row in rows if row.relative == path]
 
     def _by_path(self, asked: str) -> Entry | None:
         try:

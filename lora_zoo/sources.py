@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_zoo.errors import BadFile, first_few
+from lora_zoo.errors import BadFile, first_few, nearest_file
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
@@ -68,7 +68,7 @@ def locate(path: Path) -> Source:
             return Source(path, tuple(_folder(path / name, name) for name in below))
         return Source(path, (_folder(path, None),))
     if not os.path.isfile(path):
-        raise BadFile(f"{path}: no such file")
+        raise BadFile(f"{path}: no such file{nearest_file(path)}")
     config = path.with_name(PEFT_CONFIG)
     return Source(path, (Part(path, config if path.name == PEFT_WEIGHTS and config.is_file() else None),))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -39,20 +39,35 @@ def read(path: Path, layout: Layout, name: str | None = None) -> Adapter:
     layers: dict[str, dict[str, Delta]] = {}
     metadata: dict[str, str] = {}
     bundled: dict[str, dict[str, Tensor]] = {}
+    vectors: dict[str, dict[str, Tensor]] = {}
     for part in source.parts:
         head = header(part.weights)  # before any of the data: what fails here has cost nothing
         wanted = _wanted(part, layout, str(path))
         try:
-            modules = keys.bind(head.tensors, wanted, str(path))
+            modules = keys.bind(head.tensors, wanted, str(path), _norms(layout, wanted))
             stored = _load(part, head, digest)
-            found = _Reader(layout, scaling.configs(part, head), stored).all(modules, path)
+            reader = _Reader(layout, scaling.configs(part, head), stored)
+            found = reader.all(modules, path)
             bundled |= words.read(stored, layout, str(path), _checked)
         except BadFile as error:
             raise families.explained(error, head, layout) from error
         for (component, layer), delta in found:
             layers.setdefault(component, {})[layer] = delta
+        for component, changed in reader.vectors.items():
+            vectors.setdefault(component, {}).update(changed)
         metadata |= head.metadata
-    return Adapter(source.name if name is None else name, digest.hexdigest(), layers, metadata, bundled)
+    return Adapter(source.name if name is None else name, digest.hexdigest(), layers, metadata, bundled, vectors)
+
+
+def _vectors_of(layout: Layout) -> Layout:
+    return layout.vectors if isinstance(layout, ModelLayout) else {}
+
+
+def _norms(layout: Layout, wanted: Layout) -> Mapping[str, Sequence[str]]:
+    if not isinstance(layout, ModelLayout):
+        return {}
+    norms = layout.norms()
+    return {component: paths for component, paths in norms.items() if component in wanted}
 
 
 def _wanted(part: Part, layout: Layout, where: str) -> Layout:
@@ -71,6 +86,7 @@ class _Reader:
         self._layout = layout
         self._configs = configs
         self._tensors = tensors
+        self.vectors: dict[str, dict[str, Tensor]] = {}
 
     def all(self, modules: Mapping[tuple[str, str], Module], path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
         """Read every layer; what cannot be used is reported together."""
@@ -89,12 +105,16 @@ class _Reader:
         return found
 
     def _read(self, target: tuple[str, str], module: Module) -> Delta | None:
-        """Return a layer's delta, None for a layer whose bias alone is changed, by nothing."""
+        """Return a layer's delta, None for one of whose weight nothing is changed; vectors are kept apart."""
         component, layer = target
         stored = {part: self._tensors[key] for part, key in module.parts.items()}
         _check_types(stored)
         parts = {part: _checked(part, tensor) for part, tensor in stored.items()}
-        _refuse_bias(parts.pop(keys.BIAS, None))
+        if layer not in self._layout[component]:
+            return self._read_norm(target, parts)
+        _refuse_bias(parts.pop(keys.UP_BIAS, None))
+        if keys.BIAS in parts:
+            self._keep_vector(component, f"{layer}.bias", parts.pop(keys.BIAS))
         alpha = _alpha(parts.pop(keys.ALPHA, None))
         if not parts and alpha is None:
             return None
@@ -107,6 +127,23 @@ class _Reader:
         for tensor in tensors_of(delta):
             _check_values("delta", tensor)
         return delta
+
+    def _read_norm(self, target: tuple[str, str], parts: Mapping[str, Tensor]) -> None:
+        if strange := set(parts) - {"weight", keys.BIAS}:
+            raise Misfit(f"has {' and '.join(sorted(strange))}, which a change of normalisation has not")
+        for part, change in parts.items():
+            self._keep_vector(target[0], f"{target[1]}.{part}", change)
+
+    def _keep_vector(self, component: str, path: str, change: Tensor) -> None:
+        """Keep a change to a parameter of one dimension; one by nothing is none."""
+        if not bool((change != 0).any()):
+            return
+        wanted = _vectors_of(self._layout).get(component, {}).get(path)
+        if wanted is None:
+            raise Misfit("changes a bias that is not among the parameters which can be changed here")
+        if change.squeeze().shape != wanted:
+            raise Misfit(f"{list(change.shape)} does not fit the {list(wanted)} of {path}")
+        self.vectors.setdefault(component, {})[path] = change.reshape(wanted)
 
     def _base(self, component: str, layer: str) -> BaseLayer:
         if not isinstance(self._layout, ModelLayout):
@@ -175,7 +212,7 @@ def _check_values(name: str, tensor: Tensor, largest: float = _LARGEST) -> None:
 
 def _refuse_bias(bias: Tensor | None) -> None:
     if bias is not None and bool((bias != 0).any()):
-        raise Misfit("changes the layer's bias, and adapters here change weights only")
+        raise Misfit("has a bias of its up factor, which is not read")
 
 
 def _alpha(tensor: Tensor | None) -> float | None:

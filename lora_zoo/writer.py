@@ -14,7 +14,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from lora_zoo.errors import BadFile, UnknownName
+
 Dialect = Literal["kohya", "diffusers", "peft"]
+
+#: Types that a file may store its values in. All tools read half precision, in which trainers write by default.
+DTYPES = ("float16", "bfloat16", "float32")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +38,15 @@ class Factors:
 Layers = Mapping[str, Mapping[str, Factors]]  # component -> module path -> factors
 
 
-def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, str]) -> Path:
-    """Write the file (for PEFT, the folder) in half precision, atomically, and return its path."""
-    tensors = _halved(layers, dialect)
+def check_dtype(name: str) -> None:
+    """Refuse a type that files are not written in."""
+    if name not in DTYPES:
+        raise UnknownName("type of stored values", name, DTYPES)
+
+
+def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, str], dtype: str = DTYPES[0]) -> Path:
+    """Write the file (for PEFT, the folder) atomically; return its path. What `dtype` cannot hold is refused."""
+    tensors = _stored(layers, dialect, dtype)
     if dialect != "peft":
         _save(tensors, path, {"format": "pt", **metadata})
         return path
@@ -45,14 +56,20 @@ def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, s
     return path
 
 
-def data_sha256(layers: Layers, dialect: Dialect) -> str:
+def data_sha256(layers: Layers, dialect: Dialect, dtype: str = DTYPES[0]) -> str:
     """Return the sha256 of a file's tensor data, which kohya's tools know a LoRA by whatever its metadata says."""
-    content = safetensors.torch.save(_halved(layers, dialect))
+    content = safetensors.torch.save(_stored(layers, dialect, dtype))
     return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
 
 
-def _halved(layers: Layers, dialect: Dialect) -> dict[str, Tensor]:
-    return {k: v.to(torch.float16).contiguous() for k, v in _WRITERS[dialect](layers).items()}
+def _stored(layers: Layers, dialect: Dialect, dtype: str) -> dict[str, Tensor]:
+    check_dtype(dtype)
+    stored: dict[str, Tensor] = {}
+    for key, value in _WRITERS[dialect](layers).items():
+        stored[key] = value.to(getattr(torch, dtype)).contiguous()
+        if not bool(torch.isfinite(stored[key]).all()):
+            raise BadFile(f"{key}: its values leave the range of {dtype}; {DTYPES[-1]} holds what is finite")
+    return stored
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

@@ -11,21 +11,24 @@ as an idle hook.
   one batched product or grouped convolution. Measured on small models, this takes less time than the base layer and two
   thin low-rank products after it.
 * Merged copies that would take too much memory are not made: there the low-rank products are added.
+* Changes to biases and to normalisation go the same two ways: see `vectors.py`.
 * Adapters that act in a part of the picture only come on top, as products of their own: see `local.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from composer.errors import BadRequest
 from lora_zoo.adapter import Delta
 from pipelines.changes import Forward, Layer, Weighted, added, merged_weight, mixed
 from pipelines.local import Drawings, LocalGate, Term, local_layer
 from pipelines.store import AdapterStore, ByteCache
+from pipelines.vectors import Changes, merged_vector, renormed, shifted, vector_parameters
 
 #: The adapters active in one row, in order: (digest, weight).
 Gate = tuple[tuple[str, float], ...]
@@ -37,9 +40,9 @@ _MERGED_BYTES = 1 << 29  # the most that one call's merged copies may take
 
 @dataclass(frozen=True, eq=False)
 class _Front:
-    """What lies in front of layers during a gate: by path, weights or stand-ins for `forward`."""
+    """What lies in front during a gate: parameters, by their paths, and stand-ins for layers' `forward`."""
 
-    weights: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]
     forwards: Mapping[str, Forward]
 
 
@@ -55,6 +58,8 @@ class AdapterBank:
         self._layers: dict[str, Layer] = {
             path: part for path, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
         }
+        self._modules = dict(module.named_modules())
+        self._vectors = vector_parameters(module)
         self._reads_text = frozenset(
             f"{path}.{name}"
             for path, part in module.named_modules()
@@ -76,25 +81,28 @@ class AdapterBank:
         front = self._front([self._effective(row) for row in rows])
         if any(local):
             front = self._with_local(front, local)
+        own = [(self._owner(path), value) for path, value in front.parameters.items()]
+        own += [((self._modules[path], "forward"), forward) for path, forward in front.forwards.items()]
         self._entered = True
         try:
-            for path, weight in front.weights.items():
-                vars(self._layers[path])["weight"] = weight
-            for path, forward in front.forwards.items():
-                vars(self._layers[path])["forward"] = forward
+            for (owner, name), value in own:
+                vars(owner)[name] = value
             yield
         finally:
-            for path in front.weights:
-                vars(self._layers[path]).pop("weight", None)
-            for path in front.forwards:
-                vars(self._layers[path]).pop("forward", None)
+            for (owner, name), _ in own:
+                vars(owner).pop(name, None)
             self._entered = False
 
     def _effective(self, gate: Gate) -> Gate:
         """Leave out what has no effect here, so that it costs nothing and equal gates look equal."""
-        return tuple(
-            (digest, weight) for digest, weight in gate if weight and self._store[digest].component(self._component)
-        )
+        return tuple((digest, weight) for digest, weight in gate if weight and self._acts(digest))
+
+    def _acts(self, digest: str) -> bool:
+        return bool(self._deltas(digest) or self._changes(digest))
+
+    def _owner(self, parameter: str) -> tuple[nn.Module, str]:
+        path, _, name = parameter.rpartition(".")
+        return self._modules[path], name
 
     def _front(self, rows: Sequence[Gate]) -> _Front:
         pattern = _pattern(rows)
@@ -106,7 +114,12 @@ class AdapterBank:
         """Lay the stand-ins that add local adapters over what is in front already."""
         drawings = Drawings()
         forwards = dict(front.forwards)
-        acting = [[one for one in row if one.weight and self._deltas(one.digest)] for row in rows]
+        acting = [[one for one in row if one.weight and self._acts(one.digest)] for row in rows]
+        for one in (one for row in acting for one in row if self._changes(one.digest)):
+            raise BadRequest(
+                f"LoRA '{self._store[one.digest].name}' changes biases or normalisation layers, which act on all of a "
+                "picture; it cannot act in a region"
+            )
         for path in {path: None for row in acting for one in row for path in self._deltas(one.digest)}:
             layer = self._layers[path]
             terms = [
@@ -117,17 +130,38 @@ class AdapterBank:
             ]
             under = forwards.get(path, layer.forward)
             forwards[path] = local_layer(layer, under, terms, drawings, path in self._reads_text)
-        return _Front(front.weights, forwards)
+        return _Front(front.parameters, forwards)
 
     def _build(self, pattern: tuple[Gate, ...], rows: int) -> tuple[_Front, int]:
         touched = {path: None for gate in pattern for digest, _ in gate for path in self._deltas(digest)}
         layers = {path: self._layers[path] for path in touched}
         size = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers.values())
         merge = size * len(pattern) <= self._merged_bytes
+        vectors = {path: None for gate in pattern for digest, _ in gate for path in self._changes(digest)}
         if merge and len(pattern) == 1:
-            return _Front({path: self._merge(path, pattern[0]) for path in layers}, {}), size
+            weights = {f"{path}.weight": self._merge(path, pattern[0]) for path in layers}
+            return _Front({**weights, **{path: self._merged_vector(path, pattern[0]) for path in vectors}}, {}), size
         built = {path: self._stand_in(path, pattern, rows, merge) for path in layers}
-        return _Front({}, {path: forward for path, (forward, _) in built.items()}), sum(n for _, n in built.values())
+        forwards = {path: forward for path, (forward, _) in built.items()}
+        forwards.update(self._with_vectors(forwards, vectors, pattern))
+        return _Front({}, forwards), sum(n for _, n in built.values())
+
+    def _with_vectors(
+        self, forwards: Mapping[str, Forward], vectors: Iterable[str], pattern: Sequence[Gate]
+    ) -> dict[str, Forward]:
+        """Return stand-ins of the layers whose biases, or whose normalisation, differ from row to row."""
+        found: dict[str, Forward] = {}
+        for path in dict.fromkeys(vector.rpartition(".")[0] for vector in vectors):
+            layer = self._modules[path]
+            biases = [self._changed(f"{path}.bias", gate) for gate in pattern]
+            if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+                found[path] = renormed(layer, [self._changed(f"{path}.weight", gate) for gate in pattern], biases)
+            else:
+                found[path] = shifted(layer, forwards.get(path, layer.forward), self._vectors[f"{path}.bias"], biases)
+        return found
+
+    def _merged_vector(self, path: str, gate: Gate) -> Tensor:
+        return merged_vector(self._vectors[path], self._changed(path, gate))
 
     def _stand_in(self, path: str, pattern: Sequence[Gate], rows: int, merge: bool) -> tuple[Forward, int]:
         layer = self._layers[path]
@@ -150,6 +184,13 @@ class AdapterBank:
 
     def _deltas(self, digest: str) -> Mapping[str, Delta]:
         return self._store[digest].component(self._component)
+
+    def _changes(self, digest: str) -> Mapping[str, Tensor]:
+        return self._store[digest].vectors.get(self._component, {})
+
+    def _changed(self, path: str, gate: Gate) -> Changes:
+        found = ((self._changes(digest).get(path), weight) for digest, weight in gate)
+        return tuple((change, weight) for change, weight in found if change is not None)
 
     def _weighted(self, path: str, gate: Gate) -> Weighted:
         found = ((self._deltas(digest).get(path), weight) for digest, weight in gate)

@@ -33,16 +33,16 @@ class Canvas:
 
 def size_of(start: Start) -> tuple[int, int]:
     """Return width and height of the picture to begin with."""
-    return _open(start.image, "picture to begin with").size
+    return opened(start.image, "picture to begin with").size
 
 
 def read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
     """Return what a picture of this size begins with, and the request's part with its digests filled in."""
-    image = _open(start.image, "picture to begin with").convert("RGB")
+    image = opened(start.image, "picture to begin with").convert("RGB")
     digest = _checked(start.sha256, image.tobytes(), start.image, "picture to begin with")
     mask, mask_digest = None, None
     if start.mask is not None:
-        mask = _open(start.mask, "mask").convert("L")
+        mask = opened(start.mask, "mask").convert("L")
         mask_digest = _checked(start.mask_sha256, mask.tobytes(), start.mask, "mask")
         mask = _fitted(mask, width, height, "mask")
         if not mask.getbbox():
@@ -51,7 +51,8 @@ def read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
     return filled, Canvas(_fitted(image, width, height, "picture to begin with"), mask)
 
 
-def _open(where: str, what: str) -> Image:
+def opened(where: str, what: str) -> Image:
+    """Return a picture that a request names by its path or holds inline; one too large is refused unread."""
     from PIL import Image, UnidentifiedImageError
 
     try:

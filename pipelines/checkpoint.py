@@ -47,6 +47,10 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
             f"--rank {order.rank}: '{order.request.method}' has no rank of its own, and a model's weights need none; "
             "leave it out"
         )
+    if order.dtype is not None:
+        raise BadRequest(
+            f"--dtype {order.dtype}: a model's weights stay in the type that the base has them in; leave it out"
+        )
     parts = _parts(layout.folder_of(checked.resolved.spec))
     made = merges.make(engine, checked, watch)
     out.parent.mkdir(parents=True, exist_ok=True)

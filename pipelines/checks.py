@@ -33,7 +33,7 @@ def check_joins(request: RenderRequest) -> None:
 
 def check_size(request: RenderRequest, spec: ModelSpec) -> None:
     for side, value in (("width", request.width or 0), ("height", request.height or 0)):
-        step = spec.size_multiple
+        step = spec.latent_factor
         if value > MOST_PIXELS:
             raise BadRequest(f"{side} {value} is more than {MOST_PIXELS}, the greatest that is made")
         if value % step:

@@ -75,7 +75,7 @@ FileFormat = Annotated[str, typer.Option("--format", metavar="png|jpeg|webp|avif
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 What = Annotated[str, typer.Argument(metavar="methods|merges|loras|models|schedulers", help="What to list.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA file, or a picture made here or elsewhere.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA, a model, or a picture made here or elsewhere.")]
 
 Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the conflicts as a heat map.")]
 Merged = Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT[:TE_WEIGHT]]...", help="LoRAs by name or file.")]
@@ -200,7 +200,7 @@ def list_(what: What, zoo: Zoo = None, as_json: Json = False) -> None:
 
 @app.command()
 def inspect(file: File, as_json: Json = False) -> None:
-    """Tell what a LoRA file is, or how a picture was made."""
+    """Tell what a LoRA file or a model is, or how a picture was made."""
     from pipelines import cli_commands
 
     cli_commands.inspect(file, as_json)
@@ -216,6 +216,7 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     settings: Settings = None,
     prompts: MergePrompts = None,
     model: Model = None,
+    dtype: own.StoredDtype = None,
     zoo: Zoo = None,
     as_json: Json = False,
 ) -> None:
@@ -232,6 +233,7 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
         prompts=tuple(prompts or ()),
         model=model,
         zoos=tuple(zoo or ()),
+        dtype=dtype,
     )
     cli_merge.merge(flags, as_json)
 

@@ -16,7 +16,7 @@ from composer import registry
 from composer.errors import BadRequest, UnknownChoice
 from composer.request import RenderRequest
 from lora_zoo import catalog, formats
-from pipelines import cli_output, cli_zoo_commands, schedulers
+from pipelines import cli_output, cli_zoo_commands, schedulers, specs
 from pipelines.batching import TOGETHER
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
@@ -90,15 +90,22 @@ def listing(what: str, zoos: Sequence[Path], as_json: bool) -> None:
 
 
 def inspect(file: Path, as_json: bool) -> None:
-    """Describe a LoRA file, or tell how a picture was made."""
-    from pipelines import images
-
-    picture = not file.is_dir() and images.is_picture(existing(file))
-    found = to_jsonable_python(images.read(file)) if picture else to_jsonable_python(formats.describe(file))
+    """Describe a LoRA file or a model, or tell how a picture was made."""
+    what, found = _found(file)
     if as_json:
-        cli_output.document({"picture" if picture else "lora": dict(found)})
+        cli_output.document({what: dict(found)})
     else:
         cli_output.pairs(_short(found))
+
+
+def _found(file: Path) -> tuple[str, Row]:
+    from pipelines import images
+
+    if not file.is_dir() and images.is_picture(existing(file)):
+        return "picture", to_jsonable_python(images.read(file))
+    if specs.is_model(file):
+        return "model", specs.describe(specs.find(str(file)))
+    return "lora", to_jsonable_python(formats.describe(file))
 
 
 def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderRequest], str]:

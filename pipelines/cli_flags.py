@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
+from lora_zoo.errors import nearest_file
 from lora_zoo.library import Library
 from pipelines.cli_start import StartFlags, started
 from pipelines.cli_uses import UseFlags, laid
@@ -180,15 +181,7 @@ def existing(path: Path) -> Path:
         return path
     if path.is_dir():
         raise BadRequest(f"'{path}' is a folder, not a file")
-    beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
-    raise BadRequest(f"there is no file '{path}'{_near_file(path, beside)}")
-
-
-def _near_file(path: Path, beside: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
-    return f"; did you mean '{path.parent / close[0]}'?" if close else ""
+    raise BadRequest(f"there is no file '{path}'{nearest_file(path)}")
 
 
 def _path_like(text: str) -> bool:

@@ -30,6 +30,7 @@ class MergeFlags:
     prompts: tuple[str, ...]
     model: str | None
     zoos: tuple[Path, ...] = ()
+    dtype: str | None = None
 
 
 def merge(flags: MergeFlags, as_json: bool) -> None:
@@ -65,7 +66,7 @@ def _order(flags: MergeFlags) -> MergeOrder:
     }
     if flags.model is not None:
         asked["model"] = flags.model
-    return MergeOrder(parse_request(asked), flags.rank, _prompts(flags.prompts))
+    return MergeOrder(parse_request(asked), flags.rank, _prompts(flags.prompts), flags.dtype)
 
 
 def _prompts(texts: tuple[str, ...]) -> dict[str, str]:

@@ -29,3 +29,7 @@ Attention = Annotated[str, typer.Option(metavar="sdpa|eager|xformers", help="How
 Offload = Annotated[str, typer.Option(metavar="none|parts", help="On a GPU, hold only the part in use there.")]
 VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: large pictures in little memory.")]
 Findings = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for masks that a method found on the way.")]
+StoredDtype = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="float16|bfloat16|float32", help="How a LoRA file stores its values; float16."),
+]

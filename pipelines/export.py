@@ -50,10 +50,14 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
         raise BadRequest(f"-o {out}: a LoRA file ends in {_SUFFIX}")
     if out.exists():
         raise BadRequest(f"-o {out}: there is a file of this name already; choose another")
-    return _write(merges.make(engine, merges.check(engine, order), watch), order.rank, out)
+    from lora_zoo import writer
+
+    dtype = order.dtype or writer.DTYPES[0]
+    writer.check_dtype(dtype)
+    return _write(merges.make(engine, merges.check(engine, order), watch), order.rank, out, dtype)
 
 
-def _write(made: Merged, rank: int | None, out: Path) -> Exported:
+def _write(made: Merged, rank: int | None, out: Path, dtype: str) -> Exported:
     from composer.merges.svd import ENERGY, truncated
     from lora_zoo import writer
 
@@ -71,9 +75,9 @@ def _write(made: Merged, rank: int | None, out: Path) -> Exported:
         ENERGY: f"{kept:.6f}",
         "ss_network_dim": stated,
         "ss_network_alpha": stated,
-        "sshs_model_hash": writer.data_sha256(factors, "kohya"),
+        "sshs_model_hash": writer.data_sha256(factors, "kohya", dtype),
     }
-    writer.write(out, factors, "kohya", metadata)
+    writer.write(out, factors, "kohya", metadata, dtype)
     return Exported(out, len(ranks), (ranks[0], ranks[-1]), kept, made.measured)
 
 

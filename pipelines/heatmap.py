@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from composer.conflict import Conflict
+from composer.conflict import Conflict, place_of
 
 _CELL, _GAP, _LETTER, _LINE = 64, 12, 7.5, 18
 _INK, _PAPER, _NOTHING = (24, 24, 24), (255, 255, 255), (238, 238, 238)
 _COLD, _HOT, _FIGHT = (255, 255, 255), (240, 150, 40), (200, 30, 30)
-_TITLE = "Overlap of inputs (orange), and the share of the change that cancels (red corner, second figure)"
+_TITLE = "Overlap of inputs (orange); share of the change that cancels (red corner, below). Grey: not changed by both."
 
 
 def draw(conflicts: Sequence[Conflict]) -> Image.Image:
     """Draw a heat map; a cell shows the overlap, and below it what is cancelled (+) or doubled up (-)."""
-    blocks = list(dict.fromkeys(one.block for one in conflicts))
+    blocks = sorted({one.block for one in conflicts}, key=place_of)
     pairs = list(dict.fromkeys((one.first, one.second) for one in conflicts))
     titles = [f"{first} / {second}" for first, second in pairs]
     left = int(max((len(title) for title in titles), default=0) * _LETTER) + 2 * _GAP
@@ -44,7 +44,7 @@ def _fill(pen: ImageDraw.ImageDraw, place: tuple[int, int, int, int], one: Confl
     if corner:
         pen.rectangle((place[2] - corner, place[1], place[2], place[1] + corner), _FIGHT)
     pen.text((place[0] + 8, place[1] + 12), f"{one.overlap:.2f}", _INK, font)
-    pen.text((place[0] + 8, place[1] + 34), f"{one.cancelled:+.2f}", _INK, font)
+    pen.text((place[0] + 8, place[1] + 34), f"{one.cancelled:+.2f}".replace("-0.00", "+0.00"), _INK, font)
 
 
 def _cell(left: int, top: int, row: int, column: int) -> tuple[int, int, int, int]:

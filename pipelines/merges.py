@@ -16,6 +16,7 @@ from pipelines.engine import Engine
 from pipelines.fitting import FITS, Fit
 from pipelines.progress import Watch
 from pipelines.resolve import Resolved
+from pipelines.store import check_mergeable
 
 if TYPE_CHECKING:
     from composer.merges.common import Parameters
@@ -32,6 +33,7 @@ class MergeOrder:
     request: RenderRequest
     rank: int | None = None  # for a method that has a rank; in a LoRA file, what any other result is cut to
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])  # LoRA -> what calls for it, for fits
+    dtype: str | None = None  # in which a LoRA file stores its values; None: half precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +159,7 @@ def _member(engine: Engine, use: AdapterUse, shapes: Layout) -> Adapter:
     if adapter.words:
         words = ", ".join(map(repr, adapter.words))
         raise BadRequest(f"LoRA '{use.name}' brings words along ({words}), which would be lost in what is made of it")
+    check_mergeable(adapter)
     return shaped(adapter, use.blocks, shapes) if isinstance(use.blocks, dict) else adapter
 
 

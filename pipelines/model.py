@@ -30,6 +30,7 @@ from pipelines.runtime import Runtime
 from pipelines.specs import ModelSpec
 from pipelines.store import AdapterStore
 from pipelines.text import NO_WORDS, Encoded, TextReader, Vocabulary
+from pipelines.vectors import vector_parameters
 
 UNET = "unet"
 VAE = "vae"
@@ -79,7 +80,11 @@ class LoadedModel:
         if runtime.vae_tiling:
             self._vae.enable_tiling()
         adapted = {name: module for name, module in parts.modules().items() if name != VAE}
-        self.layout: Layout = ModelLayout({name: _layers(one) for name, one in adapted.items()}, self._base_layer)
+        self.layout: Layout = ModelLayout(
+            {name: _layers(one) for name, one in adapted.items()},
+            self._base_layer,
+            {name: {path: p.shape for path, p in vector_parameters(one).items()} for name, one in adapted.items()},
+        )
         self.bank = AdapterBank(parts.unet, UNET, self.store)
         self.attention = AttentionLayers(parts.unet)
         self.features = DeepFeatures(parts.unet)

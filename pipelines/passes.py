@@ -28,7 +28,7 @@ def enlarged(request: RenderRequest, hires: Hires, spec: ModelSpec) -> RenderReq
 
 
 def _side(side: str, first: int, hires: Hires, spec: ModelSpec) -> int:
-    wanted, step = first * hires.scale, spec.size_multiple
+    wanted, step = first * hires.scale, spec.latent_factor
     near = max(step, round(wanted / step) * step)
     if abs(wanted - near) > 1e-3:
         raise BadRequest(

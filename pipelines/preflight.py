@@ -74,7 +74,9 @@ def check(engine: Engine, model: str, uses: Sequence[AdapterUse]) -> Report:
             )
             continue
         weight = info.weight if use.weight is None else use.weight
-        beside = None if info.file is None else fit.fit(info.file, loaded.layout)
+        beside = (
+            None if info.file is None else fit.fit(info.file, loaded.layout, cast("ModelLayout", loaded.layout).norms())
+        )
         sizes, error = (), ""
         try:
             adapter = engine.source.load(use.name, loaded.layout)

@@ -6,15 +6,14 @@ So a record repeats its picture without the file, and whoever plans sees values 
 from __future__ import annotations
 
 import base64
-import binascii
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
 from composer.masks import Box, Drawn
 from composer.plan import JobRegion
 from composer.request import Region
+from pipelines import canvas
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,21 +51,8 @@ def placed(region: Region, prompt: str) -> JobRegion:
 
 
 def _read(mask: str) -> Image:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        source = (
-            BytesIO(base64.b64decode(mask.removeprefix(_INLINE), validate=True)) if _is_inline(mask) else Path(mask)
-        )
-        with Image.open(source) as found:
-            return found.convert("L")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, binascii.Error) as error:
-        raise BadRequest(f"cannot read the mask {_name(mask)}: {error}") from error
-
-
-def _is_inline(mask: str) -> bool:
-    return mask.startswith(_INLINE)
+    return canvas.opened(mask, "mask").convert("L")
 
 
 def _name(mask: str) -> str:
-    return "of the request" if _is_inline(mask) else f"'{mask}'"
+    return "of the request" if mask.startswith(_INLINE) else f"'{mask}'"

@@ -99,14 +99,29 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     infos = tuple(_checked(use, source.describe(use.name), spec) for use in request.adapters)
     if lacking := method.needs - spec.capabilities:
         raise BadRequest(f"method '{request.method}' needs {', '.join(sorted(lacking))}, which '{spec.name}' has not")
-    uses = tuple(_filled(use, info, request.prompt, spec) for use, info in zip(request.adapters, infos, strict=True))
     if len(infos) < method.min_adapters:
         raise BadRequest(f"method '{request.method}' needs at least {method.min_adapters} LoRA; none is named")
-    filled = request.model_copy(
+    uses = tuple(_filled(use, info, request.prompt, spec) for use, info in zip(request.adapters, infos, strict=True))
+    filled = _completed(request.model_copy(update={"adapters": uses}), spec, method, own_size)
+    _check(filled, spec, method)
+    if method.needs_words:
+        for use, info in zip(uses, infos, strict=True):
+            words.check(request.prompt, use.name, use.words or (), info.triggers)
+    first = _begun(_without_files(filled, spec), spec, method, {info.name: info.triggers for info in infos})
+    method.check(first.job)
+    if first.count:
+        checks.check_acts(first.job)
+    return first if filled.hires is None else replace(first, second=_second(first, filled.hires))
+
+
+def _completed(
+    request: RenderRequest, spec: ModelSpec, method: MethodModel, own_size: tuple[int, int]
+) -> RenderRequest:
+    """Return the request with the model's and the method's own defaults where it leaves something open."""
+    return request.model_copy(
         update={
             "parameters": method.model_dump(),
             "prediction_type": request.prediction_type or spec.configs.prediction,
-            "adapters": uses,
             "width": request.width or own_size[0],
             "height": request.height or own_size[1],
             "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
@@ -115,27 +130,26 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
             "text_encoder_adapters": request.text_encoder_adapters or method.text_policy,
         }
     )
+
+
+def _check(filled: RenderRequest, spec: ModelSpec, method: MethodModel) -> None:
     checks.check_size(filled, spec)
     checks.check_steps(filled)
     checks.check_sizes_told(filled, spec)
     checks.check_regions(filled, method)
     checks.check_joins(filled)
-    if method.needs_words:
-        for use, info in zip(uses, infos, strict=True):
-            words.check(request.prompt, use.name, use.words or (), info.triggers)
-    filled = _without_files(filled, spec)
-    triggers = {info.name: info.triggers for info in infos}
+
+
+def _begun(
+    filled: RenderRequest, spec: ModelSpec, method: MethodModel, triggers: Mapping[str, tuple[str, ...]]
+) -> Resolved:
+    """Return what is done first: from noise, or from the picture that the request begins with."""
     if filled.start is None:
-        first = Resolved(filled, spec, method, _job(filled, spec), triggers)
-    else:
-        start, begun = canvas.read(filled.start, filled.width or 0, filled.height or 0)
-        filled = filled.model_copy(update={"start": start})
-        skipped = passes.skipped(filled.num_inference_steps or 0, start.strength)
-        first = Resolved(filled, spec, method, _job(filled, spec, skipped), triggers, skipped, begun)
-    method.check(first.job)
-    if first.count:
-        checks.check_acts(first.job)
-    return first if filled.hires is None else replace(first, second=_second(first, filled.hires))
+        return Resolved(filled, spec, method, _job(filled, spec), triggers)
+    start, begun = canvas.read(filled.start, filled.width or 0, filled.height or 0)
+    request = filled.model_copy(update={"start": start})
+    skipped = passes.skipped(request.num_inference_steps or 0, start.strength)
+    return Resolved(request, spec, method, _job(request, spec, skipped), triggers, skipped, begun)
 
 
 def _second(first: Resolved, hires: Hires) -> Resolved:

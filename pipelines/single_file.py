@@ -55,10 +55,14 @@ class Checkpoint:
         return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
+def holds_unet(path: Path) -> bool:
+    """Tell whether a file has a UNet in the original layout, whatever else may be wrong with it."""
+    return any(key.startswith(UNET) for key in _head(path).tensors)
+
+
 def read(path: Path) -> Checkpoint:
     """Read and check the head of a file, and refuse what is no model of a known architecture."""
-    with path.open("rb") as file:
-        head = header.parse(file, path.stat().st_size, path, header.CHECKPOINT)
+    head = _head(path)
     if not any(key.startswith(UNET) for key in head.tensors):
         raise BadModel(f"{path}: {_stranger(head)}")
     if "conditioner.embedders.0.model.ln_final.weight" in head.tensors:
@@ -81,6 +85,11 @@ def configs(found: Checkpoint) -> Configs:
     if "text_encoder_2" in texts:
         texts["text_encoder_2"] = {**texts["text_encoder_2"], "hidden_act": "gelu"}
     return Configs(unet=_unet(found), vae=_vae(found), scheduler=_scheduler(found), texts=texts, zero_empty=found.sdxl)
+
+
+def _head(path: Path) -> Header:
+    with path.open("rb") as file:
+        return header.parse(file, path.stat().st_size, path, header.CHECKPOINT)
 
 
 def _stranger(head: Header) -> str:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from composer.blocks import UnetBlocks, of_unet
 from composer.errors import UnknownChoice
 from composer.plan import Capability
 from lora_zoo import catalog, families
+from lora_zoo.errors import BadFile, nearest_file
 from pipelines import configs, hub, single_file
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
@@ -40,7 +43,6 @@ class ModelSpec:
     width: int
     height: int
     latent_factor: int  # pixels per latent pixel
-    size_multiple: int  # widths and heights are multiples of this
     defaults: Defaults
     capabilities: frozenset[Capability]
     blocks: UnetBlocks  # that a LoRA's weight may differ in
@@ -73,16 +75,43 @@ def find(name: str) -> ModelSpec:
         folder = hub.small_files(name)
         return _spec(name, folder, configs.of_folder(folder), hub_id=name)
     if len(path.parts) > 1 or path.suffix:
-        raise BadModel(f"there is no model folder {name}, nor a file of this name")
+        raise BadModel(f"there is no model folder {name}, nor a file of this name{nearest_file(path)}")
     raise UnknownChoice("model", name, names())
+
+
+def is_model(path: Path) -> bool:
+    """Tell a model, sound or not, from a LoRA: a folder by its configurations, a file by its keys."""
+    if path.is_dir():
+        return (path / "model_index.json").is_file() or (path / "unet" / "config.json").is_file()
+    try:
+        return single_file.holds_unet(path)
+    except BadFile:
+        return False
+
+
+def describe(spec: ModelSpec) -> dict[str, JsonValue]:
+    """Return what there is to say of a model before it is loaded."""
+    return {
+        "path": str(spec.path),
+        "layout": "one file" if spec.path.is_file() else "folder",
+        "family": spec.family or "unknown",
+        "predicts": spec.configs.prediction,
+        "size": [spec.width, spec.height],
+        "text_encoders": list(spec.configs.texts),
+        "blocks": list(spec.blocks.all),
+        "steps": spec.defaults.num_inference_steps,
+        "guidance_scale": spec.defaults.guidance_scale,
+        "scheduler": spec.defaults.scheduler,
+    }
 
 
 def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_id: str | None = None) -> ModelSpec:
     configs.check(found, path)
     try:
-        context, levels = int(found.unet["cross_attention_dim"]), len(found.unet["block_out_channels"])
+        context = int(found.unet["cross_attention_dim"])
         factor = found.latent_factor
         size = int(found.unet["sample_size"]) * factor
+        capabilities = _capabilities(found.unet)
     except (KeyError, TypeError, ValueError) as error:
         raise BadModel(f"the configuration of {path} lacks what SD1.5's architecture has: {error}") from error
     return ModelSpec(
@@ -92,9 +121,8 @@ def _spec(name: str, path: Path, found: Configs, family: str | None = None, hub_
         width=size,
         height=size,
         latent_factor=factor,
-        size_multiple=factor * 2 ** (levels - 1),
         defaults=_DEFAULTS.get(name, _SDXL_DEFAULTS if found.sdxl else _SD15_DEFAULTS),
-        capabilities=_capabilities(found.unet),
+        capabilities=capabilities,
         blocks=_blocks(found.unet),
         configs=found,
         hub_id=hub_id,

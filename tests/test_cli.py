@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses and how, and that it stays light."""
+"""The command line: what it prints, and that it stays light."""
 
 import json
 import subprocess
@@ -7,63 +7,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from safetensors.numpy import save_file
 
 from composer import registry
-from composer.errors import BadRequest
 from composer.record import RenderRecord
 from composer.request import AdapterUse, Region
-from lora_zoo.catalog import Catalog, entry_for, write_catalog
 from pipelines import images
 from pipelines.cli import main
-from pipelines.cli_flags import parse_lora, parse_settings, parse_size
 from pipelines.images import Rendering
+from tests.stand_ins import model_without_weights, two_loras
 
 ROOT = Path(__file__).parents[1]
-LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
-LORAS = ("zorp", "trident")
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    """Return a model folder with configurations and no weights: enough for all that happens before loading."""
-    folder = tmp_path / "model"
-    configs = {
-        "unet": {
-            "cross_attention_dim": 32,
-            "block_out_channels": [32, 32],
-            "sample_size": 16,
-            "down_block_types": ["CrossAttnDownBlock2D"],
-        },
-        "vae": {"block_out_channels": [8, 8, 8]},
-    }
-    for part in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
-        (folder / part).mkdir(parents=True)
-        (folder / part / "config.json").write_text(json.dumps(configs.get(part, {})))
-    (folder / "scheduler" / "scheduler_config.json").write_text("{}")
-    return str(folder)
+    return model_without_weights(tmp_path / "model")
 
 
 @pytest.fixture(autouse=True)
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in an empty folder, with a catalogue of two small LoRA files."""
-    folder = tmp_path / "zoo"
-    folder.mkdir()
-    for rank, name in enumerate(LORAS, start=2):
-        down, up = numpy.ones((rank, 32), "float32"), numpy.ones((32, rank), "float32")
-        tensors = {f"{LAYER}.lora_down.weight": down, f"{LAYER}.lora_up.weight": up}
-        save_file(tensors, folder / f"{name}.safetensors", {"modelspec.trigger_phrase": f"{name}, the {name}"})
-    path = folder / "catalog.json"
-    write_catalog([entry_for(folder / f"{name}.safetensors") for name in LORAS], path)
-    catalogue = Catalog.load(path)
-    monkeypatch.setattr(Catalog, "load", lambda *_: catalogue)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+def _zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_loras(tmp_path, monkeypatch)
 
 
 def picture(path: Path, model: str) -> Path:
@@ -94,87 +59,6 @@ def picture(path: Path, model: str) -> Path:
     )
     images.save(Rendering(Image.new("RGB", (64, 64)), record), path)
     return path
-
-
-MISTAKES = {
-    "unknown LoRA": (["--lora", "zrop"], "'zorp'"),
-    "unknown method": (["--method", "swich"], "'switch'"),
-    "unknown scheduler": (["--scheduler", "eular"], "'euler'"),
-    "unknown model": (["--model", "tinny"], "'tiny'"),
-    "model folder without parts": (["--model", "."], "unet"),
-    "unknown parameter": (["--method", "switch", "--lora", "zorp", "--set", "intervall=2"], "'interval'"),
-    "parameter out of range": (["--method", "switch", "--lora", "zorp", "--set", "interval=0"], "interval"),
-    "parameter without a value": (["--set", "interval"], "KEY=VALUE"),
-    "parameter given twice": (["--set", "combine=sum", "--set", "combine=mean"], "twice"),
-    "NaN weight": (["--lora", "zorp:nan"], "finite"),
-    "NaN text-encoder weight": (["--lora", "zorp:1:nan"], "finite"),
-    "infinite guidance": (["--guidance", "inf"], "finite"),
-    "a weight that is no number": (["--lora", "zorp:much"], "'much'"),
-    "the same LoRA twice": (["--lora", "zorp", "--lora", "zorp"], "zorp"),
-    "size not divisible": (["--size", "60x64"], "try"),
-    "size that is none": (["--size", "big"], "WIDTHxHEIGHT"),
-    "no steps": (["--steps", "0"], "num_inference_steps"),
-    "negative seed": (["--seed", "-1"], "seed"),
-    "no pictures": (["--count", "0"], "--count"),
-    "method without LoRAs": (["--method", "composite"], "LoRA"),
-    "missing LoRA file": (["--lora", "nowhere/x.safetensors"], "nowhere/x.safetensors"),
-    "missing picture": (["--from", "nowhere.png"], "nowhere.png"),
-    "picture without a record": (["--from", "../plain.png"], "no record"),
-    "LoRA file that is none": (["--lora", "../plain.png"], "safetensors"),
-    "unknown text policy": (["--text-policy", "al"], "'all'"),
-    "folder that is a file": (["--out", "../plain.png/sub"], "file"),
-    "words without a LoRA": (["--words", "zorp=zorp"], "none is known"),
-    "words of another LoRA": (["--lora", "zorp", "--words", "zrop=zorp"], "'zorp'"),
-    "words that are none": (["--lora", "zorp", "--words", "zorp=a,,b"], "words.1"),
-    "words given twice": (["--lora", "zorp", "--words", "zorp=a", "--words", "zorp=b"], "twice"),
-    "words not in the prompt": (["--lora", "zorp", "--words", "zorp=zorb", "--method", "w_switch"], "'zorp'"),
-    "no trigger words in the prompt": (["--lora", "trident", "--method", "w_composite"], "'the trident'"),
-    "a region of another LoRA": (["--lora", "zorp", "--region", "zrop=0,0,1,1"], "'zorp'"),
-    "a region of three sides": (["--lora", "zorp", "--region", "zorp=0,0,1"], "LEFT,TOP,RIGHT,BOTTOM"),
-    "a region that is no file": (["--lora", "zorp", "--region", "zorp=mask.png"], "no file of this name"),
-    "a region out of the picture": (["--lora", "zorp", "--region", "zorp=0,0,1,2"], "all from 0 to 1"),
-    "a region given twice": (["--lora", "zorp", "--region", "zorp=0,0,1,1", "--region", "zorp=0,0,1,1"], "twice"),
-    "a region that the method ignores": (["--lora", "zorp", "--region", "zorp=0,0,1,1"], "regional"),
-    "a prompt without a region": (["--lora", "zorp", "--region-prompt", "zorp=x"], "--region zorp="),
-    "a frequency that nobody measured": (
-        ["--lora", "zorp", "--lora", "trident", "--method", "cmlora"],
-        "zoo profile zorp",
-    ),
-    "undesired strength out of range": (["--undesired-strength", "2"], "undesired_strength"),
-    "unknown option": (["--promt", "x"], "--prompt"),
-}
-
-
-@pytest.mark.parametrize(("options", "told"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_and_nothing_is_written(
-    options: list[str], told: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
-    before = sorted(tmp_path.rglob("*"))
-    assert main(["render", "--prompt", "zorp", "--model", model, *options]) == 2
-    said = capsys.readouterr()
-    assert told in said.err
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["render"], "--prompt"),
-        (["list", "lora"], "'loras'"),
-        (["inspect", "../zoo/zorp.safetensor"], "zorp.safetensors"),
-        (["inspect", "../zoo/catalog.json"], "safetensors"),
-        (["inspect", ".."], "PEFT"),
-        (["rendr"], "rendr"),
-    ],
-)
-def test_other_mistakes_are_told_too(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    said = capsys.readouterr()
-    assert told in said.err
-    assert said.out == ""
 
 
 def test_listings_are_one_json_document_each(capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,36 +206,3 @@ def test_the_help_names_the_page_which_is_what_no_command_opens() -> None:
         [sys.executable, "-X", "importtime", "-c", program], cwd=ROOT, capture_output=True, check=False
     )
     assert b"gradio" not in quick.stderr and b"torch" not in quick.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "weights"),
-    [
-        ("zorp", "zorp", ()),
-        ("zorp:0.8", "zorp", (0.8,)),
-        ("zorp:0.8:-0.5", "zorp", (0.8, -0.5)),
-        ("dir/zorp.safetensors:1", "dir/zorp.safetensors", (1.0,)),
-        ("C:\\loras\\zorp.safetensors:1:0", "C:\\loras\\zorp.safetensors", (1.0, 0.0)),
-        ("C:\\loras\\zorp.safetensors", "C:\\loras\\zorp.safetensors", ()),
-    ],
-)
-def test_a_lora_is_a_name_and_up_to_two_weights(text: str, name: str, weights: tuple[float, ...]) -> None:
-    assert tuple(parse_lora(text).values()) == (name, *weights)
-
-
-@settings(max_examples=40)
-@given(st.from_regex(r"[a-z][a-z_0-9]{0,20}", fullmatch=True), st.floats(-9, 9), st.floats(-9, 9))
-def test_weights_are_read_exactly(name: str, weight: float, text_weight: float) -> None:
-    assert tuple(parse_lora(f"{name}:{weight!r}:{text_weight!r}").values()) == (name, weight, text_weight)
-
-
-def test_settings_are_json_or_text() -> None:
-    settings = parse_settings(("a=2", "b=true", "c=mean", "d=[1, 2]", "e=NaN", "f="))
-    assert settings == {"a": 2, "b": True, "c": "mean", "d": [1, 2], "e": "NaN", "f": ""}
-
-
-def test_sizes() -> None:
-    assert parse_size("64x128") == (64, 128)
-    for wrong in ("64", "64x", "64×64", "-8x8", "6.4x8"):
-        with pytest.raises(BadRequest, match="WIDTHxHEIGHT"):
-            parse_size(wrong)

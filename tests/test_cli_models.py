@@ -35,6 +35,20 @@ def test_a_single_file_is_priced_with_sdxl_sizes(file: str, capsys: pytest.Captu
     assert (request["prediction_type"], request["scheduler"], request["guidance_scale"]) == ("v_prediction", "euler", 5)
 
 
+def test_inspect_tells_what_a_model_is(
+    file: str, xl_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, layout in ((file, "one file"), (str(xl_folder), "folder")):
+        assert main(["inspect", path, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["model"]
+        assert (found["layout"], found["predicts"], len(found["text_encoders"])) == (layout, "epsilon", 2)
+        assert main(["inspect", path]) == 0
+        assert layout in capsys.readouterr().out
+    (tmp_path / "model_index.json").write_text("{}")
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "it lacks tokenizer" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -14,6 +14,7 @@ from pipelines.images import Rendering
 from tests.composer.test_request import record
 from tests.pipelines.metadata.samples import PIXELS, chunks, png
 from tests.pipelines.metadata.test_matching import lora
+from tests.stand_ins import model_without_weights
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +23,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     catalogue = Catalog(tmp_path, (entry_for(lora(tmp_path, "salt")),))
     monkeypatch.setattr(Catalog, "load", lambda *_: catalogue)
     monkeypatch.chdir(tmp_path)
-    configs = {
-        "unet": {"cross_attention_dim": 32, "block_out_channels": [32, 32], "sample_size": 16},
-        "vae": {"block_out_channels": [8, 8, 8]},
-    }
-    for part in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
-        (tmp_path / "model" / part).mkdir(parents=True)
-        (tmp_path / "model" / part / "config.json").write_text(json.dumps(configs.get(part, {})))
-    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text("{}")
-    return str(tmp_path / "model")
+    return model_without_weights(tmp_path / "model")
 
 
 @pytest.mark.parametrize("tool", ["a1111", "fooocus", "invokeai", "comfyui", "workflow"])
@@ -68,6 +61,27 @@ def test_a_picture_of_another_tool_is_a_request(model: str, tmp_path: Path, caps
     assert main([*command, "--model", model, "--seed", "3", "--prompt", "fog"]) == 0
     (asked,) = json.loads(capsys.readouterr().out)["requests"]
     assert (asked["prompt"], asked["seed"]) == ("fog", 3)
+
+
+def test_blocks_steps_and_a_second_pass_of_a_picture_are_asked_for(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        "a lighthouse <lora:salt:0.5:lbw=INALL:step=0-5>\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, "
+        "Size: 64x64, Model: m, Denoising strength: 0.5, Hires upscale: 2, Hires steps: 10, Hires upscaler: ESRGAN"
+    )
+    path = str(png(tmp_path / "a.png", parameters=text))
+    command = ["render", "--from", path, "--model", model, "--dry-run", "--json"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    (asked,) = json.loads(said.out)["requests"]
+    (use,) = asked["adapters"]
+    assert (use["blocks"]["IN00"], use["blocks"]["MID"], use["schedule"]["stop"]) == (1.0, 0.0, 5.0)
+    assert (asked["hires"]["scale"], asked["hires"]["num_inference_steps"]) == (2.0, 20)
+    assert json.loads(said.out)["unet_passes"] == 20 + 10
+    assert "ESRGAN" in said.err
+    assert "LoRA 'salt'" not in said.err
+    assert main([*command, "--hires", "1.5", "--blocks", "salt=MID:0.5"]) == 0
 
 
 def test_a_lora_that_is_not_here_is_an_error_unless_named(

@@ -24,7 +24,7 @@ from lora_zoo.errors import nearest
 _TAG = re.compile(r"<(\w+):([^<>]+)>")
 _KINDS = ("lora", "lyco")
 _OTHERS = ("hypernet",)
-_KEYS = ("te", "unet", "lbw", "start", "stop", "step")
+KEYS = ("te", "unet", "lbw", "start", "stop", "step")
 _MOST = 100.0
 _T = TypeVar("_T")
 
@@ -58,13 +58,14 @@ def extract(prompt: str) -> Tagged:
             raise BadRequest(f"{match[0]}: hypernetworks are not read, only {' and '.join(_KINDS)}")
         if kind not in _KINDS:
             return match[0]  # < and > are characters like others
-        loras.append(_lora(match[2], match[0]))
+        loras.append(read(match[2], match[0]))
         return ""
 
     return Tagged(_TAG.sub(take, prompt), tuple(loras))
 
 
-def _lora(inside: str, tag: str) -> LoraTag:
+def read(inside: str, tag: str) -> LoraTag:
+    """Read what stands behind `<lora:`; `tag` is what a mistake is told of."""
     name, *rest = (part.strip() for part in inside.split(":"))
     if not name:
         raise BadRequest(f"{tag}: the name is missing; write <lora:NAME:WEIGHT>")
@@ -92,8 +93,8 @@ def _named(parts: Sequence[str], tag: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for part in parts:
         key, _, value = (piece.strip() for piece in part.partition("="))
-        if key.lower() not in _KEYS:
-            raise BadRequest(f"{tag}: unknown key {key!r}{nearest(key, _KEYS)}")
+        if key.lower() not in KEYS:
+            raise BadRequest(f"{tag}: unknown key {key!r}{nearest(key, KEYS)}")
         if key.lower() in found:
             raise BadRequest(f"{tag}: {key!r} is given twice")
         found[key.lower()] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class Row:
 
     path: str  # absolute; bytes that are not UTF-8 as Python's file functions have them
     root: str  # the scanned folder
-    name: str  # what people call it: its file's name without the ending
+    name: str  # what people call it: its file's name without the ending, accents as `spelled` writes them
     stamp: str  # "": read it again at the next scan
     beside_stamp: str
     size: int
@@ -65,7 +66,7 @@ class Row:
         """Return the path below the scanned folder, without the ending: a name that tells duplicates apart."""
         path = Path(self.path)
         below = path if path == Path(self.root) else path.relative_to(self.root)
-        return below.with_name(self.name).as_posix()
+        return spelled(below.with_name(self.name).as_posix())
 
     def entry(self) -> Entry | None:
         """Return the row as the catalogue has its entries; None for a file that cannot be used."""
@@ -88,6 +89,11 @@ class Row:
             title=facts.title,
             thumbnail=facts.preview,
         )
+
+
+def spelled(name: str) -> str:
+    """Return a name in the one form in which names are compared: systems write the same letter as one sign or two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row | None:
@@ -115,7 +121,7 @@ def _row(candidate: Candidate, root: Path, stamp: str = "", error: str = "", fac
     return Row(
         path=str(path),
         root=str(root),
-        name=path.name if folder else path.stem,
+        name=spelled(path.name if folder else path.stem),
         stamp=stamp,
         beside_stamp=candidate.beside_stamp,
         size=candidate.size,

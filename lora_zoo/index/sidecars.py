@@ -89,7 +89,7 @@ def _a1111(said: Object) -> Beside:
 def _manager(said: Object) -> Beside:
     civitai = _object(said.get("civitai"))
     tips = said.get("usage_tips")
-    stated = _object(fields.parse_object(tips, "usage_tips") if isinstance(tips, str) and tips.strip() else tips)
+    stated = fields.parse_object(tips.strip() or "{}", "usage_tips") if isinstance(tips, str) else _object(tips)
     least, most = _weight(stated.get("strength_min")), _weight(stated.get("strength_max"))
     return Beside(
         triggers=_words(_list(civitai.get("trainedWords"))),

@@ -19,10 +19,10 @@ from pydantic import TypeAdapter
 
 from lora_zoo import profiles
 from lora_zoo.errors import BadFile
-from lora_zoo.index.rows import Facts, Row
+from lora_zoo.index.rows import Facts, Row, spelled
 from lora_zoo.profiles import Profile
 
-_VERSION = 1
+_VERSION = 2
 _WAIT = 10.0  # seconds for another program's transaction
 _COLUMNS = ("path", "root", "name", "stamp", "beside_stamp", "size", "inode", "error", "facts")
 _LOOKUPS = ("alias", "sha256", "autov3", "sshs")
@@ -83,6 +83,7 @@ class Store:
 
     def named(self, name: str, roots: Sequence[Path]) -> list[Row]:
         """Return the rows of this name; if there are none, those that A1111 knows by it too."""
+        name = spelled(name)
         found = self._select("name = ?", (os.fsencode(name),), roots)
         return found or self._select("alias = ?", (_text(name),), roots)
 
@@ -150,7 +151,7 @@ def _values(row: Row) -> tuple[bytes | str | int | None, ...]:
     looked_up = (None,) * len(_LOOKUPS)
     if facts is not None:
         hashes = facts.hashes
-        looked_up = (_text(facts.alias) or None, hashes.sha256, hashes.autov3, hashes.sshs_model)
+        looked_up = (_text(spelled(facts.alias)) or None, hashes.sha256, hashes.autov3, hashes.sshs_model)
     return (
         *(os.fsencode(text) for text in (row.path, row.root, row.name)),
         *(row.stamp, row.beside_stamp, row.size, row.inode, row.error),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from composer import blocks
+from composer.errors import BadRequest
+from composer.prompting import tags as lora_tags
+from composer.prompting.tags import LoraTag
 from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
-from pipelines.metadata import samplers
-from pipelines.metadata.found import Draft, Found, as_number, shown
+from pipelines.metadata import a1111_hires, samplers
+from pipelines.metadata.found import Draft, Found, shown
 from pipelines.metadata.infotext import Tag, is_json, split, tags
 from pipelines.metadata.limits import check_length, parse_object
 
@@ -18,7 +22,8 @@ _LORA_TAGS = ("lora", "lyco")
 _IDLE = frozenset({"Version", "Composed with", "Raw prompt", "Raw negative prompt", "User", "Composition order"})
 #: What one of ours would hold as the default anyway.
 _NEUTRAL = {"Clip skip": "1", "Denoising strength": "1"}
-_KEYED = {"te": 0, "unet": 1}
+#: Of a tag, what says how strongly a LoRA acts; the rest says where and when.
+_WEIGHTS = ("te", "unet")
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
@@ -49,6 +54,7 @@ def _settings(draft: Draft, settings: dict[str, str]) -> None:
     draft.model_hash = clean_hash(take("Model hash", None))
     if (size := take("Size", None)) is not None:
         _size(draft, size)
+    draft.hires = a1111_hires.read(draft, settings)
     for key, value in settings.items():
         if key not in _IDLE and _NEUTRAL.get(key) != value:
             draft.note(f"{key}: {shown(value)}")
@@ -72,34 +78,51 @@ def _loras(draft: Draft, found: list[Tag], settings: dict[str, str]) -> None:
         if tag.kind not in _LORA_TAGS:
             draft.note(f"tag <{tag.kind}:…>: {shown(':'.join(tag.arguments))}")
             continue
-        name, weights = _tag(draft, tag)
+        name = tag.arguments[0].strip()
         named.add(name)
-        draft.lora(name, (weights[1], encoder.get(name, weights[0])), hashes.get(name))
+        read = _tag(draft, name, tag.arguments[1:])
+        if read is None:
+            draft.lora(name, (None, encoder.get(name)), hashes.get(name))
+        else:
+            weights = read.weight, encoder.get(name, read.text_encoder_weight)
+            draft.lora(name, weights, hashes.get(name), read.blocks, read.schedule)
     for name in {**hashes, **listed}:
         if name not in named:
             draft.lora(name, (listed.get(name), encoder.get(name)), hashes.get(name))
 
 
-def _tag(draft: Draft, tag: Tag) -> tuple[str, list[object]]:
-    """Return a tag's name and its weights (text encoder, UNet); one number is both, none is 1."""
-    name, *rest = tag.arguments
-    weights: list[object] = [None, None]
-    positional = [part for part in rest if "=" not in part]
-    for place, part in enumerate(positional[:2]):
-        weights[place] = part.strip()
-    for key, _, value in (part.partition("=") for part in rest if "=" in part):
-        if key.strip() in _KEYED:
-            weights[_KEYED[key.strip()]] = value.strip()
+def _tag(draft: Draft, name: str, arguments: Sequence[str]) -> LoraTag | None:
+    """Read a tag; None if its weights cannot be read. What else cannot be, or is not known here, is told."""
+    keyed = [part for part in arguments if "=" in part]
+    placed = [part for part in arguments if "=" not in part]
+    for part in placed[2:]:
+        draft.note(f"dynamic rank of LoRA {shown(name)}: {shown(part.strip())}")
+    weights, shapes = placed[:2], list[str]()
+    for part in keyed:
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key.lower() in _WEIGHTS:
+            weights.append(part)
+        elif key.lower() in lora_tags.KEYS and _readable(key, value):
+            shapes.append(part)
         else:
             draft.note(f"{shown(key)} of LoRA {shown(name)}: {shown(value)}")
-    if len(positional) > 2:
-        draft.note(f"dynamic rank of LoRA {shown(name)}: {shown(positional[2])}")
-    for weight in weights:
-        if weight is not None and as_number(weight) is None:
-            draft.note(f"weight of LoRA {shown(name)}: {shown(weight)} is not a number")
-            return name, [None, None]
-    first = "1" if weights[0] is None else weights[0]
-    return name, [first, first if weights[1] is None else weights[1]]
+    for parts in ([*weights, *shapes], weights):
+        try:
+            return lora_tags.read(":".join((name or "?", *parts)), "its tag")
+        except BadRequest as error:
+            draft.note(f"of LoRA {shown(name)}: {shown(str(error))}")
+    return None
+
+
+def _readable(key: str, value: str) -> bool:
+    """Tell weights by block that any model may take from what only the tool that wrote them knows: its own presets."""
+    if key.lower() != "lbw":
+        return True
+    try:
+        blocks.check(value)
+    except BadRequest:
+        return False
+    return True
 
 
 def _hashes(draft: Draft, settings: dict[str, str]) -> dict[str, str]:

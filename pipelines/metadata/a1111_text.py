@@ -9,12 +9,11 @@ become spaces.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from composer.prompting import emphasis
 from composer.request import AdapterUse, RenderRequest
-from pipelines.metadata import samplers
-from pipelines.metadata.found import sound, stem
+from pipelines.metadata import a1111_hires, samplers
+from pipelines.metadata.found import decimal, sound, stem
 from pipelines.metadata.hashes import FileHashes
 from pipelines.metadata.infotext import quote
 
@@ -54,11 +53,6 @@ def safe_name(name: str) -> str:
     return _UNSAFE.sub("_", stem(name)) or "lora"
 
 
-def decimal(value: float) -> str:
-    """Return a number exactly and without an exponent or the sign of a negative zero, which CivitAI does not read."""
-    return format(Decimal(repr(value + 0.0)).normalize(), "f")
-
-
 def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes: FileHashes) -> dict[str, str]:
     sampler, schedule = samplers.for_a1111(request.scheduler or "")
     found = {name: hashes.adapters.get(use.name) for name, use in uses}
@@ -73,7 +67,7 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Size": f"{request.width}x{request.height}",
         "Model hash": hashes.model,
         "Model": _tame(stem(request.model)),
-        **_passes(request),
+        **a1111_hires.written(request),
         "Lora hashes": ", ".join(f"{name}: {one}" for name, one in found.items() if one),
         "Composition": _composition(request),
         "Composition order": " > ".join(name for name, _ in uses) if len(uses) > 1 else "",
@@ -83,18 +77,6 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Composed with": "Medley",
     }
     return {key: value for key, value in stated.items() if value}
-
-
-def _passes(request: RenderRequest) -> dict[str, str]:
-    """Return what there is to say of a picture to begin with, and of a second pass, in A1111's words."""
-    begun, hires = request.start, request.hires
-    strength = begun.strength if begun else hires.strength if hires else None
-    said = {"Denoising strength": "" if strength is None else decimal(strength)}
-    if hires is not None:
-        steps = hires.num_inference_steps or request.num_inference_steps
-        said |= {"Hires upscale": decimal(hires.scale), "Hires steps": str(steps)}
-        said["Hires upscaler"] = "Latent" if hires.upscaler == "latent" else "Lanczos"
-    return said
 
 
 def _composition(request: RenderRequest) -> str:

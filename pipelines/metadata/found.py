@@ -7,7 +7,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
+from composer.request import Hires, Schedule
 from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
 from pipelines.metadata import samplers
@@ -25,6 +27,8 @@ class FoundLora:
     weight: float | None = None  # None: the picture does not say
     text_encoder_weight: float | None = None  # None: as `weight`
     hash: str | None = None  # as written, in lower case; which kind of hash shows in its length
+    blocks: str = ""  # weights by block, as written
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Found:
     model: str | None
     model_hash: str | None
     unresolved: tuple[str, ...]  # what the picture says beyond this, one remark each
+    hires: Hires | None = None
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Draft:
     numbers: dict[str, float | int] = field(default_factory=dict)
     loras: list[FoundLora] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    hires: Hires | None = None
 
     def note(self, text: str) -> None:
         """Keep a remark, once; past a limit only that there are more, since a stranger decides how many."""
@@ -111,14 +117,21 @@ class Draft:
         if remark:
             self.note(remark)
 
-    def lora(self, name: object, weights: tuple[object, object] = (None, None), digest: object = None) -> None:
-        """Add a LoRA with its weights in the UNet and in the text encoder."""
+    def lora(
+        self,
+        name: object,
+        weights: tuple[object, object] = (None, None),
+        digest: object = None,
+        blocks: str = "",
+        schedule: Schedule | None = None,
+    ) -> None:
+        """Add a LoRA with its weights in the UNet and in the text encoder, by block and over the steps."""
         if len(self.loras) == MOST_LORAS:
             raise BadMetadata(f"the picture names more than {MOST_LORAS} LoRAs")
         text = sound(stem(as_text(name, "name of a LoRA")))
         if text:
             model, encoder = (self._weight(text, weight) for weight in weights)
-            self.loras.append(FoundLora(text, model, encoder, clean_hash(digest)))
+            self.loras.append(FoundLora(text, model, encoder, clean_hash(digest), blocks, schedule))
 
     def finish(self) -> Found:
         """Return what was found."""
@@ -141,6 +154,7 @@ class Draft:
             model=sound(stem(self.model or "")) or None,
             model_hash=self.model_hash,
             unresolved=tuple(self.notes),
+            hires=self.hires,
         )
 
     def _weight(self, name: str, value: object) -> float | None:
@@ -203,6 +217,11 @@ def stem(name: str) -> str:
     for suffix in (".safetensors", ".ckpt", ".pt"):
         last = last.removesuffix(suffix)
     return last
+
+
+def decimal(value: float) -> str:
+    """Return a number exactly and without an exponent or the sign of a negative zero, which CivitAI does not read."""
+    return format(Decimal(repr(value + 0.0)).normalize(), "f")
 
 
 def shown(value: object) -> str:

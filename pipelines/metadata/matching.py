@@ -9,6 +9,7 @@ from lora_zoo import catalog
 from lora_zoo.catalog import Entry
 from lora_zoo.errors import UnknownName
 from lora_zoo.hashes import is_hex
+from lora_zoo.index.rows import spelled
 from lora_zoo.library import AmbiguousName, Library
 from pipelines.errors import BadMetadata
 from pipelines.metadata.a1111_text import safe_name
@@ -48,6 +49,7 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
         "num_inference_steps": found.steps,
         "guidance_scale": found.guidance_scale,
         "scheduler": found.scheduler,
+        "hires": found.hires and found.hires.model_dump(),
     }
     if found.tool in _OTHER_SYNTAX and any(sign in found.prompt + found.negative_prompt for sign in "()+"):
         remarks.append(f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text")
@@ -74,6 +76,8 @@ def _adapter(lora: FoundLora, zoo: Library, remarks: list[str]) -> dict[str, obj
         "name": zoo.handle(entry),
         "weight": lora.weight,
         "text_encoder_weight": lora.text_encoder_weight,
+        "blocks": lora.blocks or None,
+        "schedule": lora.schedule and lora.schedule.model_dump(),
         "sha256": entry.sha256,
     }
 
@@ -81,12 +85,12 @@ def _adapter(lora: FoundLora, zoo: Library, remarks: list[str]) -> dict[str, obj
 def _by_name(name: str, zoo: Library) -> Entry:
     """Return the one LoRA of this name: as written, or in other cases, or with the characters others leave out."""
     entries = zoo.entries()
-    readings = (str, str.casefold, safe_name, lambda text: safe_name(text).casefold())
+    readings = (spelled, str.casefold, safe_name, lambda text: safe_name(text).casefold())
     for reading in readings:
         alike = {entry.sha256: entry for entry in entries if reading(entry.name) == reading(name)}
         if len(alike) == 1:
             return next(iter(alike.values()))
-        if len(alike) > 1 and reading is str:
+        if len(alike) > 1 and reading is spelled:
             raise AmbiguousName(name, [str(zoo.path(entry)) for entry in alike.values()])
     raise UnknownName("LoRA", name, [entry.name for entry in entries])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from composer.conflict import Conflict, block_of, conflicts
+from composer.conflict import Conflict, block_of, conflicts, place_of
 from composer.merges import norms
 from composer.merges.common import Weighted
 from lora_zoo.adapter import Adapter, Delta, DenseDelta, LowRank
@@ -69,6 +69,12 @@ def test_blocks_are_told_apart_and_only_common_ones_listed() -> None:
     assert [one.block for one in conflicts(pair)] == ["unet.down_blocks.0"]
     assert block_of("text_encoder", "text_model.encoder.layers.3.mlp.fc1") == "text_encoder.layers.3"
     assert block_of("unet", "conv_in") == "unet.rest"
+
+
+def test_blocks_come_in_the_order_of_the_model() -> None:
+    order = [f"unet.{name}" for name in ("down_blocks.0", "down_blocks.10", "mid_block", "up_blocks.2", "rest")]
+    assert sorted(reversed(order), key=place_of) == order
+    assert sorted(["text_encoder.layers.11", "text_encoder.layers.2"], key=place_of)[0] == "text_encoder.layers.2"
 
 
 def random(seed: int, shape: tuple[int, ...], rank: int) -> LowRank:

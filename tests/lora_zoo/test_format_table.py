@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.lora_zoo import format_table
-from tests.lora_zoo.format_table import ABOUT, FAMILIES, ROWS, Format
+from tests.lora_zoo.format_rows import FAMILIES, ROWS, Format
+from tests.lora_zoo.format_table import ABOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 #: LyCORIS' modules, one per layer, take their time.

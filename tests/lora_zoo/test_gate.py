@@ -1,8 +1,13 @@
 """The gate: a damaged, lying or hostile file is refused with the fault named, cheaply, before its data is read."""
 
+import gzip
+import io
 import json
+import lzma
 import pickle
+import random
 import struct
+import tarfile
 import time
 import tracemalloc
 import zipfile
@@ -129,19 +134,65 @@ def test_a_malformed_file_is_refused_by_its_fault(case: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt", "ckpt", "bin"])
 def test_torchs_own_files_are_refused_unopened_whatever_their_name(suffix: str, tmp_path: Path) -> None:
-    class Hostile:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (tmp_path / "ran",)
-
+    harm = Runs(tmp_path / "ran")
     path = tmp_path / f"a.{suffix}"
-    torch.save({"a": Hostile()}, path)
+    torch.save({"a": harm}, path)
     assert zipfile.is_zipfile(path)
     legacy = tmp_path / f"b.{suffix}"
-    legacy.write_bytes(pickle.dumps(Hostile(), protocol=2))
+    legacy.write_bytes(pickle.dumps(harm, protocol=2))
     for file in (path, legacy):
         with pytest.raises(BadFile, match="which can run code"):
             formats.read(file, LAYOUT)
     assert not (tmp_path / "ran").exists()
+
+
+class Runs:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def archive(rng: random.Random, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as packed:
+        packed.writestr(rng.choice(["archive/data.pkl", "data.pkl", "../x", "a" * 200]), content)
+    return file.getvalue()
+
+
+def tape(rng: random.Random, content: bytes) -> bytes:
+    file, entry = io.BytesIO(), tarfile.TarInfo("data.pkl")
+    entry.size = len(content)
+    with tarfile.open(fileobj=file, mode="w") as packed:
+        packed.addfile(entry, io.BytesIO(content))
+    return rng.choice([bytes, gzip.compress, lzma.compress])(file.getvalue())
+
+
+def hostile(rng: random.Random, marker: Path) -> bytes:
+    """Return one of many files that would run code if a loader of pickles or archives had it."""
+    harm = pickle.dumps([Runs(marker), rng.randbytes(rng.randrange(50))], protocol=rng.randrange(6))
+    length = struct.pack("<Q", len(harm))
+    forms: list[Callable[[], bytes]] = [
+        *(lambda: harm, lambda: archive(rng, harm), lambda: tape(rng, harm), lambda: joined("{}", harm)),
+        *(lambda: length + harm, lambda: b"{" + harm, lambda: length + b"{" + harm),
+        *(lambda: valid() + harm, lambda: harm + valid()),
+        *(lambda: valid() + archive(rng, harm), lambda: archive(rng, harm) + valid()),
+    ]
+    return rng.choice(forms)()
+
+
+def test_500_files_that_would_run_code_are_refused_unopened(tmp_path: Path) -> None:
+    rng, marker = random.Random(7), tmp_path / "ran"
+    for number in range(500):
+        path = tmp_path / f"a.{('safetensors', 'pt', 'ckpt', 'bin', 'zip')[number % 5]}"
+        path.write_bytes(hostile(rng, marker))
+        with pytest.raises(BadFile):
+            formats.read(path, LAYOUT)
+        path.unlink()
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(

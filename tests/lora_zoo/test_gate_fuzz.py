@@ -5,8 +5,10 @@ right and are left out: exchanging the data of two tensors of one shape, and rel
 once. The digest, which the catalogue keeps, tells those apart.
 """
 
+import io
 import json
 import random
+import resource
 import struct
 import tracemalloc
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch import Tensor
 from lora_zoo import formats
 from lora_zoo.adapter import BaseLayer, ModelLayout
 from lora_zoo.errors import BadFile
+from lora_zoo.header import parse
 from tests.lora_zoo.test_gate import Head, joined, split
 from tests.lora_zoo.test_kinds import parts_of
 
@@ -161,3 +164,29 @@ def test_no_mutant_of_20000_is_accepted_unless_it_means_the_same(tmp_path: Path)
     assert fuzz(20_000, tmp_path / "a.safetensors") < 4000
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_million_mutated_heads_are_refused_or_mean_the_same() -> None:
+    """Bytes of the head are changed anyhow; no reading may fail in another way, nor keep memory."""
+    rng, path = random.Random(21), Path("a.safetensors")
+    files = [file_of(kind) for kind in KINDS]
+    sound = [parse(io.BytesIO(data), len(data), path) for data in files]
+    refused, peak = 0, 0
+    for number in range(1_000_000):
+        mutant = bytearray(files[number % len(KINDS)])
+        end = 8 + int.from_bytes(mutant[:8], "little")
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            mutant[rng.randrange(end)] = rng.randrange(256)
+        try:
+            found = parse(io.BytesIO(mutant), len(mutant), path)
+        except BadFile:
+            refused += 1
+        else:
+            wanted = sound[number % len(KINDS)].tensors
+            assert {(t.begin, t.end) for t in found.tensors.values()} == {(t.begin, t.end) for t in wanted.values()}
+        if number == 10_000:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refused > 500_000
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) << 10 < 64 << 20

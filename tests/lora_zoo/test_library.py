@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lora_zoo.catalog import Catalog, entry_for
-from lora_zoo.errors import BadFile, UnknownName
+from lora_zoo.errors import BadFile, UnknownName, ZooError
 from lora_zoo.library import AmbiguousName, Library
 from tests.lora_zoo.index.folders import lora
 
@@ -77,3 +80,36 @@ def test_what_cannot_be_found_is_told_with_the_nearest(library: Library) -> None
 def test_without_folders_the_library_is_the_catalogue(root: Path) -> None:
     library, reports = Library.scanned([])
     assert (reports, library.rows(), [entry.name for entry in library.entries()]) == ((), [], ["zorp"])
+
+
+def test_a_letter_written_as_one_sign_or_two_is_the_same(root: Path) -> None:
+    one, two = "caf\u00e9", "cafe\u0301"
+    lora(root / f"{two}.safetensors", 7, {"ss_output_name": "nai\u0308ve"})
+    library = Library.scanned([root])[0]
+    for asked in (one, two, "na\u00efve"):
+        assert library.find(asked).file.endswith(f"{two}.safetensors")
+    lora(root / f"{one}.safetensors", 8)
+    library = Library.scanned([root])[0]
+    if len([row for row in library.rows() if row.name == one]) == 2:  # a disk may take both for one file
+        with pytest.raises(AmbiguousName):
+            library.find(one)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), min_size=1, max_size=40).filter(
+    lambda name: len(name.encode()) < 230
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=20, max_size=40, unique=True))
+def test_any_name_a_file_can_have_is_found_or_told(names: list[str], root: Path) -> None:
+    folder = Path(tempfile.mkdtemp(dir=root.parent))
+    paths = [lora(folder / f"{name}.safetensors", number) for number, name in enumerate(names)]
+    library, (report,) = Library.scanned([folder])
+    assert (report.files, report.refused) == (len(set(paths)), 0)
+    for entry in library.entries():
+        assert library.find(library.handle(entry)).sha256 == entry.sha256
+        try:
+            assert library.find(entry.name).sha256 in {one.sha256 for one in library.entries()}
+        except ZooError as error:
+            assert isinstance(error, AmbiguousName | UnknownName)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lora_zoo import formats
+from lora_zoo.errors import BadFile
 from lora_zoo.writer import Dialect, Factors, write
 
 _LAYOUT = {
@@ -40,6 +41,15 @@ def test_round_trip(dialect: Dialect, tmp_path: Path) -> None:
                 (one.alpha or 0.0) / one.down.shape[0]
             )
             torch.testing.assert_close(read.component(component)[name].dense(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_values_that_the_type_cannot_hold_are_refused(tmp_path: Path) -> None:
+    one = _factors((8, 6), 2, 2.0)
+    layers = {"unet": {"down_blocks.0.attn.to_q": Factors(one.down, one.up * 1e6, None)}}
+    with pytest.raises(BadFile, match=r"lora_up\.weight: its values leave the range of float16; float32 holds"):
+        write(tmp_path / "one.safetensors", layers, "kohya", {})
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "one.safetensors", layers, "kohya", {}, "bfloat16")
 
 
 def test_nothing_half_written_stays(tmp_path: Path) -> None:

@@ -31,12 +31,12 @@ def stock(folder: Path, scheduler: str = "ddim") -> Any:
     return pipe
 
 
-def picture(pipe: Any, request: RenderRequest, side: int) -> Image.Image:
+def picture(pipe: Any, request: RenderRequest, width: int, height: int | None = None) -> Image.Image:
     return pipe(
         request.prompt,
         negative_prompt=request.negative_prompt or None,
-        width=side,
-        height=side,
+        width=width,
+        height=height or width,
         num_inference_steps=request.num_inference_steps,
         guidance_scale=request.guidance_scale,
         guidance_rescale=request.guidance_rescale,
@@ -66,6 +66,11 @@ def test_sd15_structure(fields: dict[str, Any], sd15_engine: Engine, sd15_folder
     rendering = sd15_engine.render(request)
     assert same(rendering.image, picture(stock(sd15_folder, "euler_a"), request, 64))
     assert bool(rendering.record.notices) == ("prompt" in fields)
+
+
+def test_sizes_that_the_unet_cannot_halve_evenly(sd15_engine: Engine, sd15_folder: Path) -> None:
+    request = ask(str(sd15_folder), scheduler="euler_a", width=72, height=104)
+    assert same(sd15_engine.render(request).image, picture(stock(sd15_folder, "euler_a"), request, 72, 104))
 
 
 def test_sd2_in_a_folder(tmp_path: Path) -> None:

@@ -186,12 +186,13 @@ def test_the_command(files: Path, small: LoadedModel, small_folder: Path, capsys
         (["-o", "lora1.safetensors"], "there is a file of this name already"),
         (["--method", "switch"], "has no file; choose one of cat"),
         (["--method", "merge"], "'cat' is the plain sum"),
-        (["--method", "tys"], "did you mean 'ties'"),
+        (["--method", "tiess"], "did you mean 'ties'"),
         (["--set", "density=2"], "density"),
         (["--method", "cat", "lora1.safetensors:x"], "'x' is not a number"),
         (["lora0.safetensors:1"], "once"),
         (["lora7.safetensors"], "lora7"),
         (["--rank", "0"], "rank"),
+        (["--dtype", "float15"], "did you mean 'float16'"),
     ],
 )
 def test_mistakes_exit_with_two_and_write_nothing(
@@ -201,6 +202,18 @@ def test_mistakes_exit_with_two_and_write_nothing(
     assert main([*usual, *changed]) == 2
     assert message in capsys.readouterr().err
     assert sorted(one.name for one in files.iterdir()) == ["lora0.safetensors", "lora1.safetensors"]
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(None, 3e-3), ("float16", 3e-3), ("bfloat16", 2e-2), ("float32", 1e-5)])
+def test_values_are_stored_in_the_type_asked_for(
+    dtype: str | None, error: float, engine: Engine, small: LoadedModel, small_folder: Path, tmp_path: Path
+) -> None:
+    request = asked(small_folder, "cat")
+    made = export(engine, MergeOrder(request, dtype=dtype), tmp_path / "merged.safetensors")
+    assert {tensor.dtype for tensor in load_file(made.path).values()} == {getattr(torch, dtype or "float16")}
+    wanted = prepared(small, request)
+    found = read(made.path, small)
+    assert all(same(delta.dense(), wanted.component(c)[p].dense(), error) for (c, p), delta in found.items())
 
 
 def test_no_weight_is_nothing_to_write(engine: Engine, small_folder: Path, tmp_path: Path) -> None:

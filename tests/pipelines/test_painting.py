@@ -206,7 +206,7 @@ def test_the_record_repeats_the_picture_and_refuses_another_one(
     [
         ({"start": Start(image="nowhere.png")}, "nowhere.png"),
         ({"start": Start(image="data:image/png;base64,AAAA")}, "cannot read the picture to begin with of the request"),
-        ({"start": Start(image=inline(Image.new("RGB", (18, 16))))}, "width 18 is not a multiple"),
+        ({"start": Start(image=inline(Image.new("RGB", (17, 16))))}, "width 17 is not a multiple"),
         ({"start": Start(image=inline(Image.new("RGB", (32, 16)))), "width": 16, "height": 16}, "32x16"),
         (
             {"start": Start(image=inline(picture(16)), mask=inline(Image.new("L", (16, 16))))},

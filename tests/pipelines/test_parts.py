@@ -119,7 +119,7 @@ def test_guidance_and_the_mean_may_change_places() -> None:
 
 def test_specs_are_read_from_folders(small_folder: Path, sd15_folder: Path) -> None:
     small, sd15 = specs.find(str(small_folder)), specs.find(str(sd15_folder))
-    assert (small.width, small.latent_factor, small.size_multiple) == (16, 2, 4)
-    assert (sd15.width, sd15.latent_factor, sd15.size_multiple) == (64, 8, 64)
+    assert (small.width, small.latent_factor) == (16, 2)
+    assert (sd15.width, sd15.latent_factor) == (64, 8)
     assert small.family is None
     assert "tiny" in specs.names()

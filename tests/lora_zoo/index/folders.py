@@ -1,4 +1,4 @@
-"""Folders of small LoRA files."""
+"""Folders of small LoRA files, and what an index holds of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+
+from lora_zoo.index.rows import Facts, Row
+from lora_zoo.index.scan import Report
+from lora_zoo.index.store import Store
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
@@ -28,3 +32,16 @@ def lora(path: Path, value: int, metadata: Mapping[str, str] | None = None) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(lora_bytes(value, metadata))
     return path
+
+
+def counts(report: Report) -> tuple[int, int, int, int, int]:
+    return report.files, report.new, report.changed, report.gone, report.refused
+
+
+def by_name(store: Store, root: Path) -> dict[str, Row]:
+    return {row.name: row for row in store.rows([root])}
+
+
+def facts_of(row: Row) -> Facts:
+    assert row.facts is not None, row.error
+    return row.facts

@@ -1,4 +1,4 @@
-"""Scanning folders: what is found, what is read again and what is not, and files and folders that misbehave."""
+"""Scanning folders: what is found, what is read again and what is not."""
 
 from __future__ import annotations
 
@@ -14,37 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_zoo.errors import BadFile
-from lora_zoo.index import rows as index_rows
 from lora_zoo.index.copies import copies
-from lora_zoo.index.rows import Facts, Row
-from lora_zoo.index.scan import Report, scan
+from lora_zoo.index.scan import scan
 from lora_zoo.index.store import Store, default_path
-from tests.lora_zoo.index.folders import lora, lora_bytes
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache" / "zoo.sqlite")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "loras"
-    folder.mkdir()
-    return folder
-
-
-def counts(report: Report) -> tuple[int, int, int, int, int]:
-    return report.files, report.new, report.changed, report.gone, report.refused
-
-
-def by_name(store: Store, root: Path) -> dict[str, Row]:
-    return {row.name: row for row in store.rows([root])}
-
-
-def facts_of(row: Row) -> Facts:
-    assert row.facts is not None, row.error
-    return row.facts
+from tests.lora_zoo.index.folders import by_name, counts, facts_of, lora, lora_bytes
 
 
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,114 +157,6 @@ def test_pickles_and_checkpoints_are_refused_without_being_read(root: Path, stor
     found = by_name(store, root)
     assert "pickle" in found["old"].error
     assert "without LoRA layers" in found["model"].error
-
-
-def test_links_are_followed_and_loops_end(root: Path, store: Store, tmp_path: Path) -> None:
-    lora(root / "a" / "one.safetensors", 1)
-    outside = lora(tmp_path / "elsewhere" / "two.safetensors", 2)
-    (root / "a" / "up").symlink_to(root)
-    (root / "0again").symlink_to(root / "a")
-    (root / "out").symlink_to(outside.parent)
-    (root / "self").symlink_to(root / "self")
-    (root / "dangling.safetensors").symlink_to(root / "nowhere.safetensors")
-    report = scan(store, root)
-    assert counts(report)[:2] == (3, 3)
-    found = by_name(store, root)
-    assert found["one"].path == str(root / "a" / "one.safetensors")  # not by the link that sorts before it
-    assert found["two"].path == str(root / "out" / "two.safetensors")
-    assert found["dangling"].error == "a link to nothing"
-
-
-def test_a_pipe_is_not_waited_for(root: Path, store: Store) -> None:
-    os.mkfifo(root / "pipe.safetensors")
-    scan(store, root)
-    assert by_name(store, root)["pipe"].error == "not a plain file"
-
-
-def test_names_that_are_not_utf8_are_kept_as_they_are(root: Path, store: Store) -> None:
-    name = os.fsdecode(b"caf\xe9 \xff.safetensors")
-    path = lora(root / name, 1)
-    scan(store, root)
-    (row,) = store.rows([root])
-    assert row.path == str(path)
-    assert store.named(row.name, [root]) == [row]
-    assert counts(scan(store, root)) == (1, 0, 0, 0, 0)
-
-
-def test_a_file_that_vanishes_while_scanning_is_no_row(root: Path, store: Store) -> None:
-    lora(root / "a.safetensors", 1)
-    lora(root / "b.safetensors", 2)
-    assert scan(store, root, on_file=lambda done, of: (root / "b.safetensors").unlink(missing_ok=True)).files == 1
-    assert set(by_name(store, root)) == {"a"}
-
-
-def test_a_file_that_changes_while_it_is_read_is_read_again(
-    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = lora(root / "a.safetensors", 1)
-    describe, times = index_rows.describe, []
-
-    def meanwhile(*arguments: object) -> object:
-        info = describe(*arguments)  # type: ignore[arg-type]
-        times.append(len(times))
-        if len(times) <= limit:
-            lora(path, 100 + len(times), {"ss_comment": "x" * len(times)})
-        return info
-
-    monkeypatch.setattr(index_rows, "describe", meanwhile)
-    limit = 1
-    scan(store, root)
-    final = facts_of(by_name(store, root)["a"]).hashes.autov2
-    limit, times[:] = 99, []
-    lora(path, 3)
-    scan(store, root)
-    assert by_name(store, root)["a"].error == "the file changed while it was read"
-    limit, times[:] = 0, []
-    lora(path, 101, {"ss_comment": "x"})
-    scan(store, root)
-    assert facts_of(by_name(store, root)["a"]).hashes.autov2 == final
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_listed_keeps_its_rows(root: Path, store: Store) -> None:
-    lora(root / "closed" / "a.safetensors", 1)
-    scan(store, root)
-    (root / "closed").chmod(0)
-    try:
-        report = scan(store, root)
-    finally:
-        (root / "closed").chmod(0o755)
-    assert set(report.unread) == {root / "closed"}
-    assert set(by_name(store, root)) == {"a"}
-
-
-def test_a_folder_that_fails_while_listing_keeps_its_rows(
-    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lora(root / "closed" / "a.safetensors", 1)
-    lora(root / "open" / "b.safetensors", 2)
-    scan(store, root)
-    listing = os.scandir
-
-    def failing(path: Path) -> object:
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied")
-        return listing(path)
-
-    monkeypatch.setattr("lora_zoo.index.walk.os.scandir", failing)
-    (root / "open" / "b.safetensors").unlink()
-    report = scan(store, root)
-    assert dict(report.unread) == {root / "closed": "Permission denied"}
-    assert set(by_name(store, root)) == {"a"}
-
-
-def test_a_folder_that_is_not_there_is_an_error_and_keeps_its_rows(root: Path, store: Store) -> None:
-    lora(root / "a.safetensors", 1)
-    scan(store, root)
-    root.rename(root.with_name("away"))
-    with pytest.raises(BadFile, match="no such folder"):
-        scan(store, root)
-    assert set(by_name(store, root)) == {"a"}
 
 
 def test_peft_folders_are_one_lora_each(root: Path, store: Store) -> None:

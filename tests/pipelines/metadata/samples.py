@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from composer.request import AdapterUse
+from composer.request import AdapterUse, Hires, Start
 from pipelines import schedulers
 from pipelines.images import Rendering
 from pipelines.metadata.hashes import FileHashes
@@ -39,6 +39,16 @@ DIGESTS = st.text("0123456789abcdef", min_size=12, max_size=12).filter(lambda di
 PIXELS = Image.new("RGB", (8, 8), (200, 30, 90))
 
 
+HIRES = st.builds(
+    Hires,
+    scale=st.floats(1, 8, exclude_min=True),
+    strength=st.floats(0.01, 1),
+    num_inference_steps=st.integers(100, 1000),  # of which a strength does one at least
+    upscaler=st.sampled_from(["pixels", "latent"]),
+)
+STARTS = st.builds(Start, image=st.just("a.png"), strength=st.floats(0, 1))
+
+
 @st.composite
 def renderings(draw: st.DrawFn, prompts: st.SearchStrategy[str] = PROMPTS) -> Rendering:
     """Generate a rendering of any request that leaves nothing open."""
@@ -53,6 +63,8 @@ def renderings(draw: st.DrawFn, prompts: st.SearchStrategy[str] = PROMPTS) -> Re
         scheduler=draw(st.sampled_from(schedulers.names())),
         seed=draw(st.integers(0, 2**63 - 1)),
         num_inference_steps=draw(st.integers(1, 1000)),
+        start=draw(st.none() | STARTS),
+        hires=draw(st.none() | HIRES),
         guidance_scale=draw(st.floats(1, 100)),
         width=draw(st.integers(1, 8192)),
         height=draw(st.integers(1, 8192)),

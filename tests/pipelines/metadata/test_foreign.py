@@ -22,10 +22,10 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "prompt": "a lighthouse at dusk, (stormy sea:1.2)  \nsecond line",
         "negative_prompt": 'people, "boats"',
         "scheduler": "dpmpp_2m_karras",
-        "loras": (SALT, FoundLora("foam v2", 1.1, 0.4, "ba9876543210")),
+        "loras": (SALT, FoundLora("foam v2", 1.1, 0.4, "ba9876543210", "OUTD")),
         "model": "harbour_v3",
         "model_hash": "0a1b2c3d4e",
-        "unresolved": ("'lbw' of LoRA 'foam v2': 'OUTD'", "Clip skip: '2'", "ADetailer prompt: 'a, b: c'"),
+        "unresolved": ("Clip skip: '2'", "ADetailer prompt: 'a, b: c'"),
     },
     "fooocus": {
         "prompt": "a lighthouse, cinematic still",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from composer.record import RenderRecord
+from composer.request import Hires
 from pipelines import images
 from pipelines.errors import BadMetadata
 from pipelines.images import Rendering
@@ -57,6 +58,14 @@ def others_read(rendering: Rendering) -> None:
     found = [(one.name, one.weight, one.text_encoder_weight, one.hash) for one in own.loras]
     wanted = [(n, u.weight, u.text_encoder_weight, hashes[n]) for n, u in zip(names, uses, strict=True)]
     assert found == wanted, (found, wanted)
+    assert what_is_done(own.hires) == what_is_done(asked.hires)
+
+
+def what_is_done(hires: Hires | None) -> tuple[object, ...] | None:
+    """Return what a second pass does: a text says how many steps are done, not of how many."""
+    if hires is None or hires.num_inference_steps is None:
+        return None
+    return hires.scale, hires.strength, hires.upscaler, int(hires.num_inference_steps * hires.strength)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,9 +26,9 @@
         return box;
       }
       if (field.choices.length) {
-        const options = field.choices.map((one) => make("option", { value: JSON.stringify(one) }, String(one)));
+        const options = field.choices.map((one) => make("option", { value: JSON.stringify(one) }, one === null ? "default" : String(one)));
         const select = make("select", { id, onchange: () => take(field.name, JSON.parse(select.value)) }, ...options);
-        select.value = JSON.stringify(value);
+        select.value = JSON.stringify(value ?? null);
         return select;
       }
       const numeric = field.kind === "integer" || field.kind === "number";

@@ -20,7 +20,7 @@ from ui.forms import Draft
 from ui.history import Asked
 from ui.restore import restore
 from ui.service import Service
-from ui.tabs import fields
+from ui.tabs import drawn, fields
 from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
 from ui.tabs.fields import EXAMPLE, Inputs, draft_of, values_of
 
@@ -33,6 +33,7 @@ class Compose:
     grid: gr.HTML
     live: gr.HTML
     gallery: gr.HTML
+    plan: gr.HTML
     details: gr.HTML
     compare: gr.Button
 
@@ -47,11 +48,13 @@ def build(service: Service) -> Compose:
         with gr.Column(scale=4, min_width=330):
             gr.HTML("<h2>4. Result</h2>", apply_default_css=False)
             live = widgets.live("live")
+            plan = gr.HTML("", elem_id="live_plan", apply_default_css=False)
             gallery = widgets.gallery("gallery", "Pictures appear here, and take shape before your eyes.")
             actions = _actions()
             details = gr.HTML("", elem_id="details", apply_default_css=False)
-    tab = Compose(inputs, grid, live, gallery, details, actions["compare"])
-    _explain_method(inputs, boxes)
+    tab = Compose(inputs, grid, live, gallery, plan, details, actions["compare"])
+    _explain_method(inputs)
+    _frame(inputs, boxes)
     _fit_model(service, tab)
     _price(service, inputs, cost)
     _render(service, tab, buttons)
@@ -76,20 +79,29 @@ def _actions() -> dict[str, Any]:
     return {"use": use, "vary": vary, "compare": compare, "save": save, "drop": drop, "remarks": remarks}
 
 
-def _explain_method(inputs: Inputs, boxes: gr.HTML) -> None:
-    """Show a method's explanation, its controls, and boxes if it looks at them; hide LoRAs that do not fit a model."""
+def _explain_method(inputs: Inputs) -> None:
+    """Show a method's explanation and its controls."""
 
-    def chosen(method: str, before: dict[str, Any]) -> tuple[Any, JsonValue, JsonValue]:
-        placed = registry.get(method).uses_regions
+    def chosen(method: str, before: dict[str, Any]) -> tuple[Any, JsonValue]:
         kept = before.get("values", {}) if isinstance(before, dict) else {}
-        return gr.update(info=fields.summary(method)), forms.controls(method, kept), {"shown": placed, "aspect": 1.0}
+        return gr.update(info=fields.summary(method)), forms.controls(method, kept)
 
-    inputs.method.change(
-        chosen,
-        [inputs.method, inputs.parameters],
-        [inputs.method, inputs.parameters, boxes],
-        **QUIET,
-    )
+    inputs.method.change(chosen, [inputs.method, inputs.parameters], [inputs.method, inputs.parameters], **QUIET)
+
+
+def _frame(inputs: Inputs, boxes: gr.HTML) -> None:
+    """Show boxes and masks if the method looks at them, in a frame of the picture's shape."""
+
+    def framed(*values: Any) -> JsonValue:
+        try:
+            width, height = fields.size_of(values)
+        except ZooError:
+            return gr.skip()  # what is wrong is told beside the cost
+        placed = registry.get(draft_of(values).method).uses_regions
+        return {"shown": placed, "width": width, "height": height}
+
+    shaping = (inputs.method, inputs.model, inputs.width, inputs.height, inputs.start)
+    gr.on([one.change for one in shaping], framed, inputs.all(), boxes, trigger_mode="always_last", **QUIET)
 
 
 def _fit_model(service: Service, tab: Compose) -> None:
@@ -109,7 +121,8 @@ def _price(service: Service, inputs: Inputs, cost: gr.HTML) -> None:
     def price(*values: Any) -> str:
         try:
             requests = draft_of(values).requests()
-            return f'<p class="m-cost">{escape(words.cost(service.cost(requests), len(requests)))}</p>'
+            told = words.cost(service.cost(requests), len(requests))
+            return f'<p class="m-cost">{escape(told)}</p>{drawn.plan(service, requests[0])}'
         except ZooError as error:
             return f'<p class="m-cost m-error">{escape(str(error))}</p>'
 
@@ -151,16 +164,17 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
         if not pictures:
             return gr.skip(), gr.skip()
         items: list[JsonValue] = [item(one, note=f"{one.seconds:.2f} s") for one in pictures]
-        return shown(items, pictures[0].id), words.record(pictures[0])
+        return shown(items, pictures[0].id), drawn.picture(service, pictures[0])
 
     tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
+    tab.live.follow(lambda event: drawn.job(service, picked(event)), None, tab.plan, **QUIET)
 
 
 def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     """Connect what can be done with a picture once it is there."""
 
     def pick(event: gr.EventData) -> str:
-        return words.record(service.history.picture(picked(event)))
+        return drawn.picture(service, service.history.picture(picked(event)))
 
     tab.gallery.pick(told(pick), None, tab.details, **QUIET)
     tab.gallery.change(download_link, tab.gallery, actions["save"], **QUIET)

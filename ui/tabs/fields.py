@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from composer import registry
-from pipelines import schedulers, specs
-from ui import forms, widgets
+from pipelines import canvas, schedulers, specs
+from ui import forms, more, widgets
 from ui.cards import cards
 from ui.forms import Draft
 from ui.service import Service
@@ -41,6 +41,9 @@ class Inputs:
     seed: gr.Number
     random: gr.Checkbox
     count: gr.Number
+    start: gr.HTML
+    hires: gr.HTML
+    further: gr.HTML
 
     def all(self) -> list[Any]:
         return list(vars(self).values())
@@ -60,9 +63,20 @@ def values_of(draft: Draft, service: Service) -> list[Any]:
     found["chosen"] = forms.listed(draft.chosen, cards(service.library))
     found["parameters"] = forms.controls(draft.method, draft.parameters)
     found["scheduler"] = draft.scheduler or DEFAULT
+    found["start"] = more.start_field(draft.start)
+    found["hires"] = more.second_pass(draft.hires)
+    found["further"] = more.further(draft.further)
     for name in ("num_inference_steps", "guidance_scale", "width", "height"):
         found[name] = "" if found[name] is None else f"{found[name]:g}"
     return list(found.values())
+
+
+def size_of(values: Sequence[Any]) -> tuple[int, int]:
+    """Return width and height of the picture that the fields ask for; what is wrong with them is an error."""
+    draft = draft_of(values)
+    spec = specs.find(draft.model)
+    own = (spec.width, spec.height) if draft.start is None else canvas.size_of(draft.start)
+    return draft.width or own[0], draft.height or own[1]
 
 
 def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
@@ -90,7 +104,7 @@ def request(service: Service, chosen: gr.HTML) -> tuple[Inputs, gr.HTML, tuple[g
     choices = [(registry.describe(name).title, name) for name in registry.names()]
     method = gr.Dropdown(choices, value="merge", label="Method", elem_id="method", info=summary("merge"))
     parameters = widgets.form(forms.controls("merge"), "parameters")
-    settings = _settings(service)
+    settings = (*_settings(service), *_more())
     cost = gr.HTML("", elem_id="cost", apply_default_css=False)
     with gr.Row():
         render = gr.Button("Render", variant="primary", elem_id="render")
@@ -113,6 +127,17 @@ def _settings(service: Service) -> tuple[Any, ...]:
             width = optional("Width", "width")
             height = optional("Height", "height")
     return model, scheduler, steps, guidance, width, height, seed, new, count
+
+
+def _more() -> tuple[Any, ...]:
+    with gr.Accordion("More: begin with a picture, second pass, finer settings", open=False, elem_id="more"):
+        gr.HTML("<h3>Begin with a picture</h3>", apply_default_css=False)
+        start = widgets.start(more.start_field(None))
+        gr.HTML("<h3>Second pass</h3>", apply_default_css=False)
+        hires = widgets.form(more.second_pass(None), "hires")
+        gr.HTML("<h3>Finer settings</h3>", apply_default_css=False)
+        further = widgets.form(more.further({}), "further")
+    return start, hires, further
 
 
 def optional(label: str, elem_id: str, placeholder: str = "default") -> gr.Textbox:

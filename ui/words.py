@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from composer.record import RenderRecord
@@ -30,6 +31,13 @@ def cost(found: Cost, pictures: int) -> str:
     beside = f", {', '.join(more)}" if more else ""
     of = f" for {pictures} pictures" if pictures > 1 else ""
     return f"{found.unet_passes} passes{beside}, {found.unet_rows} rows in {found.unet_calls} model calls{of}"
+
+
+def beside(begun: bool, twice: bool, further: Iterable[str]) -> str:
+    """Return what is asked for in fields that are folded away, in one line; nothing if nothing is."""
+    stated = ["a picture to begin with"] * begun + ["a second pass"] * twice
+    stated += [name.replace("_", " ") for name in further]
+    return f"Set under More: {', '.join(stated)}." if stated else ""
 
 
 def record(kept: Kept) -> str:

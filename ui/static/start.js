@@ -3,15 +3,31 @@
 (() => {
   const { make, loaded, painter, shape } = window.medley;
 
-  // A PNG is taken as it is, byte by byte; what else the browser can read becomes one.
+  const inline = (blob) =>
+    new Promise((done, failed) => {
+      const reader = new FileReader();
+      reader.onload = () => done(reader.result);
+      reader.onerror = () => failed(reader.error);
+      reader.readAsDataURL(blob);
+    });
+
+  // A PNG without its texts: those of generated pictures may hold whole workflows, or another picture.
+  const TEXTS = ["tEXt", "zTXt", "iTXt", "eXIf"];
+  const bare = async (file) => {
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    const view = new DataView(bytes.buffer);
+    const parts = [bytes.slice(0, 8)];
+    for (let at = 8; at + 12 <= bytes.length; ) {
+      const end = at + 12 + view.getUint32(at);
+      if (!TEXTS.includes(String.fromCharCode(...bytes.slice(at + 4, at + 8)))) parts.push(bytes.slice(at, end));
+      at = end;
+    }
+    return inline(new Blob(parts, { type: "image/png" }));
+  };
+
+  // A PNG keeps its pixels as they are; what else the browser can read becomes one.
   const asPng = async (file) => {
-    if (file.type === "image/png")
-      return new Promise((done, failed) => {
-        const reader = new FileReader();
-        reader.onload = () => done(reader.result);
-        reader.onerror = () => failed(reader.error);
-        reader.readAsDataURL(file);
-      });
+    if (file.type === "image/png") return bare(file);
     const address = URL.createObjectURL(file);
     try {
       const image = await loaded(address);
@@ -39,7 +55,7 @@
     const range = make("input", { type: "range", min: 0, max: 1, step: 0.01, "aria-label": "How much is made anew, slider" });
     const number = make("input", { type: "number", min: 0, max: 1, step: 0.01, "aria-label": "How much is made anew, from 0 to 1" });
     const strength = make("div", { class: "m-slider m-wideslider" }, make("span", { "aria-hidden": "true" }, "made anew"), range, number);
-    const help = make("p", { class: "m-note" }, "0 keeps the picture, 1 hides it. Paint where it is to be made anew; nothing painted: all of it. Its size is the picture's unless you name one.");
+    const help = make("p", { class: "m-note" }, "0 keeps the picture, 1 hides it. Paint where it is to be made anew; nothing painted: all of it. Over a reload, pictures below 700 kB are kept. Its size is the picture's unless you name one.");
     const rest = make("div", {}, strength, frame, mask.tools, help);
     element.append(make("div", { class: "m-tools" }, pick, drop), wrong, rest);
 

@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 from pydantic import JsonValue
 
 from composer import registry
+from composer.request import Start
 from lora_zoo.errors import ZooError
 from pipelines import specs
-from ui import forms, widgets, words
+from ui import forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
 from ui.history import Asked
+from ui.live import as_data
 from ui.restore import restore
 from ui.service import Service
 from ui.tabs import drawn, fields
 from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
-from ui.tabs.fields import EXAMPLE, Inputs, draft_of, values_of
+from ui.tabs.fields import EXAMPLE, Inputs, Panel, draft_of, values_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def build(service: Service) -> Compose:
         with gr.Column(scale=4, min_width=330):
             grid, chosen, boxes, example = fields.loras(service)
         with gr.Column(scale=4, min_width=330):
-            inputs, cost, buttons = fields.request(service, chosen)
+            panel = fields.request(service, chosen)
         with gr.Column(scale=4, min_width=330):
             gr.HTML("<h2>4. Result</h2>", apply_default_css=False)
             live = widgets.live("live")
@@ -52,13 +55,15 @@ def build(service: Service) -> Compose:
             gallery = widgets.gallery("gallery", "Pictures appear here, and take shape before your eyes.")
             actions = _actions()
             details = gr.HTML("", elem_id="details", apply_default_css=False)
+    inputs = panel.inputs
     tab = Compose(inputs, grid, live, gallery, plan, details, actions["compare"])
     _explain_method(inputs)
     _frame(inputs, boxes)
     _fit_model(service, tab)
-    _price(service, inputs, cost)
-    _render(service, tab, buttons)
+    _price(service, panel)
+    _render(service, tab, panel)
     _after(service, tab, actions)
+    _begin(service, tab, panel, actions["begin"])
     example.click(lambda: values_of(EXAMPLE, service), None, inputs.all(), **QUIET)
     return tab
 
@@ -67,6 +72,7 @@ def _actions() -> dict[str, Any]:
     with gr.Row(elem_id="actions"):
         use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=90)
         vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=90)
+        begin = gr.Button("Begin with it", size="sm", elem_id="begin", min_width=90)
         compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=90)
     save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
@@ -76,7 +82,15 @@ def _actions() -> dict[str, Any]:
         height=110,
     )
     remarks = gr.HTML("", elem_id="remarks", apply_default_css=False)
-    return {"use": use, "vary": vary, "compare": compare, "save": save, "drop": drop, "remarks": remarks}
+    return {
+        "use": use,
+        "vary": vary,
+        "begin": begin,
+        "compare": compare,
+        "save": save,
+        "drop": drop,
+        "remarks": remarks,
+    }
 
 
 def _explain_method(inputs: Inputs) -> None:
@@ -115,32 +129,34 @@ def _fit_model(service: Service, tab: Compose) -> None:
     tab.inputs.model.change(chosen, tab.inputs.model, tab.grid, **QUIET)
 
 
-def _price(service: Service, inputs: Inputs, cost: gr.HTML) -> None:
+def _price(service: Service, panel: Panel) -> None:
     """Say what the picture takes, before it is made; or what is wrong with it."""
 
     def price(*values: Any) -> str:
         try:
-            requests = draft_of(values).requests()
+            draft = draft_of(values)
+            requests = draft.requests()
             told = words.cost(service.cost(requests), len(requests))
-            return f'<p class="m-cost">{escape(told)}</p>{drawn.plan(service, requests[0])}'
+            beside = escape(words.beside(draft.start is not None, draft.hires is not None, draft.further))
+            plan = drawn.plan(service, requests[0])
+            return f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>{plan}'
         except ZooError as error:
             return f'<p class="m-cost m-error">{escape(str(error))}</p>'
 
+    inputs = panel.inputs
     watched = [one.change for one in inputs.all() if one not in (inputs.prompt, inputs.negative)]
     gr.on(
         [*watched, inputs.prompt.blur],
         price,
         inputs.all(),
-        cost,
+        panel.cost,
         trigger_mode="always_last",
         concurrency_limit=4,
         **QUIET,
     )
 
 
-def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]) -> None:
-    render, cancel = buttons
-
+def _render(service: Service, tab: Compose, panel: Panel) -> None:
     @told
     def submit(request: gr.Request, *values: Any) -> tuple[JsonValue, int]:
         draft = draft_of(values)
@@ -148,7 +164,7 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
             draft = draft.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         return hand_in(service, Asked(tuple(draft.requests())), request), draft.seed
 
-    render.click(
+    panel.render.click(
         submit,
         tab.inputs.all(),
         [tab.live, tab.inputs.seed],
@@ -157,7 +173,7 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
         concurrency_limit=8,
         **QUIET,
     )
-    cancel.click(lambda live: cancel_first(service, live), tab.live, None, queue=False, **QUIET)
+    panel.cancel.click(lambda live: cancel_first(service, live), tab.live, None, queue=False, **QUIET)
 
     def finished(event: gr.EventData) -> tuple[Any, Any]:
         pictures = service.history.pictures(picked(event))
@@ -167,7 +183,11 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
         return shown(items, pictures[0].id), drawn.picture(service, pictures[0])
 
     tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
-    tab.live.follow(lambda event: drawn.job(service, picked(event)), None, tab.plan, **QUIET)
+
+    def followed(event: gr.EventData) -> str:
+        return drawn.job(service, picked(event))
+
+    tab.live.follow(followed, None, tab.plan, **QUIET)
 
 
 def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
@@ -198,3 +218,15 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
         return [*values_of(Draft.from_request(found.request), service), said]
 
     actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)
+
+
+def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> None:
+    """Let the picture chosen in the gallery be what the next one begins with."""
+
+    @told
+    def begin(gallery: JsonValue) -> tuple[JsonValue, Any]:
+        with Image.open(service.history.file(selected(gallery))) as made:
+            held = as_data(made, max(made.size))  # its pixels alone: its file may hold another picture in its record
+        return more.start_field(Start(image=held)), gr.Accordion(open=True)
+
+    button.click(begin, tab.gallery, [tab.inputs.start, panel.more], **QUIET)

@@ -49,6 +49,17 @@ class Inputs:
         return list(vars(self).values())
 
 
+@dataclass(frozen=True)
+class Panel:
+    """The fields of a request, what is told of them, and what starts and stops it."""
+
+    inputs: Inputs
+    cost: gr.HTML
+    render: gr.Button
+    cancel: gr.Button
+    more: gr.Accordion
+
+
 def draft_of(values: Sequence[Any]) -> Draft:
     """Read the fields; a scheduler left alone is None."""
     read = list(values)
@@ -90,8 +101,8 @@ def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
     return grid, chosen, widgets.boxes(), example
 
 
-def request(service: Service, chosen: gr.HTML) -> tuple[Inputs, gr.HTML, tuple[gr.Button, gr.Button]]:
-    """Lay out all other fields; return them with the line for the cost and the buttons."""
+def request(service: Service, chosen: gr.HTML) -> Panel:
+    """Lay out all other fields, the place where the cost is told, and the buttons."""
     gr.HTML("<h2>3. Picture</h2>", apply_default_css=False)
     prompt = gr.Textbox(
         label="Prompt",
@@ -104,13 +115,14 @@ def request(service: Service, chosen: gr.HTML) -> tuple[Inputs, gr.HTML, tuple[g
     choices = [(registry.describe(name).title, name) for name in registry.names()]
     method = gr.Dropdown(choices, value="merge", label="Method", elem_id="method", info=summary("merge"))
     parameters = widgets.form(forms.controls("merge"), "parameters")
-    settings = (*_settings(service), *_more())
+    settings = _settings(service)
+    folded, begun = _more()
     cost = gr.HTML("", elem_id="cost", apply_default_css=False)
     with gr.Row():
         render = gr.Button("Render", variant="primary", elem_id="render")
         cancel = gr.Button("Cancel", elem_id="cancel")
     gr.HTML('<p class="m-note">Ctrl-Enter renders, Esc cancels.</p>', apply_default_css=False)
-    return Inputs(chosen, prompt, negative, method, parameters, *settings), cost, (render, cancel)
+    return Panel(Inputs(chosen, prompt, negative, method, parameters, *settings, *begun), cost, render, cancel, folded)
 
 
 def _settings(service: Service) -> tuple[Any, ...]:
@@ -129,15 +141,16 @@ def _settings(service: Service) -> tuple[Any, ...]:
     return model, scheduler, steps, guidance, width, height, seed, new, count
 
 
-def _more() -> tuple[Any, ...]:
-    with gr.Accordion("More: begin with a picture, second pass, finer settings", open=False, elem_id="more"):
+def _more() -> tuple[gr.Accordion, tuple[Any, ...]]:
+    title = "More: begin with a picture, second pass, finer settings"
+    with gr.Accordion(title, open=False, elem_id="more") as folded:
         gr.HTML("<h3>Begin with a picture</h3>", apply_default_css=False)
         start = widgets.start(more.start_field(None))
         gr.HTML("<h3>Second pass</h3>", apply_default_css=False)
         hires = widgets.form(more.second_pass(None), "hires")
         gr.HTML("<h3>Finer settings</h3>", apply_default_css=False)
         further = widgets.form(more.further({}), "further")
-    return start, hires, further
+    return folded, (start, hires, further)
 
 
 def optional(label: str, elem_id: str, placeholder: str = "default") -> gr.Textbox:

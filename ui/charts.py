@@ -92,7 +92,8 @@ def _row(place: int, line: Line, ends: tuple[float, float], labels: Mapping[str,
     most = max(line.strengths, key=abs)
     return (
         f'<div class="m-line"><span class="m-who">{escape(labels.get(line.name, line.name))}</span>'
-        f'<svg viewBox="0 0 {len(line.strengths)} 1" preserveAspectRatio="none" style="fill:{_colour(place)}">'
+        f'<svg viewBox="0 0 {len(line.strengths)} 1" preserveAspectRatio="none" aria-hidden="true" '
+        f'style="fill:{_colour(place)}">'
         f'<path d="{whole}"/><path class="m-kept" d="{kept}"/><rect class="m-now" width="1" height="1" x="-2"/></svg>'
         f"<span>{most:.2g}</span></div>"
     )
@@ -137,7 +138,9 @@ def _notes(found: Outline, labels: Mapping[str, str]) -> list[str]:
 
 def _stretches(runs: Sequence[tuple[float, int, int]], value: float) -> str:
     parts = [f"{first}" if first == end else f"{first} to {end}" for one, first, end in runs if one == value]
-    return f"steps {' and '.join(parts)}" if len(parts) > 1 or " to " in parts[0] else f"step {parts[0]}"
+    if len(parts) == 1:
+        return f"steps {parts[0]}" if " to " in parts[0] else f"step {parts[0]}"
+    return f"steps {', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _points(rings: Sequence[float], low: float, top: float) -> str:

@@ -78,18 +78,22 @@ def further(values: Mapping[str, JsonValue]) -> JsonValue:
 
 
 def further_in(form: object) -> dict[str, JsonValue]:
-    """Return the finer settings as they stand in their form; what is empty is the default."""
-    return {key: value for key, value in values_in(form).items() if key in FURTHER and value != ""}
+    """Return the finer settings as they stand in their form, without those that are empty or the default anyway."""
+    stated = {key: value for key, value in values_in(form).items() if key in FURTHER and value != ""}
+    return _changed(stated)
 
 
 def further_of(request: RenderRequest) -> dict[str, JsonValue]:
     """Return a request's finer settings, those left out that are the defaults anyway."""
-    stated = request.model_dump(mode="json", include=set(FURTHER))
-    found = {key: value for key, value in stated.items() if value != RenderRequest.model_fields[key].default}
-    if found.get("crop_corner") == list(RenderRequest.model_fields["crop_corner"].default):
-        del found["crop_corner"]
+    found = _changed(request.model_dump(mode="json", include=set(FURTHER)))
     own = {"text_encoder_adapters": registry.get(request.method).text_policy, "prediction_type": _predicted(request)}
     return {key: value for key, value in found.items() if own.get(key) != value}
+
+
+def _changed(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the settings that are not a request's defaults."""
+    defaults = {one.name: one.default for one in registry.parameters_of(RenderRequest)}
+    return {key: value for key, value in settings.items() if value != defaults[key]}
 
 
 def start_field(start: Start | None) -> JsonValue:

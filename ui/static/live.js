@@ -34,7 +34,7 @@
 
     // The plan of the job under way, which the server draws: the step it is at is marked there.
     const mark = (now) => {
-      const plan = document.getElementById(`${element.closest("[id]")?.id}_plan`);
+      const plan = document.getElementById(`${element.closest(".block").id}_plan`);
       if (!plan) return;
       plan.hidden = !["waiting", "running"].includes(now.state);
       const place = now.state === "running" && now.steps ? now.step - 1 : -2;

@@ -70,10 +70,10 @@ def build(service: Service) -> Compose:
 
 def _actions() -> dict[str, Any]:
     with gr.Row(elem_id="actions"):
-        use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=90)
-        vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=90)
-        begin = gr.Button("Begin with it", size="sm", elem_id="begin", min_width=90)
-        compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=90)
+        use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=130)
+        vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=130)
+        begin = gr.Button("Begin with it", size="sm", elem_id="begin", min_width=130)
+        compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=130)
     save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
         label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
@@ -130,18 +130,18 @@ def _fit_model(service: Service, tab: Compose) -> None:
 
 
 def _price(service: Service, panel: Panel) -> None:
-    """Say what the picture takes, before it is made; or what is wrong with it."""
+    """Say what the picture takes and what acts when, before it is made; or what is wrong with it."""
 
-    def price(*values: Any) -> str:
+    def price(*values: Any) -> tuple[str, str]:
         try:
             draft = draft_of(values)
             requests = draft.requests()
             told = words.cost(service.cost(requests), len(requests))
             beside = escape(words.beside(draft.start is not None, draft.hires is not None, draft.further))
-            plan = drawn.plan(service, requests[0])
-            return f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>{plan}'
+            line = f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>'
+            return line, drawn.plan(service, requests[0])
         except ZooError as error:
-            return f'<p class="m-cost m-error">{escape(str(error))}</p>'
+            return f'<p class="m-cost m-error">{escape(str(error))}</p>', ""
 
     inputs = panel.inputs
     watched = [one.change for one in inputs.all() if one not in (inputs.prompt, inputs.negative)]
@@ -149,7 +149,7 @@ def _price(service: Service, panel: Panel) -> None:
         [*watched, inputs.prompt.blur],
         price,
         inputs.all(),
-        panel.cost,
+        [panel.cost, panel.plan],
         trigger_mode="always_last",
         concurrency_limit=4,
         **QUIET,

@@ -55,6 +55,7 @@ class Panel:
 
     inputs: Inputs
     cost: gr.HTML
+    plan: gr.HTML
     render: gr.Button
     cancel: gr.Button
     more: gr.Accordion
@@ -122,7 +123,10 @@ def request(service: Service, chosen: gr.HTML) -> Panel:
         render = gr.Button("Render", variant="primary", elem_id="render")
         cancel = gr.Button("Cancel", elem_id="cancel")
     gr.HTML('<p class="m-note">Ctrl-Enter renders, Esc cancels.</p>', apply_default_css=False)
-    return Panel(Inputs(chosen, prompt, negative, method, parameters, *settings, *begun), cost, render, cancel, folded)
+    plan = gr.HTML("", elem_id="plan", apply_default_css=False)
+    return Panel(
+        Inputs(chosen, prompt, negative, method, parameters, *settings, *begun), cost, plan, render, cancel, folded
+    )
 
 
 def _settings(service: Service) -> tuple[Any, ...]:
@@ -142,8 +146,7 @@ def _settings(service: Service) -> tuple[Any, ...]:
 
 
 def _more() -> tuple[gr.Accordion, tuple[Any, ...]]:
-    title = "More: begin with a picture, second pass, finer settings"
-    with gr.Accordion(title, open=False, elem_id="more") as folded:
+    with gr.Accordion("More: start picture, second pass", open=False, elem_id="more") as folded:
         gr.HTML("<h3>Begin with a picture</h3>", apply_default_css=False)
         start = widgets.start(more.start_field(None))
         gr.HTML("<h3>Second pass</h3>", apply_default_css=False)
@@ -153,7 +156,7 @@ def _more() -> tuple[gr.Accordion, tuple[Any, ...]]:
     return folded, (start, hires, further)
 
 
-def optional(label: str, elem_id: str, placeholder: str = "default") -> gr.Textbox:
+def optional(label: str, elem_id: str, placeholder: str = "auto") -> gr.Textbox:
     """Return a field for a number that may be left empty, which gradio's own number field may not."""
     return gr.Textbox("", label=label, placeholder=placeholder, elem_id=elem_id, max_length=20, min_width=80)
 

@@ -14,6 +14,7 @@ from pipelines.wildcards import expand
 from ui import more
 
 _MOST_PICTURES = 10_000
+_MOST_KEPT = 1_000_000  # characters of a picture to begin with: browsers keep 5 MB for a page, and count twice
 
 
 class Chosen(BaseModel):
@@ -89,6 +90,11 @@ class Draft(BaseModel):
             stated["start"] = {**stated["start"], "sha256": None, "mask_sha256": None}
         further, chosen = more.further_of(request), [_chosen(use) for use in request.adapters]
         return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
+
+    def remembered(self) -> JsonValue:
+        """Return what a browser is to keep of the fields over a reload; a large picture to begin with is not."""
+        large = self.start is not None and len(self.start.image) > _MOST_KEPT
+        return self.model_dump(mode="json", exclude={"start"} if large else None)
 
     def request(self, seed: int | None = None) -> RenderRequest:
         """Return the request for one picture; choices in its prompts are drawn from its seed."""

@@ -17,8 +17,6 @@ from ui.tabs.common import QUIET, jobs_of
 from ui.tabs.compose import Compose
 from ui.tabs.fields import draft_of, values_of
 
-_MOST_KEPT = 1_000_000  # characters of a picture to begin with: browsers keep 5 MB for a page, and count twice
-
 _HEADER = """
 <header class="m-header">
   <h1>Medley</h1><p>several LoRAs in one picture</p>
@@ -82,10 +80,7 @@ def _remember(service: Service, page: gr.Blocks, tab: Compose, remembered: gr.Br
 
     def save(live: JsonValue, *values: Any) -> JsonValue:
         try:
-            draft = draft_of(values)
-            if draft.start is not None and len(draft.start.image) > _MOST_KEPT:
-                draft = draft.model_copy(update={"start": None})
-            return {"draft": draft.model_dump(mode="json"), "jobs": list(jobs_of(live))}
+            return {"draft": draft_of(values).remembered(), "jobs": list(jobs_of(live))}
         except ZooError:
             return gr.skip()  # fields that are wrong at the moment; the message is beside them
 

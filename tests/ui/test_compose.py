@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
@@ -212,3 +213,25 @@ def test_a_picture_made_is_begun_with(open_page: Visit, server: Server, tmp_path
     second = rendered(page, server, tmp_path)
     assert second.start is not None and second.start.sha256 == first.pixels_sha256
     assert RenderRequest.model_fields["seed"].default == second.seed
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, True), pytest.param(1440, False, marks=pytest.mark.slow)])
+def test_what_is_folded_away_is_readable_for_everybody(
+    open_page: Visit, tmp_path: Path, width: int, dark: bool
+) -> None:
+    Image.new("RGB", (64, 48), "teal").save(tmp_path / "start.png")
+    page = open_page(width=width, dark=dark)
+    page.add_script_tag(content=AXE_FILE_PATH.read_text("utf-8"))
+    choose(page, "zorp", "moon")
+    page.locator("#chosen summary").first.click()
+    pick_method(page, "Regional")
+    page.get_by_role("button", name="Paint masks").click()
+    stroke(page, page.locator("#boxes canvas"), (0.2, 0.2), (0.4, 0.6))
+    page.click("#more button")
+    page.set_input_files("#start input[type=file]", str(tmp_path / "start.png"))
+    expect(page.locator("#start canvas")).to_be_visible()
+    expect(page.locator("#plan")).to_contain_text("In a part of the picture only")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -152,6 +152,22 @@ def test_every_field_of_a_request_has_its_place_in_the_page() -> None:
     assert set(more.FURTHER) < set(RenderRequest.model_fields)
 
 
+def test_fields_that_may_be_left_open_keep_their_kind_and_range() -> None:
+    made = more.second_pass(None)
+    assert isinstance(made, dict) and isinstance(made["fields"], list)
+    by_name = {one["name"]: one for one in made["fields"] if isinstance(one, dict)}
+    steps = by_name["num_inference_steps"]
+    assert (steps["kind"], steps["minimum"], steps["maximum"], steps["default"]) == ("integer", 1, 1000, None)
+    assert by_name["upscaler"]["choices"] == ["pixels", "latent"]
+
+
+def test_a_large_picture_to_begin_with_is_not_left_to_the_browser() -> None:
+    small = Draft(prompt="a", start=Start(image=DOT))
+    assert Draft.model_validate(small.remembered()) == small
+    large = Draft(prompt="a", start=Start(image=DOT + "A" * 1_000_000))
+    assert Draft.model_validate(large.remembered()) == Draft(prompt="a")
+
+
 def _through_the_page(request: RenderRequest) -> RenderRequest:
     """Fill the fields with a request, and read them again as a browser sends them."""
     draft = Draft.from_request(request)

@@ -101,6 +101,8 @@ def test_a_mask_is_painted_in_a_frame_of_the_pictures_shape(open_page: Visit, se
     assert area is not None and area["width"] / area["height"] == pytest.approx(2.0, rel=0.03)
     stroke(page, paper, (0.1, 0.1), (0.1, 0.9))
     expect(page.locator("#boxes .m-boxrow").first).to_contain_text("painted")
+    red, green, blue, ink = paper.evaluate("view => [...view.getContext('2d').getImageData(26, 64, 1, 1).data]")
+    assert (ink, blue) == (255, 0xEB) and blue > green > red  # the first LoRA's colour
     page.locator("#boxes .m-boxrow .m-chip", has_text="krag").click()
     paper.focus()
     for key in ("ArrowRight",) * 3 + (" ",) + ("Shift+ArrowRight",) * 3:

@@ -25,10 +25,11 @@ from pipelines import images
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 from tests.lora_zoo.test_gate import MALFORMED
-from ui import forms, more, restore, scores, series, uploads
+from ui import forms, more, restore, scores, series, uploads, words
 from ui.api import Endpoints
 from ui.errors import NotAllowed, TooMuch
 from ui.forms import Chosen, Draft
+from ui.history import Kept
 from ui.limits import Limits, check_amount
 from ui.service import Service
 
@@ -150,6 +151,18 @@ def test_every_field_of_a_request_has_its_place_in_the_page() -> None:
     left = _through_the_page(RenderRequest(prompt="a", method="switch", text_encoder_adapters="first"))
     assert left == RenderRequest(prompt="a", method="switch", parameters=left.parameters)
     assert set(more.FURTHER) < set(RenderRequest.model_fields)
+
+
+def test_a_record_says_where_when_and_on_what(tiny: Engine) -> None:
+    done = tiny.render(RenderRequest(prompt="zorp", adapters=(AdapterUse(name="zorp"),), num_inference_steps=1))
+    use = done.record.adapters[0].model_copy(
+        update={"region": Region(mask=DOT, prompt="a <b>"), "blocks": {"MID": 0.5}, "schedule": Schedule(start=2)}
+    )
+    start, hires = Start(image=DOT, strength=0.3, mask=DOT), Hires(scale=1.5)
+    record = done.record.model_copy(update={"adapters": (use,), "start": start, "hires": hires})
+    told = words.record(Kept("id", "job", 0, record, 1.0, 0.0))
+    wanted = ("a painted mask", "“a &lt;b&gt;”", "by block MID:0.5", "in steps 2-", "30% of", "1.5 times as large")
+    assert [text for text in wanted if text not in told] == []
 
 
 def test_fields_that_may_be_left_open_keep_their_kind_and_range() -> None:

@@ -76,7 +76,8 @@
       const pen = view.getContext("2d");
       pen.drawImage(ink, 0, 0);
       pen.globalCompositeOperation = "source-in";
-      pen.fillStyle = shown.colour;
+      view.style.color = shown.colour; // which may be a variable of the page, unknown to a canvas
+      pen.fillStyle = getComputedStyle(view).color;
       pen.fillRect(0, 0, view.width, view.height);
       pen.globalCompositeOperation = "source-over";
       if (document.activeElement !== view || !view.matches(":focus-visible")) return;

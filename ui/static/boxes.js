@@ -97,7 +97,7 @@
         use.label || use.name
       );
       const clear = make("button", { type: "button", class: "m-remove", "aria-label": `${use.name} everywhere`, title: "Everywhere", onclick: () => change(place, { box: null, mask: null }) }, "×");
-      const says = make("input", { type: "text", class: "m-there", value: use.region_prompt || "", maxlength: 2000, placeholder: "what is there; empty: the prompt", "aria-label": `Prompt of the place of ${use.name}` });
+      const says = make("input", { type: "text", class: "m-there", value: use.region_prompt || "", maxlength: 2000, placeholder: "what is there; empty: the prompt", "aria-label": `Prompt of the ${use.mask ? "mask" : "box"} of ${use.name}` });
       says.addEventListener("change", () => change(place, { region_prompt: says.value || null }));
       const where = painting || use.mask ? [make("span", { class: "m-facts" }, use.mask ? "painted" : use.box ? "a box" : "everywhere")] : numbers(use, place);
       return make("div", { class: "m-boxrow" }, pick, ...where, clear, says);

@@ -132,7 +132,8 @@ def summary_of(model: type[Frozen]) -> str:
     return (model.__doc__ or "").strip().splitlines()[0]
 
 
-def _parameter(name: str, field: dict[str, JsonValue]) -> Parameter:
+def _parameter(name: str, stated: dict[str, JsonValue]) -> Parameter:
+    field = _given(stated)
     choices, low, high = field.get("enum"), field.get("minimum"), field.get("maximum")
     return Parameter(
         name=name,
@@ -143,6 +144,15 @@ def _parameter(name: str, field: dict[str, JsonValue]) -> Parameter:
         minimum=float(low) if isinstance(low, int | float) else None,
         maximum=float(high) if isinstance(high, int | float) else None,
     )
+
+
+def _given(field: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return what a field that may be None says of its other values, if these are of one kind."""
+    ways = field.get("anyOf")
+    others = (
+        [one for one in ways if isinstance(one, dict) and one.get("type") != "null"] if isinstance(ways, list) else []
+    )
+    return {**field, **others[0]} if len(others) == 1 else field
 
 
 def _all() -> dict[str, _Entry]:

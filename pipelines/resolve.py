@@ -66,10 +66,14 @@ class Resolved:
 
         LoRAs' weights change over the steps as they are asked to; prompts do, and join, if their grammar is read.
         """
-        plan = self.method.start(replace(self.job, texts=texts or {}))
-        over = {use.name: use.factors for use in self.job.adapters if use.factors}
-        plan = scheduled(plan, over) if over else plan
+        plan = self.unread(replace(self.job, texts=texts or {}))
         return staged(plan, self.job.count) if self.scripted else plan
+
+    def unread(self, job: Job) -> Plan:
+        """Start the method for a job, whatever the signs in its prompts mean; LoRAs' weights change over the steps."""
+        plan = self.method.start(job)
+        over = {use.name: use.factors for use in job.adapters if use.factors}
+        return scheduled(plan, over) if over else plan
 
     def spoken(self, text: str) -> str:
         """Return a text without the signs that mean something."""
@@ -172,7 +176,7 @@ def _price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
     plans = [one.plan() for one in resolved]
     lengths = [Lengths(one, plan.prompts) for one, plan in zip(resolved, plans, strict=True)]
     passes = rows = calls = shallow = 0
-    steps = [_steps(one.count) for one in resolved]
+    steps = [steps_of(one.count) for one in resolved]
     for index in range(max(map(len, steps), default=0)):
         wanted: dict[tuple[int, ...], list[int]] = {}
         for one, plan, own, read in zip(resolved, plans, steps, lengths, strict=True):
@@ -195,7 +199,7 @@ def _part(one: Pass) -> int:
     return one.reuse.layers if one.reuse is not None and one.shallow else _WHOLE
 
 
-def _steps(count: int) -> list[Step]:
+def steps_of(count: int) -> list[Step]:
     """Return steps as a scheduler would; none is built for a dry run, and a straight line stands for noise levels."""
     return [Step(index, count, 999.0 * (1.0 - index / count), 1.0 - index / count) for index in range(count)]
 

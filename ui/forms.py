@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from composer import registry
 from composer.errors import BadRequest
-from composer.request import AdapterUse, RenderRequest, explain, parse_request
+from composer.request import AdapterUse, Hires, RenderRequest, Start, explain, parse_request
 from pipelines.wildcards import expand
+from ui import more
 
 _MOST_PICTURES = 10_000
+_MOST_KEPT = 1_000_000  # characters of a picture to begin with: browsers keep 5 MB for a page, and count twice
 
 
 class Chosen(BaseModel):
@@ -24,12 +26,23 @@ class Chosen(BaseModel):
     weight: float | None = None
     text_encoder_weight: float | None = None
     box: tuple[float, float, float, float] | None = None
-    region_prompt: str | None = None  # what is in the box; None: the whole prompt
+    mask: str | None = None  # instead of a box: a picture, inline
+    region_prompt: str | None = None  # what is in the box or the mask; None: the whole prompt
+    blocks: str | None = None  # weights by block, as the command line takes them
+    steps: str | None = None  # START-STOP
+    curve: str | None = None  # WEIGHT@POSITION pairs
 
     def use(self, placed: bool) -> dict[str, object]:
-        there = {"box": self.box, "prompt": self.region_prompt or None}
-        region = {"region": there} if placed and self.box is not None else {}
-        return {"name": self.name, "weight": self.weight, "text_encoder_weight": self.text_encoder_weight, **region}
+        there = {"box": self.box, "mask": self.mask, "prompt": self.region_prompt or None}
+        region = {"region": there} if placed and (self.box is not None or self.mask is not None) else {}
+        return {
+            "name": self.name,
+            "weight": self.weight,
+            "text_encoder_weight": self.text_encoder_weight,
+            "blocks": self.blocks or None,
+            "schedule": more.schedule_in(self.name, self.steps, self.curve),
+            **region,
+        }
 
 
 class Draft(BaseModel):
@@ -51,13 +64,18 @@ class Draft(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     random: bool = False
     count: int = Field(default=1, ge=1, le=_MOST_PICTURES)
+    start: Start | None = None
+    hires: Hires | None = None
+    further: dict[str, JsonValue] = {}  # of more.FURTHER
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Self:
         """Read the values of the page's fields, in the order of this model's."""
         stated = dict(zip(cls.model_fields, values, strict=True))
-        form = stated.get("parameters")
-        stated["parameters"] = form.get("values", {}) if isinstance(form, Mapping) else {}
+        stated["parameters"] = more.values_in(stated["parameters"])
+        stated["start"] = more.start_in(stated["start"])
+        stated["hires"] = more.hires_in(stated["hires"])
+        stated["further"] = more.further_in(stated["further"])
         kept = {key: value for key, value in stated.items() if value is not None and value != ""}
         try:
             return cls.model_validate(kept)
@@ -68,8 +86,15 @@ class Draft(BaseModel):
     def from_request(cls, request: RenderRequest, count: int = 1) -> Self:
         """Return the fields that ask for this request."""
         stated = request.model_dump(include=set(cls.model_fields))
-        chosen = [_chosen(use) for use in request.adapters]
-        return cls.model_validate({**stated, "chosen": chosen, "count": count})
+        if request.start is not None:  # it is held whole: what it is called by its digests is not needed
+            stated["start"] = {**stated["start"], "sha256": None, "mask_sha256": None}
+        further, chosen = more.further_of(request), [_chosen(use) for use in request.adapters]
+        return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
+
+    def remembered(self) -> JsonValue:
+        """Return what a browser is to keep of the fields over a reload; a large picture to begin with is not."""
+        large = self.start is not None and len(self.start.image) > _MOST_KEPT
+        return self.model_dump(mode="json", exclude={"start"} if large else None)
 
     def request(self, seed: int | None = None) -> RenderRequest:
         """Return the request for one picture; choices in its prompts are drawn from its seed."""
@@ -80,7 +105,8 @@ class Draft(BaseModel):
         known = {one.name for one in registry.describe(self.method).parameters}
         parameters = {key: value for key, value in self.parameters.items() if value is not None and key in known}
         uses = [one.use(placed) for one in self.chosen]
-        return parse_request({**data, **texts, "seed": seed, "parameters": parameters, "adapters": uses})
+        asked = {**data, **texts, "seed": seed, "parameters": parameters, "adapters": uses}
+        return parse_request({**asked, **{key: self.further[key] for key in more.FURTHER if key in self.further}})
 
     def requests(self) -> list[RenderRequest]:
         """Return one request per picture; seeds count up from the first."""
@@ -88,32 +114,17 @@ class Draft(BaseModel):
 
 
 def _chosen(use: AdapterUse) -> dict[str, object]:
-    there = {} if use.region is None else {"box": use.region.box, "region_prompt": use.region.prompt}
-    return {"name": use.name, "weight": use.weight, "text_encoder_weight": use.text_encoder_weight, **there}
-
-
-def lost(request: RenderRequest) -> list[str]:
-    """Tell what of a request the page has no field for, one remark each."""
-    plain = (
-        "undesired",
-        "guidance_rescale",
-        "original_size",
-        "crop_corner",
-        "target_size",
-        "prompt_syntax",
-        "start",
-        "hires",
-    )
-    stated = [name for name in plain if getattr(request, name) != RenderRequest.model_fields[name].default]
-    if request.text_encoder_adapters not in (None, registry.get(request.method).text_policy):
-        stated.append("text_encoder_adapters")
-    found = [f"{name.replace('_', ' ')}: the page has no field for it; the default is used" for name in stated]
-    for use in request.adapters:
-        if use.blocks is not None or use.schedule is not None:
-            found.append(f"LoRA {use.name!r}: the page has no fields for weights by block or over the steps")
-        if use.region is not None and use.region.mask is not None:
-            found.append(f"LoRA {use.name!r}: the page keeps boxes, not painted masks; it acts everywhere")
-    return found
+    region = use.region
+    there = {} if region is None else {"box": region.box, "mask": region.mask, "region_prompt": region.prompt}
+    return {
+        "name": use.name,
+        "weight": use.weight,
+        "text_encoder_weight": use.text_encoder_weight,
+        "blocks": more.blocks_text(use.blocks),
+        "steps": more.steps_text(use.schedule),
+        "curve": more.curve_text(use.schedule),
+        **there,
+    }
 
 
 def listed(chosen: Sequence[Chosen], cards: Sequence[JsonValue]) -> list[JsonValue]:
@@ -138,18 +149,4 @@ def listed(chosen: Sequence[Chosen], cards: Sequence[JsonValue]) -> list[JsonVal
 
 def controls(method: str, values: Mapping[str, JsonValue] | None = None) -> JsonValue:
     """Return a method's parameters as the form shows them: read from its schema, whatever it is."""
-    fields: list[JsonValue] = [
-        {
-            "name": one.name,
-            "kind": one.kind,
-            "default": one.default,
-            "description": one.description,
-            "choices": list(one.choices),
-            "minimum": one.minimum,
-            "maximum": one.maximum,
-        }
-        for one in registry.describe(method).parameters
-    ]
-    known = {str(field["name"]): field["default"] for field in fields if isinstance(field, dict)}
-    given = {key: value for key, value in (values or {}).items() if key in known}
-    return {"fields": fields, "values": {**known, **given}, "empty": "This method has no settings."}
+    return more.controls(registry.describe(method).parameters, values or {})

@@ -9,7 +9,7 @@ from composer.request import RenderRequest
 from lora_zoo.errors import nearest
 from ui.errors import NotAllowed, TooMuch
 
-_INLINE = "data:image/png;base64,"
+INLINE = "data:image/png;base64,"
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Limits:
     loras: int = 16  # of one picture
     work: int = 64 * 1024 * 1024 * 50  # steps x pixels of one job, all its pictures together: 64 of 1024x1024, 50 steps
     prompt: int = 10_000  # characters
+    inline: int = 64 << 20  # characters of the pictures and masks that the requests of one job hold
     upload: int = 1 << 30  # bytes of one file
     folders: bool = True  # whether a page may have folders of this machine scanned
 
@@ -38,13 +39,13 @@ def check_names(request: RenderRequest, allowed: Allowed) -> None:
     if request.model not in allowed.models:
         raise NotAllowed(f"model {request.model!r} is not offered here{nearest(request.model, allowed.models)}")
     named = [] if request.start is None else [request.start.image, request.start.mask]
-    if any(one is not None and not one.startswith(_INLINE) for one in named):
-        raise NotAllowed(f"a picture to begin with, and its mask, are given inline here, as {_INLINE}..., not by path")
+    if any(one is not None and not one.startswith(INLINE) for one in named):
+        raise NotAllowed(f"a picture to begin with, and its mask, are given inline here, as {INLINE}..., not by path")
     for use in request.adapters:
         if use.name not in allowed.loras:
             raise NotAllowed(f"LoRA {use.name!r} is not in the zoo{nearest(use.name, allowed.loras)}")
-        if use.region is not None and use.region.mask is not None and not use.region.mask.startswith(_INLINE):
-            raise NotAllowed(f"LoRA {use.name!r}: a mask is given inline here, as {_INLINE}..., not by path")
+        if use.region is not None and use.region.mask is not None and not use.region.mask.startswith(INLINE):
+            raise NotAllowed(f"LoRA {use.name!r}: a mask is given inline here, as {INLINE}..., not by path")
 
 
 def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
@@ -57,12 +58,25 @@ def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
             raise TooMuch(f"a prompt has at most {limits.prompt} characters here, not {longest}")
         if len(one.adapters) > limits.loras:
             raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
+    held = sum(_held(one) for one in requests)
+    if held > limits.inline:
+        raise TooMuch(
+            f"the pictures and masks that this job's requests hold have {held:,} characters together; "
+            f"this server takes {limits.inline:,} per job: give smaller ones, or ask for fewer pictures"
+        )
     work = sum(_work(one) for one in requests)
     if work > limits.work:
         raise TooMuch(
             f"steps x width x height x pictures is {work:,}; this server takes at most {limits.work:,} per job: "
             "ask for fewer steps, a smaller size or fewer pictures"
         )
+
+
+def _held(one: RenderRequest) -> int:
+    """Return the characters of the pictures and masks that a request holds."""
+    start = [] if one.start is None else [one.start.image, one.start.mask]
+    masks = [use.region.mask for use in one.adapters if use.region is not None]
+    return sum(len(text) for text in (*start, *masks) if text is not None)
 
 
 def _work(one: RenderRequest) -> int:

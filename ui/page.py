@@ -80,7 +80,7 @@ def _remember(service: Service, page: gr.Blocks, tab: Compose, remembered: gr.Br
 
     def save(live: JsonValue, *values: Any) -> JsonValue:
         try:
-            return {"draft": draft_of(values).model_dump(mode="json"), "jobs": list(jobs_of(live))}
+            return {"draft": draft_of(values).remembered(), "jobs": list(jobs_of(live))}
         except ZooError:
             return gr.skip()  # fields that are wrong at the moment; the message is beside them
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from composer import spectrum, words
 from composer.record import RenderRecord
 from composer.request import AdapterUse, RenderRequest
 from lora_zoo.errors import ZooError
@@ -14,7 +15,7 @@ from pipelines import images
 from pipelines.errors import BadMetadata
 from pipelines.metadata.found import Found, shown
 from pipelines.metadata.matching import match_to
-from ui import forms
+from ui import more
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,28 @@ def restore(path: Path, library: Library, models: Collection[str]) -> Restored:
         first = next(iter(models))
         remarks.append(f"model {shown(request.model)} is not offered here; {first} is used")
         request = request.model_copy(update={"model": first, "prediction_type": None})
-    return Restored(request, (*remarks, *forms.lost(request)))
+    return Restored(_held(request, remarks), tuple(remarks))
+
+
+def _held(request: RenderRequest, remarks: list[str]) -> RenderRequest:
+    """Leave out what the request names by path: this server opens no file because a picture says so."""
+    start = request.start
+    if start is not None and not (more.is_inline(start.image) and more.is_inline(start.mask)):
+        remarks.append("the picture to begin with, or its mask, is named by its file and not held; choose it again")
+        request = request.model_copy(update={"start": None})
+    uses: list[AdapterUse] = []
+    for use in request.adapters:
+        if use.region is not None and not more.is_inline(use.region.mask):
+            remarks.append(f"LoRA {shown(use.name)}: its mask is named by its file and not held; paint it again")
+            use = use.model_copy(update={"region": None})
+        uses.append(use)
+    return request.model_copy(update={"adapters": tuple(uses)})
 
 
 def _own(record: RenderRecord, library: Library, remarks: list[str]) -> RenderRequest:
     uses = [_found_again(use, library, remarks) for use in record.adapters]
+    for use in filter(None, uses):
+        _tell_own(use, record.prompt, library, remarks)
     return record.request().model_copy(update={"adapters": tuple(use for use in uses if use is not None)})
 
 
@@ -53,6 +71,16 @@ def _found_again(use: AdapterUse, library: Library, remarks: list[str]) -> Adapt
             return use.model_copy(update={"name": library.handle(one), "sha256": None})
     remarks.append(f"LoRA {shown(use.name)} is not in the zoo; it was left out")
     return None
+
+
+def _tell_own(use: AdapterUse, prompt: str, library: Library, remarks: list[str]) -> None:
+    """Tell what was named for a LoRA where the page takes what is known of it."""
+    entry = library.find(use.name)
+    measured = library.profile(entry)
+    if use.words is not None and use.words != words.found(prompt, entry.triggers):
+        remarks.append(f"LoRA {shown(use.name)}: words were named as its own; the page takes its trigger words")
+    if use.frequency is not None and use.frequency != (measured and spectrum.frequency(measured)):
+        remarks.append(f"LoRA {shown(use.name)}: its share of fine detail was named; the page takes what is measured")
 
 
 def _other(found: Found, library: Library, remarks: list[str]) -> RenderRequest:

@@ -19,7 +19,19 @@ from ui.history import OPEN
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("base.js", "cards.js", "chosen.js", "boxes.js", "form.js", "live.js", "gallery.js", "slider.js", "jobs.js")
+_SCRIPTS = (
+    "base.js",
+    "cards.js",
+    "chosen.js",
+    "paint.js",
+    "boxes.js",
+    "start.js",
+    "form.js",
+    "live.js",
+    "gallery.js",
+    "slider.js",
+    "jobs.js",
+)
 
 _LOOK = 0.04  # seconds between looks at a job that somebody watches
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from pydantic import JsonValue
 
+from composer.outline import Outline
 from composer.request import RenderRequest
 from lora_zoo import catalog
 from lora_zoo.errors import ZooError
@@ -22,6 +23,7 @@ from pipelines.engine import Engine
 from pipelines.errors import Cancelled
 from pipelines.jobs.planning import Job as Planned
 from pipelines.jobs.planning import together
+from pipelines.outlines import outlined
 from pipelines.progress import Cancel
 from pipelines.resolve import Cost, with_tags
 from pipelines.sources import ZooSource
@@ -137,6 +139,10 @@ class Service:
         goes = [self.engine.dry_run_many([one for _, one in go]) for go in goes_of(self.resolve(requests))]
         names = ("unet_passes", "unet_rows", "unet_calls", "shallow_passes", "looks")
         return Cost(*(sum(getattr(go, name) for go in goes) for name in names))
+
+    def outline(self, request: RenderRequest) -> Outline:
+        """Return what a picture's method does with each LoRA in each step, without loading a model."""
+        return outlined(self.engine.resolve(self.resolve([request])[0]))
 
     def submit(self, asked: Asked) -> Job:
         """Accept a job. Once this returns, the job is on the disk and will be done, whatever happens to the server."""

@@ -9,9 +9,9 @@ from pydantic import JsonValue
 
 _HEAD = '<script src="medley/page.js"></script>'
 
-#: Events are found by gradio where a script names them in quotes; "done" and "pick" are ours.
+#: Events are found by gradio where a script names them in quotes; "done", "follow" and "pick" are ours.
 _SCRIPT = """
-medley.parts["%s"](element.firstElementChild, props, trigger, watch); // "done" "pick"
+medley.parts["%s"](element.firstElementChild, props, trigger, watch); // "done" "follow" "pick"
 """
 
 
@@ -36,7 +36,11 @@ def chosen() -> gr.HTML:
 
 
 def boxes() -> gr.HTML:
-    return part("boxes", {"shown": False, "aspect": 1.0}, "boxes")
+    return part("boxes", {"shown": False, "width": 1, "height": 1}, "boxes")
+
+
+def start(value: JsonValue) -> gr.HTML:
+    return part("start", value, "start")
 
 
 def form(value: JsonValue, elem_id: str) -> gr.HTML:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from composer.record import RenderRecord
-from composer.request import AdapterUse
+from composer.request import AdapterUse, Hires, Region, Start
 from pipelines.resolve import Cost
+from ui import more
 from ui.history import Kept
 
 
@@ -14,8 +16,7 @@ def use(one: AdapterUse) -> str:
     """Return a LoRA with its weights."""
     weight, text = one.weight or 0.0, one.text_encoder_weight
     beside = "" if text is None or text == weight else f", in the text encoder {text:g}"
-    box = "" if one.region is None or one.region.box is None else f", in {_box(one.region.box)}"
-    return f"{one.name} at {weight:g}{beside}{box}"
+    return f"{one.name} at {weight:g}{beside}{_place(one.region)}{_shape(one)}"
 
 
 def method(record: RenderRecord) -> str:
@@ -32,6 +33,13 @@ def cost(found: Cost, pictures: int) -> str:
     return f"{found.unet_passes} passes{beside}, {found.unet_rows} rows in {found.unet_calls} model calls{of}"
 
 
+def beside(begun: bool, twice: bool, further: Iterable[str]) -> str:
+    """Return what is asked for in fields that are folded away, in one line; nothing if nothing is."""
+    stated = ["a picture to begin with"] * begun + ["a second pass"] * twice
+    stated += [name.replace("_", " ") for name in further]
+    return f"Set under More: {', '.join(stated)}." if stated else ""
+
+
 def record(kept: Kept) -> str:
     """Return how a picture was made, as a description list."""
     one = kept.record
@@ -43,6 +51,8 @@ def record(kept: Kept) -> str:
         "Model": one.model,
         "Sampling": f"{one.scheduler}, {one.num_inference_steps} steps, guidance {one.guidance_scale:g}, "
         f"{one.width}x{one.height}, seed {one.seed}",
+        "Begins with": "" if one.start is None else _begun(one.start),
+        "Second pass": "" if one.hires is None else _again(one.hires),
         "Cost": f"{one.unet_passes} passes, {one.unet_rows} rows in {one.unet_calls} model calls; {kept.seconds:.2f} s",
         "Made with": f"{one.device}, {one.dtype}, "
         + ", ".join(f"{name} {version}" for name, version in one.versions.items()),
@@ -69,6 +79,33 @@ def finished(pictures: list[Kept]) -> str:
 def download(picture: str) -> str:
     """Return a link by which a picture is saved as a file."""
     return f'<a class="m-button" href="medley/pictures/{escape(picture)}.png?download=true" download>Download PNG</a>'
+
+
+def _place(region: Region | None) -> str:
+    if region is None:
+        return ""
+    where = "a painted mask" if region.box is None else _box(region.box)
+    return f", in {where}" if region.prompt is None else f", in {where}, where is “{region.prompt}”"
+
+
+def _shape(one: AdapterUse) -> str:
+    """Return a LoRA's weights by block and over the steps, as the page's fields have them."""
+    told = {
+        "by block": more.blocks_text(one.blocks),
+        "in steps": more.steps_text(one.schedule),
+        "over the steps": more.curve_text(one.schedule),
+    }
+    return "".join(f", {what} {text}" for what, text in told.items() if text)
+
+
+def _begun(start: Start) -> str:
+    where = " where its mask says" if start.mask else ""
+    return f"a picture, {start.strength:.0%} of the steps made anew{where}"
+
+
+def _again(hires: Hires) -> str:
+    steps = "" if hires.num_inference_steps is None else f" of {hires.num_inference_steps} steps"
+    return f"{hires.scale:g} times as large, {hires.strength:.0%}{steps} done again, enlarged as {hires.upscaler}"
 
 
 def _box(box: tuple[float, float, float, float]) -> str:

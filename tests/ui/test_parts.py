@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from composer import registry
 from composer.errors import BadRequest
-from composer.request import AdapterUse, Region, RenderRequest
+from composer.request import AdapterUse, Hires, Region, RenderRequest, Schedule, Start
 from lora_zoo.errors import ZooError
 from lora_zoo.library import Library
 from lora_zoo.world import draw
@@ -24,12 +25,17 @@ from pipelines import images
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 from tests.lora_zoo.test_gate import MALFORMED
-from ui import forms, restore, scores, series, uploads
+from ui import forms, more, restore, scores, series, uploads, words
 from ui.api import Endpoints
 from ui.errors import NotAllowed, TooMuch
-from ui.forms import Draft
-from ui.limits import Limits
+from ui.forms import Chosen, Draft
+from ui.history import Kept
+from ui.limits import Limits, check_amount
 from ui.service import Service
+
+DOT = (  # one white pixel
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +71,10 @@ def test_fields_become_requests_and_requests_fields() -> None:
     assert made[0].adapters == (use,) and {one.prompt for one in made} <= {"a red ball", "a blue ball"}
     assert draft.model_copy(update={"method": "merge"}).request().adapters[0].region is None
     values = [[], "a", "", "merge", {"values": {"combine": "mean"}}, "tiny", None, "20", "", "", "", 3, False, 1]
+    values += [None, {}, {"values": {"undesired": "", "method": "switch"}}]
     read = Draft.of(values)
     assert (read.num_inference_steps, read.guidance_scale, read.parameters) == (20, None, {"combine": "mean"})
+    assert (read.start, read.hires, read.further) == (None, None, {})
     with pytest.raises(BadRequest, match="num_inference_steps.*got 'many'"):
         Draft.of([*values[:7], "many", *values[8:]])
 
@@ -110,13 +118,108 @@ def test_a_picture_is_restored_as_far_as_the_zoo_allows(tiny: Engine, tmp_path: 
     assert [word in text for word, text in zip(("'gone'", "another file", "'other'"), found.remarks, strict=True)]
 
 
-def test_what_the_page_has_no_field_for_is_told() -> None:
-    region = Region(mask="data:image/png;base64,AAAA")
-    uses = (AdapterUse(name="zorp", region=region),)
-    request = RenderRequest(prompt="a", method="regional", undesired="fog", prompt_syntax="plain", adapters=uses)
-    told = " ".join(forms.lost(request))
-    assert all(word in told for word in ("undesired", "prompt syntax", "'zorp'"))
-    assert forms.lost(RenderRequest(prompt="a")) == []
+def test_every_field_of_a_request_has_its_place_in_the_page() -> None:
+    region = Region(mask=DOT, prompt="a ball")
+    schedule = Schedule(start=2, stop=0.75, curve=((0.0, 0.1), (0.00001, 1.0), (5, -0.5)))
+    uses = (
+        AdapterUse(name="zorp", region=region, blocks={"IN01": 0.25, "MID": 1.0}, schedule=schedule),
+        AdapterUse(name="neon", blocks="INALL", schedule=Schedule(start=1)),
+        AdapterUse(name="moon", blocks=(1.0, 0.5, 0.0), schedule=Schedule(curve=((0.5, 2.0),))),
+    )
+    request = RenderRequest(
+        prompt="a",
+        method="regional",
+        adapters=uses,
+        undesired="fog",
+        undesired_strength=0.5,
+        guidance_rescale=0.25,
+        prompt_syntax="plain",
+        prediction_type="epsilon",
+        text_encoder_adapters="first",
+        original_size=(64, 32),
+        crop_corner=(8, 0),
+        target_size=(32, 32),
+        start=Start(image=DOT, mask=DOT, strength=0.3),
+        hires=Hires(scale=1.5, num_inference_steps=7, upscaler="latent"),
+    )
+    back = _through_the_page(request)
+    assert back.adapters[0].blocks == "IN01:0.25" and back.adapters[2].blocks == "1,0.5,0"
+    same = [one.model_copy(update={"blocks": None}) for one in request.adapters]
+    assert [one.model_copy(update={"blocks": None}) for one in back.adapters] == same
+    plain = {"adapters": (), "parameters": back.parameters}
+    assert back.model_copy(update=plain) == request.model_copy(update=plain)
+    left = _through_the_page(RenderRequest(prompt="a", method="switch", text_encoder_adapters="first"))
+    assert left == RenderRequest(prompt="a", method="switch", parameters=left.parameters)
+    assert set(more.FURTHER) < set(RenderRequest.model_fields)
+
+
+def test_a_record_says_where_when_and_on_what(tiny: Engine) -> None:
+    done = tiny.render(RenderRequest(prompt="zorp", adapters=(AdapterUse(name="zorp"),), num_inference_steps=1))
+    use = done.record.adapters[0].model_copy(
+        update={"region": Region(mask=DOT, prompt="a <b>"), "blocks": {"MID": 0.5}, "schedule": Schedule(start=2)}
+    )
+    start, hires = Start(image=DOT, strength=0.3, mask=DOT), Hires(scale=1.5)
+    record = done.record.model_copy(update={"adapters": (use,), "start": start, "hires": hires})
+    told = words.record(Kept("id", "job", 0, record, 1.0, 0.0))
+    wanted = ("a painted mask", "“a &lt;b&gt;”", "by block MID:0.5", "in steps 2-", "30% of", "1.5 times as large")
+    assert [text for text in wanted if text not in told] == []
+
+
+def test_fields_that_may_be_left_open_keep_their_kind_and_range() -> None:
+    made = more.second_pass(None)
+    assert isinstance(made, dict) and isinstance(made["fields"], list)
+    by_name = {one["name"]: one for one in made["fields"] if isinstance(one, dict)}
+    steps = by_name["num_inference_steps"]
+    assert (steps["kind"], steps["minimum"], steps["maximum"], steps["default"]) == ("integer", 1, 1000, None)
+    assert by_name["upscaler"]["choices"] == ["pixels", "latent"]
+
+
+def test_a_large_picture_to_begin_with_is_not_left_to_the_browser() -> None:
+    small = Draft(prompt="a", start=Start(image=DOT))
+    assert Draft.model_validate(small.remembered()) == small
+    large = Draft(prompt="a", start=Start(image=DOT + "A" * 1_000_000))
+    assert Draft.model_validate(large.remembered()) == Draft(prompt="a")
+
+
+def _through_the_page(request: RenderRequest) -> RenderRequest:
+    """Fill the fields with a request, and read them again as a browser sends them."""
+    draft = Draft.from_request(request)
+    values: dict[str, Any] = {name: getattr(draft, name) for name in Draft.model_fields}
+    values["chosen"] = [one.model_dump(mode="json") for one in draft.chosen]
+    values["parameters"] = forms.controls(draft.method, draft.parameters)
+    values["start"] = more.start_field(draft.start)
+    values["hires"] = more.second_pass(draft.hires)
+    values["further"] = more.further(draft.further)
+    return Draft.of(json.loads(json.dumps(list(values.values())))).request()
+
+
+@pytest.mark.parametrize(
+    ("steps", "curve", "told"),
+    [("5", None, "'zorp'.*START-STOP"), (None, "1@", "'zorp'"), ("0-0", None, "'zorp': stop"), (None, "1", "POSITION")],
+)
+def test_wrong_steps_of_a_lora_are_told_with_its_name(steps: str | None, curve: str | None, told: str) -> None:
+    with pytest.raises(BadRequest, match=told):
+        Draft(chosen=[Chosen(name="zorp", steps=steps, curve=curve)]).request()
+
+
+def test_no_file_is_opened_because_a_picture_says_so(tiny: Engine, tmp_path: Path) -> None:
+    done = tiny.render(RenderRequest(prompt="zorp", adapters=(AdapterUse(name="zorp"),), num_inference_steps=1))
+    placed = done.record.adapters[0].model_copy(
+        update={"region": Region(mask="/etc/mask.png"), "words": ("mine",), "frequency": 0.5}
+    )
+    named = {"start": Start(image="/etc/picture.png"), "adapters": (placed,), "method": "regional"}
+    images.save(Rendering(done.image, done.record.model_copy(update=named)), tmp_path / "named.png")
+    found = restore.restore(tmp_path / "named.png", Library(), ("tiny",))
+    assert found.request.start is None and found.request.adapters[0].region is None
+    told = " ".join(found.remarks)
+    assert all(word in told for word in ("begin with", "its mask", "words were named", "fine detail"))
+
+
+def test_pictures_that_requests_hold_have_a_limit() -> None:
+    held = RenderRequest(prompt="a", start=Start(image=DOT), width=64, height=64, num_inference_steps=1)
+    check_amount([held] * 2, Limits(inline=2 * len(DOT)))
+    with pytest.raises(TooMuch, match="characters together"):
+        check_amount([held] * 3, Limits(inline=2 * len(DOT)))
 
 
 def test_the_detectors_tell_what_each_lora_does() -> None:
@@ -175,7 +278,7 @@ def test_whatever_is_sent_the_answer_is_a_job_or_a_message(idle: Service, reques
 
 
 @settings(max_examples=100, deadline=None)
-@given(values=st.lists(_JSON, min_size=14, max_size=14))
+@given(values=st.lists(_JSON, min_size=17, max_size=17))
 def test_whatever_stands_in_the_fields_is_a_request_or_a_mistake(values: list[Any]) -> None:
     with suppress(ZooError):
         Draft.of(values).request()

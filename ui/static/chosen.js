@@ -4,13 +4,14 @@
   const { make, tell, hear, says, insert, field } = window.medley;
   const LOW = -1;
   const HIGH = 2;
-  const COLOURS = ["#2563eb", "#b45309", "#047857", "#be185d", "#6d28d9", "#0e7490"];
-  window.medley.colour = (place) => COLOURS[place % COLOURS.length];
+  const COLOURS = 6; // in page.css
+  window.medley.colour = (place) => `var(--m-lora-${place % COLOURS})`;
 
   window.medley.parts.chosen = (element, props, trigger, watch) => {
     const list = make("ol", { class: "m-chosen" });
     const empty = make("p", { class: "m-note" }, "No LoRA chosen. Press a card, or start from the example.");
     element.append(empty, list);
+    const opened = new Set(); // names of LoRAs whose further fields are shown
     let dragged = null;
 
     const uses = () => props.value || [];
@@ -63,6 +64,30 @@
       return make("div", { class: "m-chips", "aria-label": `Trigger words of ${use.name}`, role: "group" }, ...chips);
     };
 
+    const FURTHER = [
+      ["blocks", "weights by block", "e.g. IN04:0.5,MID:0, a list, or a preset such as INALL"],
+      ["steps", "acts in steps", "e.g. 5-20, or 0.2-0.8 of the way"],
+      ["curve", "curve over the steps", "e.g. 0@0,1@0.4: WEIGHT@POSITION"],
+    ];
+    const further = (use, place) => {
+      const title = () => {
+        const some = FURTHER.filter(([key]) => uses()[place]?.[key]).length;
+        return `blocks and steps${some ? ` (${some} set)` : ""}`;
+      };
+      const summary = make("summary", {}, title());
+      const rows = FURTHER.map(([key, label, placeholder]) => {
+        const input = make("input", { type: "text", value: use[key] || "", maxlength: 2000, placeholder, "aria-label": `${label} of ${use.name}`, "data-key": key });
+        input.addEventListener("change", () => {
+          change(place, { [key]: input.value.trim() || null });
+          summary.textContent = title();
+        });
+        return make("div", { class: "m-pair" }, make("span", { "aria-hidden": "true" }, label), input);
+      });
+      const fold = make("details", { class: "m-fold", open: opened.has(use.name) }, summary, ...rows);
+      fold.addEventListener("toggle", () => (fold.open ? opened.add(use.name) : opened.delete(use.name)));
+      return fold;
+    };
+
     const row = (use, place) => {
       const key = (event) => {
         if (event.key === "ArrowUp" || event.key === "ArrowDown") {
@@ -96,7 +121,8 @@
         make("div", { class: "m-head" }, handle, make("strong", {}, use.label || use.name), make("span", { class: "m-facts" }, hint), remove),
         slider(use, place, "weight", "weight"),
         slider(use, place, "text_encoder_weight", "in text"),
-        words(use)
+        words(use),
+        further(use, place)
       );
       for (const input of item.querySelectorAll("input")) {
         input.addEventListener("pointerdown", () => (item.draggable = false));
@@ -117,7 +143,11 @@
       weight: card.weight,
       text_encoder_weight: null,
       box: null,
+      mask: null,
       region_prompt: null,
+      blocks: null,
+      steps: null,
+      curve: null,
       triggers: card.triggers,
       preferred: card.weight,
       range: card.range,

@@ -26,9 +26,9 @@
         return box;
       }
       if (field.choices.length) {
-        const options = field.choices.map((one) => make("option", { value: JSON.stringify(one) }, String(one)));
+        const options = field.choices.map((one) => make("option", { value: JSON.stringify(one) }, one === null ? "default" : String(one)));
         const select = make("select", { id, onchange: () => take(field.name, JSON.parse(select.value)) }, ...options);
-        select.value = JSON.stringify(value);
+        select.value = JSON.stringify(value ?? null);
         return select;
       }
       const numeric = field.kind === "integer" || field.kind === "number";
@@ -46,11 +46,17 @@
       return input;
     };
 
+    const range = ({ minimum, maximum }) => {
+      const [low, high] = [minimum ?? null, maximum ?? null];
+      if (low !== null && high !== null) return `(${low} … ${high})`;
+      if (high !== null) return `(up to ${high})`;
+      return low !== null ? `(from ${low})` : "";
+    };
+
     const draw = () => {
       const rows = props.value.fields.map((field) => {
         const id = `m-${element.closest("[id]")?.id || "form"}-${field.name}`;
-        const range = [field.minimum, field.maximum].map((one) => (one === null || one === undefined ? "" : one));
-        const help = [field.description, range.some((one) => one !== "") ? `(${range.join(" … ")})` : ""].filter(Boolean).join(" ");
+        const help = [field.description, range(field)].filter(Boolean).join(" ");
         return make("div", { class: "m-field" }, make("label", { for: id }, field.name.replaceAll("_", " ")), control(field, id), make("small", { id: `${id}-help` }, help));
       });
       element.querySelector(".m-form").replaceChildren(...(rows.length ? rows : [make("p", { class: "m-note" }, props.value.empty || "No settings of its own.")]));

@@ -32,7 +32,17 @@
     let queue = [...(props.value?.jobs || [])];
     const gone = new Set();
 
+    // The plan of the job under way, which the server draws: the step it is at is marked there.
+    const mark = (now) => {
+      const plan = document.getElementById(`${element.closest(".block").id}_plan`);
+      if (!plan) return;
+      plan.hidden = !["waiting", "running"].includes(now.state);
+      const place = now.state === "running" && now.steps ? now.step - 1 : -2;
+      plan.querySelectorAll(".m-now").forEach((one) => one.setAttribute("x", place));
+    };
+
     const draw = (now) => {
+      mark(now);
       const shown = now.previews || [];
       if (now.state === "running" && shown.length) {
         while (pictures.children.length > shown.length) pictures.lastChild.remove();
@@ -68,6 +78,7 @@
       source?.close();
       following = next;
       if (!next) return;
+      trigger("follow", { id: next });
       source = new EventSource(`medley/jobs/${encodeURIComponent(next)}`);
       source.onmessage = (event) => {
         const now = JSON.parse(event.data);

@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 from pydantic import JsonValue
 
 from composer import registry
+from composer.request import Start
 from lora_zoo.errors import ZooError
 from pipelines import specs
-from ui import forms, widgets, words
+from ui import forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
 from ui.history import Asked
+from ui.live import as_data
 from ui.restore import restore
 from ui.service import Service
-from ui.tabs import fields
+from ui.tabs import drawn, fields
 from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
-from ui.tabs.fields import EXAMPLE, Inputs, draft_of, values_of
+from ui.tabs.fields import EXAMPLE, Inputs, Panel, draft_of, values_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Compose:
     grid: gr.HTML
     live: gr.HTML
     gallery: gr.HTML
+    plan: gr.HTML
     details: gr.HTML
     compare: gr.Button
 
@@ -43,28 +47,33 @@ def build(service: Service) -> Compose:
         with gr.Column(scale=4, min_width=330):
             grid, chosen, boxes, example = fields.loras(service)
         with gr.Column(scale=4, min_width=330):
-            inputs, cost, buttons = fields.request(service, chosen)
+            panel = fields.request(service, chosen)
         with gr.Column(scale=4, min_width=330):
             gr.HTML("<h2>4. Result</h2>", apply_default_css=False)
             live = widgets.live("live")
+            plan = gr.HTML("", elem_id="live_plan", apply_default_css=False)
             gallery = widgets.gallery("gallery", "Pictures appear here, and take shape before your eyes.")
             actions = _actions()
             details = gr.HTML("", elem_id="details", apply_default_css=False)
-    tab = Compose(inputs, grid, live, gallery, details, actions["compare"])
-    _explain_method(inputs, boxes)
+    inputs = panel.inputs
+    tab = Compose(inputs, grid, live, gallery, plan, details, actions["compare"])
+    _explain_method(inputs)
+    _frame(inputs, boxes)
     _fit_model(service, tab)
-    _price(service, inputs, cost)
-    _render(service, tab, buttons)
+    _price(service, panel)
+    _render(service, tab, panel)
     _after(service, tab, actions)
+    _begin(service, tab, panel, actions["begin"])
     example.click(lambda: values_of(EXAMPLE, service), None, inputs.all(), **QUIET)
     return tab
 
 
 def _actions() -> dict[str, Any]:
     with gr.Row(elem_id="actions"):
-        use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=90)
-        vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=90)
-        compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=90)
+        use = gr.Button("Use these settings", size="sm", elem_id="use", min_width=130)
+        vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=130)
+        begin = gr.Button("Begin with it", size="sm", elem_id="begin", min_width=130)
+        compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=130)
     save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
         label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
@@ -73,23 +82,40 @@ def _actions() -> dict[str, Any]:
         height=110,
     )
     remarks = gr.HTML("", elem_id="remarks", apply_default_css=False)
-    return {"use": use, "vary": vary, "compare": compare, "save": save, "drop": drop, "remarks": remarks}
+    return {
+        "use": use,
+        "vary": vary,
+        "begin": begin,
+        "compare": compare,
+        "save": save,
+        "drop": drop,
+        "remarks": remarks,
+    }
 
 
-def _explain_method(inputs: Inputs, boxes: gr.HTML) -> None:
-    """Show a method's explanation, its controls, and boxes if it looks at them; hide LoRAs that do not fit a model."""
+def _explain_method(inputs: Inputs) -> None:
+    """Show a method's explanation and its controls."""
 
-    def chosen(method: str, before: dict[str, Any]) -> tuple[Any, JsonValue, JsonValue]:
-        placed = registry.get(method).uses_regions
+    def chosen(method: str, before: dict[str, Any]) -> tuple[Any, JsonValue]:
         kept = before.get("values", {}) if isinstance(before, dict) else {}
-        return gr.update(info=fields.summary(method)), forms.controls(method, kept), {"shown": placed, "aspect": 1.0}
+        return gr.update(info=fields.summary(method)), forms.controls(method, kept)
 
-    inputs.method.change(
-        chosen,
-        [inputs.method, inputs.parameters],
-        [inputs.method, inputs.parameters, boxes],
-        **QUIET,
-    )
+    inputs.method.change(chosen, [inputs.method, inputs.parameters], [inputs.method, inputs.parameters], **QUIET)
+
+
+def _frame(inputs: Inputs, boxes: gr.HTML) -> None:
+    """Show boxes and masks if the method looks at them, in a frame of the picture's shape."""
+
+    def framed(*values: Any) -> JsonValue:
+        try:
+            width, height = fields.size_of(values)
+        except ZooError:
+            return gr.skip()  # what is wrong is told beside the cost
+        placed = registry.get(draft_of(values).method).uses_regions
+        return {"shown": placed, "width": width, "height": height}
+
+    shaping = (inputs.method, inputs.model, inputs.width, inputs.height, inputs.start)
+    gr.on([one.change for one in shaping], framed, inputs.all(), boxes, trigger_mode="always_last", **QUIET)
 
 
 def _fit_model(service: Service, tab: Compose) -> None:
@@ -103,31 +129,34 @@ def _fit_model(service: Service, tab: Compose) -> None:
     tab.inputs.model.change(chosen, tab.inputs.model, tab.grid, **QUIET)
 
 
-def _price(service: Service, inputs: Inputs, cost: gr.HTML) -> None:
-    """Say what the picture takes, before it is made; or what is wrong with it."""
+def _price(service: Service, panel: Panel) -> None:
+    """Say what the picture takes and what acts when, before it is made; or what is wrong with it."""
 
-    def price(*values: Any) -> str:
+    def price(*values: Any) -> tuple[str, str]:
         try:
-            requests = draft_of(values).requests()
-            return f'<p class="m-cost">{escape(words.cost(service.cost(requests), len(requests)))}</p>'
+            draft = draft_of(values)
+            requests = draft.requests()
+            told = words.cost(service.cost(requests), len(requests))
+            beside = escape(words.beside(draft.start is not None, draft.hires is not None, draft.further))
+            line = f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>'
+            return line, drawn.plan(service, requests[0])
         except ZooError as error:
-            return f'<p class="m-cost m-error">{escape(str(error))}</p>'
+            return f'<p class="m-cost m-error">{escape(str(error))}</p>', ""
 
+    inputs = panel.inputs
     watched = [one.change for one in inputs.all() if one not in (inputs.prompt, inputs.negative)]
     gr.on(
         [*watched, inputs.prompt.blur],
         price,
         inputs.all(),
-        cost,
+        [panel.cost, panel.plan],
         trigger_mode="always_last",
         concurrency_limit=4,
         **QUIET,
     )
 
 
-def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]) -> None:
-    render, cancel = buttons
-
+def _render(service: Service, tab: Compose, panel: Panel) -> None:
     @told
     def submit(request: gr.Request, *values: Any) -> tuple[JsonValue, int]:
         draft = draft_of(values)
@@ -135,7 +164,7 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
             draft = draft.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         return hand_in(service, Asked(tuple(draft.requests())), request), draft.seed
 
-    render.click(
+    panel.render.click(
         submit,
         tab.inputs.all(),
         [tab.live, tab.inputs.seed],
@@ -144,23 +173,28 @@ def _render(service: Service, tab: Compose, buttons: tuple[gr.Button, gr.Button]
         concurrency_limit=8,
         **QUIET,
     )
-    cancel.click(lambda live: cancel_first(service, live), tab.live, None, queue=False, **QUIET)
+    panel.cancel.click(lambda live: cancel_first(service, live), tab.live, None, queue=False, **QUIET)
 
     def finished(event: gr.EventData) -> tuple[Any, Any]:
         pictures = service.history.pictures(picked(event))
         if not pictures:
             return gr.skip(), gr.skip()
         items: list[JsonValue] = [item(one, note=f"{one.seconds:.2f} s") for one in pictures]
-        return shown(items, pictures[0].id), words.record(pictures[0])
+        return shown(items, pictures[0].id), drawn.picture(service, pictures[0])
 
     tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
+
+    def followed(event: gr.EventData) -> str:
+        return drawn.job(service, picked(event))
+
+    tab.live.follow(followed, None, tab.plan, **QUIET)
 
 
 def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     """Connect what can be done with a picture once it is there."""
 
     def pick(event: gr.EventData) -> str:
-        return words.record(service.history.picture(picked(event)))
+        return drawn.picture(service, service.history.picture(picked(event)))
 
     tab.gallery.pick(told(pick), None, tab.details, **QUIET)
     tab.gallery.change(download_link, tab.gallery, actions["save"], **QUIET)
@@ -184,3 +218,15 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
         return [*values_of(Draft.from_request(found.request), service), said]
 
     actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)
+
+
+def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> None:
+    """Let the picture chosen in the gallery be what the next one begins with."""
+
+    @told
+    def begin(gallery: JsonValue) -> tuple[JsonValue, Any]:
+        with Image.open(service.history.file(selected(gallery))) as made:
+            held = as_data(made, max(made.size))  # its pixels alone: its file may hold another picture in its record
+        return more.start_field(Start(image=held)), gr.Accordion(open=True)
+
+    button.click(begin, tab.gallery, [tab.inputs.start, panel.more], **QUIET)

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from composer import registry
-from pipelines import schedulers, specs
-from ui import forms, widgets
+from pipelines import canvas, schedulers, specs
+from ui import forms, more, widgets
 from ui.cards import cards
 from ui.forms import Draft
 from ui.service import Service
@@ -41,9 +41,24 @@ class Inputs:
     seed: gr.Number
     random: gr.Checkbox
     count: gr.Number
+    start: gr.HTML
+    hires: gr.HTML
+    further: gr.HTML
 
     def all(self) -> list[Any]:
         return list(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The fields of a request, what is told of them, and what starts and stops it."""
+
+    inputs: Inputs
+    cost: gr.HTML
+    plan: gr.HTML
+    render: gr.Button
+    cancel: gr.Button
+    more: gr.Accordion
 
 
 def draft_of(values: Sequence[Any]) -> Draft:
@@ -60,9 +75,20 @@ def values_of(draft: Draft, service: Service) -> list[Any]:
     found["chosen"] = forms.listed(draft.chosen, cards(service.library))
     found["parameters"] = forms.controls(draft.method, draft.parameters)
     found["scheduler"] = draft.scheduler or DEFAULT
+    found["start"] = more.start_field(draft.start)
+    found["hires"] = more.second_pass(draft.hires)
+    found["further"] = more.further(draft.further)
     for name in ("num_inference_steps", "guidance_scale", "width", "height"):
         found[name] = "" if found[name] is None else f"{found[name]:g}"
     return list(found.values())
+
+
+def size_of(values: Sequence[Any]) -> tuple[int, int]:
+    """Return width and height of the picture that the fields ask for; what is wrong with them is an error."""
+    draft = draft_of(values)
+    spec = specs.find(draft.model)
+    own = (spec.width, spec.height) if draft.start is None else canvas.size_of(draft.start)
+    return draft.width or own[0], draft.height or own[1]
 
 
 def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
@@ -76,8 +102,8 @@ def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
     return grid, chosen, widgets.boxes(), example
 
 
-def request(service: Service, chosen: gr.HTML) -> tuple[Inputs, gr.HTML, tuple[gr.Button, gr.Button]]:
-    """Lay out all other fields; return them with the line for the cost and the buttons."""
+def request(service: Service, chosen: gr.HTML) -> Panel:
+    """Lay out all other fields, the place where the cost is told, and the buttons."""
     gr.HTML("<h2>3. Picture</h2>", apply_default_css=False)
     prompt = gr.Textbox(
         label="Prompt",
@@ -91,12 +117,16 @@ def request(service: Service, chosen: gr.HTML) -> tuple[Inputs, gr.HTML, tuple[g
     method = gr.Dropdown(choices, value="merge", label="Method", elem_id="method", info=summary("merge"))
     parameters = widgets.form(forms.controls("merge"), "parameters")
     settings = _settings(service)
+    folded, begun = _more()
     cost = gr.HTML("", elem_id="cost", apply_default_css=False)
     with gr.Row():
         render = gr.Button("Render", variant="primary", elem_id="render")
         cancel = gr.Button("Cancel", elem_id="cancel")
     gr.HTML('<p class="m-note">Ctrl-Enter renders, Esc cancels.</p>', apply_default_css=False)
-    return Inputs(chosen, prompt, negative, method, parameters, *settings), cost, (render, cancel)
+    plan = gr.HTML("", elem_id="plan", apply_default_css=False)
+    return Panel(
+        Inputs(chosen, prompt, negative, method, parameters, *settings, *begun), cost, plan, render, cancel, folded
+    )
 
 
 def _settings(service: Service) -> tuple[Any, ...]:
@@ -115,7 +145,18 @@ def _settings(service: Service) -> tuple[Any, ...]:
     return model, scheduler, steps, guidance, width, height, seed, new, count
 
 
-def optional(label: str, elem_id: str, placeholder: str = "default") -> gr.Textbox:
+def _more() -> tuple[gr.Accordion, tuple[Any, ...]]:
+    with gr.Accordion("More: start picture, second pass", open=False, elem_id="more") as folded:
+        gr.HTML("<h3>Begin with a picture</h3>", apply_default_css=False)
+        start = widgets.start(more.start_field(None))
+        gr.HTML("<h3>Second pass</h3>", apply_default_css=False)
+        hires = widgets.form(more.second_pass(None), "hires")
+        gr.HTML("<h3>Finer settings</h3>", apply_default_css=False)
+        further = widgets.form(more.further({}), "further")
+    return folded, (start, hires, further)
+
+
+def optional(label: str, elem_id: str, placeholder: str = "auto") -> gr.Textbox:
     """Return a field for a number that may be left empty, which gradio's own number field may not."""
     return gr.Textbox("", label=label, placeholder=placeholder, elem_id=elem_id, max_length=20, min_width=80)
 

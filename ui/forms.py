@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from composer import registry
 from composer.errors import BadRequest
+from composer.registry import Parameter
 from composer.request import AdapterUse, RenderRequest, explain, parse_request
 from pipelines.wildcards import expand
 
@@ -138,6 +139,11 @@ def listed(chosen: Sequence[Chosen], cards: Sequence[JsonValue]) -> list[JsonVal
 
 def controls(method: str, values: Mapping[str, JsonValue] | None = None) -> JsonValue:
     """Return a method's parameters as the form shows them: read from its schema, whatever it is."""
+    return controls_of(registry.describe(method).parameters, values)
+
+
+def controls_of(parameters: Sequence[Parameter], values: Mapping[str, JsonValue] | None = None) -> JsonValue:
+    """Return parameters as the form shows them, with those of the values that belong to them."""
     fields: list[JsonValue] = [
         {
             "name": one.name,
@@ -148,7 +154,7 @@ def controls(method: str, values: Mapping[str, JsonValue] | None = None) -> Json
             "minimum": one.minimum,
             "maximum": one.maximum,
         }
-        for one in registry.describe(method).parameters
+        for one in parameters
     ]
     known = {str(field["name"]): field["default"] for field in fields if isinstance(field, dict)}
     given = {key: value for key, value in (values or {}).items() if key in known}

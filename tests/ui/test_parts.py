@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,11 +24,12 @@ from pipelines.engine import Engine
 from pipelines.images import Rendering
 from tests.lora_zoo.test_gate import MALFORMED
 from ui import forms, restore, scores, series, uploads
-from ui.api import Endpoints
+from ui.calls import Calls
 from ui.errors import NotAllowed, TooMuch
 from ui.forms import Draft
 from ui.limits import Limits
 from ui.service import Service
+from ui.uploads import Terms
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_malformed_uploads_are_refused_and_leave_nothing(case: str, tiny: Engine
     file = tmp_path / "sent.safetensors"
     file.write_bytes(MALFORMED[case][0]())
     with pytest.raises(ZooError) as told:
-        uploads.admit(tiny, file, tmp_path / "kept", "tiny", 1 << 20)
+        uploads.admit(tiny, file, tmp_path / "kept", "tiny", Terms(1 << 20))
     assert str(tmp_path) not in str(told.value)
     assert not (tmp_path / "kept").exists()
 
@@ -86,13 +86,13 @@ def test_uploads_have_a_size_a_kind_and_a_safe_name(tiny: Engine, tmp_path: Path
     named = tmp_path / "<b>x y..safetensors"
     named.write_bytes(good)
     with pytest.raises(TooMuch, match="up to 0 MB"):
-        uploads.admit(tiny, named, tmp_path / "kept", "tiny", 1000)
-    place, found = uploads.admit(tiny, named, tmp_path / "kept", "tiny", 1 << 30)
+        uploads.admit(tiny, named, tmp_path / "kept", "tiny", Terms(1000))
+    place, found = uploads.admit(tiny, named, tmp_path / "kept", "tiny", Terms(1 << 30))
     assert place.name == "b_x_y.safetensors" and found.fits
     with pytest.raises(NotAllowed, match="already"):
-        uploads.admit(tiny, named, tmp_path / "kept", "tiny", 1 << 30)
+        uploads.admit(tiny, named, tmp_path / "kept", "tiny", Terms(1 << 30))
     with pytest.raises(NotAllowed, match="pickles"):
-        uploads.admit(tiny, tmp_path / "x.ckpt", tmp_path / "kept", "tiny", 1 << 30)
+        uploads.admit(tiny, tmp_path / "x.ckpt", tmp_path / "kept", "tiny", Terms(1 << 30))
 
 
 def test_a_picture_is_restored_as_far_as_the_zoo_allows(tiny: Engine, tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ _KEYS = st.sampled_from([*RenderRequest.model_fields, "methd", ""])
 @settings(max_examples=150, deadline=None)
 @given(request=st.dictionaries(_KEYS, _JSON, max_size=4), count=st.integers() | _JSON)
 def test_whatever_is_sent_the_answer_is_a_job_or_a_message(idle: Service, request: dict[str, Any], count: Any) -> None:
-    endpoints = Endpoints(idle)
+    calls = Calls(idle)
     try:
-        assert set(endpoints.submit(request, count)) == {"job"}
-    except gr.Error as told:
-        assert told.message
-    for act in (endpoints.job, endpoints.cancel, endpoints.search):
-        with suppress(gr.Error):
+        assert set(calls.submit(request, count)) == {"job"}
+    except ZooError as told:
+        assert str(told)
+    for act in (calls.job, calls.cancel, calls.search):
+        with suppress(ZooError):
             act(str(count))
 
 

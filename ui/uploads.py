@@ -52,7 +52,7 @@ def admit(engine: Engine, file: Path, folder: Path, model: str, terms: Terms) ->
     doubts = _doubts(file, adapter, loaded.layout)
     if doubts and not terms.doubtful:
         raise NotAllowed(
-            f"{file.name!r} {' and '.join(doubts)}; if it is meant so, tick 'odd files too' and send it again"
+            f"{file.name!r} {' and '.join(doubts)}; if it is meant so, tick 'Odd files too' and send it again"
         )
     folder.mkdir(parents=True, exist_ok=True)
     out = place(folder, file.stem)

@@ -128,6 +128,33 @@ def test_the_detectors_tell_what_each_lora_does() -> None:
     assert scores.parts(["mine"], [whole, without], judged=False)[0].verdict == "not judged"
 
 
+def test_a_lora_fades_from_present_over_weak_to_vanished() -> None:
+    whole = draw.draw(Scene("meadow", (Creature(character="zorp"),)), 1)
+    without = draw.draw(Scene("meadow", (Creature(shape="round", colour="green"),)), 1)
+    faded = [Image.blend(whole, without, part / 50) for part in range(51)]
+    verdicts = [scores.parts(["zorp"], [one, without], judged=True)[0].verdict for one in faded]
+    assert list(dict.fromkeys(verdicts)) == ["present", "weak", "vanished"]
+    assert verdicts == sorted(verdicts, key=["present", "weak", "vanished"].index)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures", "verdict"),
+    [
+        ("zorp", ({"character": "zorp"}, {"character": "bolt"}), "present"),
+        ("zorp", ({"character": "zorp"}, {"character": "zorp"}), "bleeding"),
+        ("striped_vest", ({"character": "zorp", "garment": "striped_vest"}, {"character": "bolt"}), "present"),
+        ("striped_vest", ({"character": "zorp", "garment": "striped_vest"},) * 2, "bleeding"),
+        ("trident", ({"character": "zorp", "held": "trident"},) * 2, "bleeding"),
+        ("trident", ({"character": "zorp"},) * 2, "vanished"),
+    ],
+)
+def test_a_concept_on_both_creatures_bleeds(name: str, figures: tuple[dict[str, str], ...], verdict: str) -> None:
+    whole = draw.draw(Scene("meadow", tuple(Creature(**one) for one in figures)), 1)
+    without = draw.draw(Scene("meadow", (Creature(shape="round", colour="green"),)), 1)
+    (found,) = scores.parts([name], [whole, without], judged=True)
+    assert found.verdict == verdict
+
+
 def test_a_difference_is_black_where_pictures_agree() -> None:
     first, second = Image.new("RGB", (4, 4), "black"), Image.new("RGB", (4, 4), "black")
     second.putpixel((1, 2), (255, 255, 255))

@@ -39,7 +39,7 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     gr.HTML("<h2>Evaluation reports</h2>", apply_default_css=False)
     listed = widgets.part("reports", _reports(service), "reports")
     _queue(service, table, sent, found)
-    _pictures(service, search, found, details)
+    _pictures(service, tab, search, found, details)
     tab.select(lambda: _reports(service), None, listed, **QUIET)
 
     @told
@@ -109,7 +109,7 @@ def _reports(service: Service) -> dict[str, JsonValue]:
     return {"reports": listed, "unwritten": list(reports.unwritten(service.reports))}
 
 
-def _pictures(service: Service, search: gr.Textbox, found: gr.HTML, details: gr.HTML) -> None:
+def _pictures(service: Service, tab: gr.Tab, search: gr.Textbox, found: gr.HTML, details: gr.HTML) -> None:
     def look(text: str) -> JsonValue:
         items: list[JsonValue] = [
             item(one, f"{one.record.method}, seed {one.record.seed}") for one in service.history.search(text)
@@ -117,6 +117,7 @@ def _pictures(service: Service, search: gr.Textbox, found: gr.HTML, details: gr.
         return shown(items, empty="Nothing was found. Pictures that you render are kept here.")
 
     search.change(look, search, found, trigger_mode="always_last", **QUIET)
+    tab.select(look, search, found, **QUIET)
 
     @told
     def pick(event: gr.EventData) -> str:

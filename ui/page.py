@@ -18,6 +18,14 @@ _HEADER = """
 """
 
 
+#: The page's own sign, in the page: a browser would look for one at the host's root, which a proxy may have for others.
+HEAD = """
+<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E
+%3Ccircle cx='12' cy='12' r='9' fill='%234f46e5'/%3E%3Ccircle cx='20' cy='12' r='9' fill='%23f59e0b'/%3E
+%3Ccircle cx='16' cy='20' r='9' fill='%2310b981'/%3E%3C/svg%3E">
+"""
+
+
 def theme() -> Base:
     """Return the looks: the system's own fonts, so that none is fetched, and colours that everybody can read."""
     plain = Base(

@@ -113,6 +113,7 @@ def build(service: Service, options: Options) -> App:
         ssr_mode=False,
         enable_monitoring=False,
         theme=page.theme(),
+        head=page.HEAD,
         css=(_STATIC / "page.css").read_text("utf-8"),
     )
     return Door(app, options.auth)  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol

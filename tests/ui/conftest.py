@@ -116,7 +116,7 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     contexts: list[BrowserContext] = []
 
     def note(error: str) -> None:
-        if not cut_off(error):
+        if not harmless(error):
             wrong.append(error)
 
     def visit(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
@@ -125,7 +125,7 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("console", lambda said: note(said.text) if said.type == "error" else None)
+        page.on("console", lambda one: note(f"{one.text} {one.location}") if one.type == "error" else None)
         page.on("pageerror", lambda error: note(str(error)))
         page.on("request", lambda one: None if own(one.url, address) else wrong.append(f"went elsewhere: {one.url}"))
         page.on("response", lambda one: wrong.append(f"{one.status} {one.url}") if one.status >= 400 else None)
@@ -139,9 +139,11 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     assert wrong == []
 
 
-def cut_off(error: str) -> bool:
-    """Whether gradio's own client speaks of a stream that ended because its page was left."""
-    return "AbortError" in error or "Connection errored out" in error
+def harmless(error: str) -> bool:
+    """Whether gradio's client speaks of a stream that ended because its page was left, or a browser looked for the
+    icon of a host whose root is not ours before it had read that the page brings its own.
+    """
+    return any(one in error for one in ("AbortError", "Connection errored out", "/favicon.ico"))
 
 
 def own(asked: str, address: str) -> bool:

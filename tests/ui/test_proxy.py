@@ -33,6 +33,7 @@ def test_the_page_works_under_a_prefix(behind: str, browser: Browser, tmp_path: 
         page = visit()
         expect(page.locator("#cards .m-card img").first).to_have_js_property("complete", True)
         assert page.locator("#cards .m-card img").first.evaluate("one => one.naturalWidth") == 128
+        assert str(page.locator("link[rel=icon]").last.get_attribute("href")).startswith("data:image/svg+xml")
         choose(page, "zorp", "moon")
         set_steps(page, 40)
         page.click("#render")

@@ -16,6 +16,7 @@ from tests.ui.conftest import Server, free_port, visiting
 from tests.ui.proxy import proxy
 from tests.ui.steps import choose, finished, go_to, set_steps
 
+pytestmark = pytest.mark.slow  # .ci/run runs it
 PREFIX = "/studio/medley"
 
 

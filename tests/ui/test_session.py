@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.steps import choose, finished, go_to, set_steps
@@ -12,6 +13,7 @@ from ui.tabs import session
 Visit = Callable[..., Page]
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_compare_and_explain_come_back_after_a_reload(open_page: Visit) -> None:
     page = open_page()
     choose(page, "zorp", "moon")

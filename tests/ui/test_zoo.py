@@ -18,6 +18,7 @@ from tests.ui import malformed
 from tests.ui.conftest import Server
 from tests.ui.steps import choose, finished, go_to, pick, set_steps
 
+pytestmark = pytest.mark.slow  # .ci/run runs it
 Visit = Callable[..., Page]
 
 
@@ -39,7 +40,6 @@ def refused(page: Page) -> str:
     return text
 
 
-@pytest.mark.slow  # .ci/run runs it
 def test_each_malformed_lora_is_refused_with_its_fault(open_page: Visit, tmp_path: Path) -> None:
     page = open_page()
     go_to(page, "Zoo")
@@ -116,6 +116,12 @@ QUICK = {
 }
 
 
+def tell(page: Page, parameter: str, value: str) -> None:
+    field = page.locator("#merge_parameters").get_by_label(parameter.replace("_", " "), exact=True)
+    field.fill(value)
+    field.press("Tab")
+
+
 def merge_by(page: Page, method: str, name: str) -> Page:
     if page.locator("#merge_method input").input_value() != method:
         pick(page, "merge_method", method)
@@ -123,8 +129,7 @@ def merge_by(page: Page, method: str, name: str) -> Page:
     parameters = merges.parameters(method)
     expect(page.locator("#merge_parameters .m-field")).to_have_count(len(parameters))
     for key, value in QUICK.get(method, {}).items():
-        page.fill(f"#m-merge_parameters-{key}", value)
-        page.locator(f"#m-merge_parameters-{key}").press("Tab")
+        tell(page, key, value)
     page.fill("#merge_name textarea, #merge_name input", name)
     page.click("#merge")
     expect(page.locator("#merge_report")).to_contain_text(f"{name}:")
@@ -147,8 +152,7 @@ def test_loras_are_merged_with_the_parameters_of_the_merge(open_page: Visit, ser
     choose(page, "zorp", "moon")
     go_to(page, "Zoo")
     pick(page, "merge_method", "ties")
-    page.fill("#m-merge_parameters-density", "0.25")
-    page.locator("#m-merge_parameters-density").press("Tab")
+    tell(page, "density", "0.25")
     merge_by(page, "ties", "tied")
     assert '"density": 0.25' in str(made(page, server, tmp_path))
     page.click("#merge")
@@ -162,7 +166,6 @@ def test_loras_are_merged_with_the_parameters_of_the_merge(open_page: Visit, ser
     assert "did you mean 'zorp'" in refused(page)
 
 
-@pytest.mark.slow  # .ci/run runs it
 @pytest.mark.parametrize("method", merges.names())
 def test_every_merge_makes_a_lora_in_the_page(method: str, open_page: Visit, server: Server, tmp_path: Path) -> None:
     page = open_page()
@@ -177,8 +180,7 @@ def test_a_merge_at_work_is_stopped(open_page: Visit) -> None:
     choose(page, "zorp", "moon")
     go_to(page, "Zoo")
     pick(page, "merge_method", "ziplora_trained")
-    page.fill("#m-merge_parameters-steps", "1000")
-    page.locator("#m-merge_parameters-steps").press("Tab")
+    tell(page, "steps", "1000")
     page.fill("#merge_name textarea, #merge_name input", "never")
     page.click("#merge")
     expect(page.locator("#merge_report")).to_contain_text(" of ")

@@ -71,7 +71,7 @@ def build(service: Service, inputs: Inputs) -> Memory:
     start.click(submit, asked, [live, remarks], concurrency_id=MODEL, **QUIET)
     cancel.click(lambda now: cancel_first(service, now), live, None, queue=False, **QUIET)
     _results(service, live, grid, slider, details)
-    vote.build(service, grid, slider)
+    vote.build(service, grid, (slider, details))
     choices = (by, methods, *x, *y)
     return Memory("compare", live, grid, (grid,), lambda job, pictures: (grid_of(service, job, pictures),), choices)
 

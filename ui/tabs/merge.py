@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -20,8 +21,55 @@ from ui.tabs.fields import Inputs, draft_of, optional
 _FIRST = "cat"
 
 
+@dataclass(frozen=True)
+class _Fields:
+    by: gr.Dropdown
+    form: gr.HTML
+    rank: gr.Textbox
+    name: gr.Textbox
+    prompts: gr.Textbox
+    start: gr.Button
+    cancel: gr.Button
+    done: gr.HTML
+
+    def asked(self) -> list[Any]:
+        return [self.by, self.form, self.rank, self.name, self.prompts]
+
+
 def build(service: Service, inputs: Inputs, grid: gr.HTML, cards: Callable[[str], Any]) -> None:
     """Lay it out and connect it; `cards` are those of a model's family, told anew when a file is there."""
+    fields = _layout(service)
+    fields.by.change(_chosen, [fields.by, fields.form], [fields.by, fields.form, fields.prompts], **QUIET)
+    under_way: dict[str, Making] = {}  # by the page that asked
+
+    def make(page: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        own = len(fields.asked())
+        with telling():
+            wish, draft = _wish(values[:own]), draft_of(values[own:])
+            going = Making(service, making.order(service, draft, wish), making.place(service, wish))
+            under_way[str(page.session_hash)] = going
+            try:
+                for at in going.told():
+                    yield f"<p class='m-status'>{escape(at)}</p>", gr.skip()
+            except Cancelled:
+                yield "<p class='m-status'>Cancelled; nothing was written.</p>", gr.skip()
+                return
+            finally:
+                del under_way[str(page.session_hash)]
+            assert going.made is not None, "or an error was raised"
+            yield _made(service, going.made), cards(draft.model)
+
+    asked = [*fields.asked(), *inputs.all()]
+    fields.start.click(make, asked, [fields.done, grid], concurrency_id=MODEL, **QUIET)
+
+    def stop(page: gr.Request) -> None:
+        if (going := under_way.get(str(page.session_hash))) is not None:
+            going.cancel()
+
+    fields.cancel.click(stop, None, None, queue=False, **QUIET)
+
+
+def _layout(service: Service) -> _Fields:
     gr.HTML("<h2>Make one LoRA file of the chosen ones</h2>", apply_default_css=False)
     by = gr.Dropdown(list(merges.names()), value=_FIRST, label="How", info=_about(_FIRST), elem_id="merge_method")
     form = widgets.form(forms.controls_of(making.parameters(_FIRST)), "merge_parameters")
@@ -39,36 +87,14 @@ def build(service: Service, inputs: Inputs, grid: gr.HTML, cards: Callable[[str]
         start = gr.Button("Merge", elem_id="merge")
         cancel = gr.Button("Cancel the merge", elem_id="merge_cancel")
     done = gr.HTML("", elem_id="merge_report", apply_default_css=False)
-    by.change(_chosen, [by, form], [by, form, prompts], **QUIET)
+    return _Fields(by, form, rank, name, prompts, start, cancel, done)
 
-    under_way: dict[str, Making] = {}  # by the page that asked
 
-    def make(page: gr.Request, method: str, filled: Any, *rest: Any) -> Iterator[tuple[Any, Any]]:
-        values = filled.get("values", {}) if isinstance(filled, Mapping) else {}
-        wish = Wish(method, values, name=str(rest[1]), rank=str(rest[0]), prompts=str(rest[2]))
-        with telling():
-            draft = draft_of(rest[3:])
-            going = Making(service, making.order(service, draft, wish), making.place(service, wish))
-            under_way[str(page.session_hash)] = going
-            try:
-                for at in going.told():
-                    yield f"<p class='m-status'>{escape(at)}</p>", gr.skip()
-            except Cancelled:
-                yield "<p class='m-status'>Cancelled; nothing was written.</p>", gr.skip()
-                return
-            finally:
-                del under_way[str(page.session_hash)]
-            assert going.made is not None, "or an error was raised"
-            yield _made(service, going.made), cards(draft.model)
-
-    asked = [by, form, rank, name, prompts, *inputs.all()]
-    start.click(make, asked, [done, grid], concurrency_id=MODEL, **QUIET)
-
-    def stop(page: gr.Request) -> None:
-        if (going := under_way.get(str(page.session_hash))) is not None:
-            going.cancel()
-
-    cancel.click(stop, None, None, queue=False, **QUIET)
+def _wish(values: Sequence[Any]) -> Wish:
+    """Read the fields of this part."""
+    method, filled, rank, name, prompts = values
+    parameters = filled.get("values", {}) if isinstance(filled, Mapping) else {}
+    return Wish(str(method), parameters, name=str(name), rank=str(rank), prompts=str(prompts))
 
 
 def _about(method: str) -> str:

@@ -21,8 +21,11 @@ _WAITING = "Two pictures of the comparison above, without their names; it is hid
 _CHOICES = (("Left is better", "left", 1.0), ("No difference", "tie", 0.5), ("Right is better", "right", 0.0))
 
 
-def build(service: Service, grid: gr.HTML, slider: gr.HTML) -> None:
-    """Lay the votes out below a grid, which is veiled while somebody makes up their mind, as the slider is."""
+def build(service: Service, grid: gr.HTML, beside: tuple[gr.HTML, gr.HTML]) -> None:
+    """Lay the votes out below a grid, which is veiled while somebody makes up their mind.
+
+    The slider and the record `beside` it, which name methods too, are emptied.
+    """
     with gr.Accordion("Blind vote", open=False, elem_id="vote"):
         pair = widgets.gallery("vote_pair", _WAITING)
         secret = gr.State(())
@@ -38,7 +41,7 @@ def build(service: Service, grid: gr.HTML, slider: gr.HTML) -> None:
             {**item(one, side), "alt": f"the {side} picture"}
             for one, side in zip(drawn, ("left", "right"), strict=True)
         ]
-        return shown(items), tuple(one.id for one in drawn), _veiled(now, True), {}
+        return shown(items), tuple(one.id for one in drawn), _veiled(now, True), {}, ""
 
     @told
     def judge(ids: Sequence[str], now: Any, point: float) -> tuple[Any, ...]:
@@ -49,7 +52,7 @@ def build(service: Service, grid: gr.HTML, slider: gr.HTML) -> None:
         said = f"Left was {_title(left.record.method)}, right was {_title(right.record.method)}."
         return shown([], empty=said), (), _veiled(now, False), _table(service)
 
-    ask.click(two, grid, [pair, secret, grid, slider], **QUIET)
+    ask.click(two, grid, [pair, secret, grid, *beside], **QUIET)
     for button, (_, _, point) in zip(buttons, _CHOICES, strict=True):
         _connect(button, judge, point, ([secret, grid], [pair, secret, grid, table]))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from pipelines import merges
 from tests.ui.conftest import BROWSERS, FLAGS, ROOT, Server, free_port
 from tests.ui.steps import finished, go_to, pick
 
@@ -109,7 +110,7 @@ def _zoo(page: Page) -> None:
     page.click("#check")
     expect(page.locator("#check_report img")).to_be_visible()
     pick(page, "merge_method", "dare_ties")
-    expect(page.locator("#merge_parameters .m-field")).to_have_count(5)
+    expect(page.locator("#merge_parameters .m-field")).to_have_count(len(merges.parameters("dare_ties")))
 
 
 def _jobs(page: Page) -> None:

@@ -14,6 +14,7 @@ from ui.errors import NotThere
 
 _DEPTH = 3  # folders below the one given: outputs/benchmark/compos
 _MOST = 200
+_NAMED = 6  # methods of a run that are named, at most
 _HEAD = 2048  # bytes in which a report says what it is
 
 
@@ -39,7 +40,8 @@ def unwritten(folders: Sequence[Path]) -> list[str]:
     found: list[str] = []
     for root in folders:
         for run in _walk(root, _DEPTH):
-            if (run / running.FILE).is_file() and not any(_is_report(path) for path in run.glob("*.html")):
+            pages = [*run.glob("*.html"), *run.parent.glob("*.html")]  # one page may be about all runs of a folder
+            if (run / running.FILE).is_file() and not any(map(_is_report, pages)):
                 found.append(_name(root, run))
     return found[:_MOST]
 
@@ -93,4 +95,5 @@ def _about(folder: Path) -> str:
     except ZooError:
         return f"{folder.name}: its {running.FILE} cannot be read"
     sets = "all sets" if wish.sets is None else f"{wish.sets} sets of each size"
-    return f"{Path(wish.suite).name}: {', '.join(wish.methods)}; {sets}, {wish.seeds} picture(s) each"
+    methods = ", ".join(wish.methods) if len(wish.methods) <= _NAMED else f"{len(wish.methods)} methods"
+    return f"{Path(wish.suite).name}: {methods}, {sets}, {wish.seeds} picture(s) each"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hypothesis
 import pytest
 import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -21,6 +23,7 @@ from ui.limits import Limits
 from ui.service import Service
 
 _CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+_EXAMPLES = 200  # of each operation
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +33,27 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> server.App:
     return server.build(service, server.Options())
 
 
-@pytest.fixture(scope="module")
-def described(application: server.App) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_asgi(f"{rest.ROOT}/openapi.json", application)
-
-
-typed = schemathesis.pytest.from_fixture("described")
-
-
 @pytest.mark.slow  # .ci/run runs it
-@typed.parametrize()
-@hypothesis.settings(max_examples=300, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-def test_no_request_is_answered_with_an_error_of_ours(case: schemathesis.Case) -> None:
-    case.call_and_validate(checks=_CHECKS)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+def test_no_request_is_answered_with_an_error_of_ours(
+    application: server.App, mode: schemathesis.GenerationMode
+) -> None:
+    """Send what the description allows, and what it does not; a breach is raised by the case."""
+    described = schemathesis.openapi.from_asgi(f"{rest.ROOT}/openapi.json", application)
+    operations = [found.ok() for found in described.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == 8
+    for operation in operations:
+
+        @settings(max_examples=_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+        @given(case=operation.as_strategy(mode))
+        def send(case: schemathesis.Case) -> None:
+            case.call_and_validate(checks=_CHECKS)
+
+        try:
+            send()
+        except Unsatisfiable:  # nothing that it takes can be wrong
+            assert mode is schemathesis.GenerationMode.NEGATIVE and not operation.body
 
 
 def ask(application: server.App, method: str, path: str, **more: object) -> tuple[int, dict[str, object]]:

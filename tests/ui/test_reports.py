@@ -44,7 +44,7 @@ def test_reports_are_found_by_what_they_are_and_links_lead_nowhere(tmp_path: Pat
     (root / "old" / "link.html").symlink_to(tmp_path / "elsewhere" / "report.html")
     found = reports.found([root, tmp_path / "no such folder"])
     assert [one.name for one in found] == ["outputs/benchmark/compos/both.html", "outputs/old/report.html"]
-    assert found[0].about == "compos: merge, switch; 3 sets of each size, 1 picture(s) each"
+    assert found[0].about == "compos: merge, switch, 3 sets of each size, 1 picture(s) each"
     assert reports.unwritten([root]) == ["outputs/going"]
     assert reports.find([root], found[1].id) == found[1]
     for wrong in ("", "../old/report.html", str(root / "old" / "report.html")):

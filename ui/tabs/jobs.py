@@ -28,7 +28,7 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
         label="Submit a file of jobs (.jsonl, .csv, .yaml, .txt as A1111 takes it)",
         file_types=[".jsonl", ".csv", ".yaml", ".yml", ".txt"],
         elem_id="batch",
-        height=110,
+        height=150,
     )
     gr.HTML("<h2>Pictures</h2>", apply_default_css=False)
     search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)

@@ -41,7 +41,7 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
         label=f"Upload a LoRA (.safetensors, up to {megabytes} MB)",
         file_types=[".safetensors"],
         elem_id="upload",
-        height=130,
+        height=170,
     )
     odd = gr.Checkbox(False, label="Odd files too: 8-bit ones, and such as leave layers out", elem_id="upload_odd")
     report = gr.HTML("", elem_id="upload_report", apply_default_css=False)
@@ -132,4 +132,4 @@ def _lora(one: LoraReport) -> str:
         f"{size.component}: its change is {size.frobenius:.1%} of the weights it changes" for size in one.sizes
     )
     state = "m-error" if one.error else ""
-    return f'<strong>{escape(one.name)}</strong> <span class="{state}">{escape(verdict)}</span> {escape(sizes)}'
+    return f'<strong>{escape(one.name)}</strong> <span class="{state}">{escape(verdict)}</span>. {escape(sizes)}'

@@ -18,6 +18,7 @@ from ui.service import Service
 ROOT = "/medley/api"
 _STATUS = {NotThere: 404, TooMuch: 413, TooBusy: 429}
 _MISTAKE = 422
+_WRONG_STATUS = (400, _MISTAKE, *_STATUS.values())  # 400: no JSON at all
 
 
 class Order(BaseModel):
@@ -51,7 +52,7 @@ class Standing(BaseModel):
     pictures: list[dict[str, JsonValue]] = []
 
 
-_WRONG: dict[int | str, dict[str, Any]] = {status: {"model": Told} for status in (_MISTAKE, *_STATUS.values())}
+_WRONG: dict[int | str, dict[str, Any]] = {status: {"model": Told} for status in _WRONG_STATUS}
 _Job = Annotated[str, Path(max_length=100, description="A job's id.")]
 
 

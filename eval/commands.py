@@ -18,8 +18,9 @@ from eval.suites import composlora
 from eval.suites.model import Suite
 from pipelines import bars, cli_batch, cli_output
 from pipelines.engine import Engine
-from pipelines.jobs.ledger import Ledger, State
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import together
+from pipelines.jobs.states import State
 
 __all__ = ["BenchmarkFlags", "Overrides", "RunFlags", "benchmark", "check", "listing", "price", "report", "run"]
 

@@ -11,8 +11,9 @@ from eval.running import Run
 from eval.suites.model import Composition, Member, stable
 from pipelines.engine import Engine
 from pipelines.jobs.identity import digest
-from pipelines.jobs.ledger import Ledger, State
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Job, together
+from pipelines.jobs.states import State
 
 FOLDER = "references"
 

@@ -21,8 +21,9 @@ from pipelines.cli_commands import check_folder
 from pipelines.engine import Engine
 from pipelines.jobs import audit, axes, sources
 from pipelines.jobs.errors import NoRoom
-from pipelines.jobs.ledger import Ledger, State
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Plan, plan, together
+from pipelines.jobs.states import State
 
 _RECORD = 8192  # bytes of a picture's file beyond its pixels, at most as a rule
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from composer import registry
 from composer.errors import BadRequest, UnknownChoice
 from composer.merging import MergingMethod
-from composer.request import RenderRequest
+from composer.registry import Parameter
+from composer.request import Frozen, RenderRequest
 from pipelines import layout
 from pipelines.engine import Engine
 from pipelines.fitting import FITS, Fit
@@ -63,10 +64,18 @@ def names() -> tuple[str, ...]:
 
 def describe(name: str) -> dict[str, object]:
     """Return what a listing says of a merge."""
-    model = FITS[name] if name in FITS else registry.get(name)
-    needs = "the model at work" if name in FITS else "the files"
-    parameters = registry.parameters_of(model)
-    return {"name": name, "summary": registry.summary_of(model), "needs": needs, "parameters": parameters}
+    needs = "the model at work" if is_fit(name) else "the files"
+    return {"name": name, "summary": registry.summary_of(_model(name)), "needs": needs, "parameters": parameters(name)}
+
+
+def is_fit(name: str) -> bool:
+    """Return whether a merge needs the model at work, and prompts that call for its LoRAs."""
+    return name in FITS
+
+
+def parameters(name: str) -> tuple[Parameter, ...]:
+    """Return what a merge can be told; an unknown name is an error that tells the nearest one."""
+    return registry.parameters_of(_model(name))
 
 
 def check(engine: Engine, order: MergeOrder) -> Checked:
@@ -96,6 +105,12 @@ def make(engine: Engine, checked: Checked, watch: Watch) -> Merged:
     shapes = layout.read(layout.folder_of(resolved.spec))
     members = tuple(_member(engine, use, shapes) for use in resolved.request.adapters)
     return Merged(resolved, members, _merged(resolved, by, members), {})
+
+
+def _model(name: str) -> type[Frozen]:
+    if name not in names():
+        raise UnknownChoice("merge", name, names())
+    return FITS[name] if name in FITS else registry.get(name)
 
 
 def _maker(request: RenderRequest) -> MergingMethod | Fit:
@@ -175,7 +190,8 @@ def _fitted(engine: Engine, checked: Checked, fit: Fit, watch: Watch) -> Merged:
         Member(strengthened(one, use.weight or 0.0, use.text_encoder_weight or 0.0), order.prompts[use.name])
         for one, use in zip(members, uses, strict=True)
     ]
-    made = fit.fit(Studio(model), [one for one in strong if one.adapter.layers], watch)
+    with model.lock:  # a picture made meanwhile would be heard as one of the fit's own
+        made = fit.fit(Studio(model), [one for one in strong if one.adapter.layers], watch)
     texts = {use.name: use.text_encoder_weight for use in uses}
     parameters: Parameters = {
         **fit.model_dump(),

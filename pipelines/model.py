@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from threading import Lock
+from threading import RLock
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -67,7 +67,7 @@ class LoadedModel:
         self.spec = spec
         self.device = device
         self.dtype = dtype
-        self.lock = Lock()
+        self.lock = RLock()  # a fit holds it over all the pictures that it draws
         self.store = AdapterStore(_STORE_BYTES)
         self._parts = parts
         for module in parts.modules().values():

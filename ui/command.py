@@ -21,6 +21,11 @@ Models = Annotated[
     typer.Option("--model", metavar="NAME|FOLDER|FILE|ID", help="A model to offer beside `tiny`; repeat for more."),
 ]
 
+Reports = Annotated[
+    list[Path] | None,
+    typer.Option("--reports", metavar="DIR", help="Where evaluation reports lie; repeat for more. [default: outputs]"),
+]
+
 _HERE = ("127.0.0.1", "localhost", "::1")  # only people at this machine can come in
 
 
@@ -32,6 +37,7 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     data: Data = Path("outputs/ui"),
     model: Models = None,
     zoo: Zoo = None,
+    reports: Reports = None,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
     from pipelines import cli_commands, specs
@@ -49,5 +55,6 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
         specs.find(name)
     cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
-    service = Service(Engine(), data, Offer(models, tuple(zoo or ())), Limits(folders=here or auth is not None))
+    offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)))
+    service = Service(Engine(), data, offer, Limits(folders=here or auth is not None))
     server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

@@ -91,10 +91,10 @@ class Draft(BaseModel):
         further, chosen = more.further_of(request), [_chosen(use) for use in request.adapters]
         return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
 
-    def remembered(self) -> JsonValue:
+    def remembered(self) -> Draft:
         """Return what a browser is to keep of the fields over a reload; a large picture to begin with is not."""
         large = self.start is not None and len(self.start.image) > _MOST_KEPT
-        return self.model_dump(mode="json", exclude={"start"} if large else None)
+        return self.model_copy(update={"start": None}) if large else self
 
     def request(self, seed: int | None = None) -> RenderRequest:
         """Return the request for one picture; choices in its prompts are drawn from its seed."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from threading import RLock
 from uuid import uuid4
 
 from composer.record import RenderRecord
 from composer.request import RenderRequest
+from eval.judge.ratings import Vote
+from pipelines.jobs.states import State
 from ui.errors import NotThere
 
 FILE = "history.sqlite"
@@ -30,23 +31,10 @@ CREATE TABLE IF NOT EXISTS pictures (
     seconds REAL NOT NULL, words TEXT NOT NULL, created REAL NOT NULL, findings TEXT NOT NULL,
     UNIQUE (job, position)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS votes (
-    winner TEXT NOT NULL, loser TEXT NOT NULL, job TEXT NOT NULL, created REAL NOT NULL
+CREATE TABLE IF NOT EXISTS ballots (
+    job TEXT NOT NULL, a TEXT NOT NULL, b TEXT NOT NULL, point REAL NOT NULL, created REAL NOT NULL
 ) STRICT;
 """
-
-
-class State(StrEnum):
-    """Where a job stands."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-OPEN = (State.WAITING, State.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -154,7 +142,7 @@ class History:
 
     def jobs(self, limit: int = 100) -> list[Job]:
         """Return jobs: the open ones in their order, then the newest of the others."""
-        order = "ORDER BY state NOT IN ('running', 'waiting'), state, "
+        order = "ORDER BY state NOT IN ('running', 'waiting'), state = 'waiting', "
         order += "CASE WHEN state = 'waiting' THEN place ELSE -created END LIMIT ?"
         return [_job(row) for row in self._all(f"SELECT * FROM jobs {order}", limit)]
 
@@ -170,6 +158,10 @@ class History:
 
     def set_state(self, job: str, state: State, error: str = "") -> None:
         self._run("UPDATE jobs SET state = ?, error = ? WHERE id = ?", state, error, job)
+
+    def release(self, job: str) -> None:
+        """Put a job back whose server ends in peace: that is no attempt that failed."""
+        self._run("UPDATE jobs SET state = 'waiting', attempts = attempts - 1 WHERE id = ?", job)
 
     def requeue(self, job: str) -> None:
         """Put a job that is over at the end of the queue; its pictures stay, only missing ones are made."""
@@ -240,14 +232,14 @@ class History:
         """Return where a picture's file lies; ids are our own, so nothing else can be named."""
         return self.folder / "pictures" / f"{self.picture(picture).id}.png"
 
-    def vote(self, winner: str, loser: str, job: str) -> None:
-        """Keep a blind judgement between two methods."""
-        self._run("INSERT INTO votes VALUES (?, ?, ?, ?)", winner, loser, job, time.time())
+    def vote(self, one: Vote) -> None:
+        """Keep a blind judgement between two methods; its unit is the job whose pictures were judged."""
+        self._run("INSERT INTO ballots VALUES (?, ?, ?, ?, ?)", one.unit, one.a, one.b, one.point, time.time())
 
-    def votes(self) -> list[tuple[str, str, int]]:
-        """Return (winner, loser, how often)."""
-        rows = self._all("SELECT winner, loser, count(*) AS n FROM votes GROUP BY winner, loser ORDER BY n DESC")
-        return [(row["winner"], row["loser"], row["n"]) for row in rows]
+    def votes(self) -> list[Vote]:
+        """Return all judgements, in the order in which they were made."""
+        rows = self._all("SELECT job, a, b, point FROM ballots ORDER BY created")
+        return [Vote(row["job"], row["a"], row["b"], row["point"]) for row in rows]
 
     @contextmanager
     def _change(self) -> Iterator[None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import json
 import logging
 import os
 import secrets
@@ -15,25 +13,9 @@ from pathlib import Path
 from threading import Thread
 from types import FrameType
 
-from ui.history import OPEN
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = (
-    "base.js",
-    "cards.js",
-    "chosen.js",
-    "paint.js",
-    "boxes.js",
-    "start.js",
-    "form.js",
-    "live.js",
-    "gallery.js",
-    "slider.js",
-    "jobs.js",
-)
-
-_LOOK = 0.04  # seconds between looks at a job that somebody watches
 
 #: The browser itself refuses whatever would leave this server. The page's own scripts are inline and compiled there.
 _POLICY = (
@@ -102,7 +84,7 @@ def build(service: Service, options: Options) -> App:
     import gradio as gr
     from fastapi import FastAPI
 
-    from ui import page
+    from ui import page, rest, routes
 
     @asynccontextmanager
     async def alive(_app: FastAPI) -> AsyncIterator[None]:
@@ -111,8 +93,11 @@ def build(service: Service, options: Options) -> App:
         yield
         service.stop()
 
-    app = FastAPI(title="Medley", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
-    _routes(app, service)
+    app = FastAPI(
+        title="Medley", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=f"{rest.ROOT}/openapi.json"
+    )
+    routes.add(app, service)
+    rest.add(app, service)
     blocks = page.build(service)
     gr.mount_gradio_app(
         app,
@@ -128,73 +113,10 @@ def build(service: Service, options: Options) -> App:
         ssr_mode=False,
         enable_monitoring=False,
         theme=page.theme(),
+        head=page.HEAD,
         css=(_STATIC / "page.css").read_text("utf-8"),
     )
     return Door(app, options.auth)  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
-
-
-def _routes(app: object, service: Service) -> None:
-    """Serve pictures, previews of LoRAs and scripts; each by an id or a name that we gave out, never by a path."""
-    from fastapi import FastAPI, Response
-    from fastapi.responses import FileResponse, StreamingResponse
-
-    from ui.errors import NotThere
-
-    assert isinstance(app, FastAPI)
-    script = "\n".join((_STATIC / name).read_text("utf-8") for name in _SCRIPTS)
-    forever = {"cache-control": "private, max-age=31536000, immutable"}
-
-    @app.get("/medley/page.js")
-    def page_script() -> Response:
-        return Response(script, media_type="text/javascript", headers={"cache-control": "no-cache"})
-
-    @app.get("/medley/pictures/{picture}.png")
-    def picture_file(picture: str, download: bool = False) -> Response:
-        try:
-            path, kept = service.history.file(picture), service.history.picture(picture)
-        except NotThere as error:
-            return Response(str(error), 404, media_type="text/plain")
-        name = f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.png"
-        kind = "attachment" if download else "inline"
-        return FileResponse(path, 200, forever, "image/png", filename=name, content_disposition_type=kind)
-
-    @app.get("/medley/jobs/{job}")
-    def job_events(job: str) -> Response:
-        try:
-            service.history.state(job)
-        except NotThere as error:
-            return Response(str(error), 404, media_type="text/plain")
-        return StreamingResponse(_moments(service, job), 200, {"cache-control": "no-store"}, "text/event-stream")
-
-    @app.get("/medley/thumbnails/{digest}")
-    def thumbnail(digest: str) -> Response:
-        path = service.thumbnail(digest)
-        return Response(status_code=404) if path is None else FileResponse(path, headers=forever)
-
-    @app.get("/medley/loras/{digest}")
-    def lora_file(digest: str) -> Response:
-        path = service.made(digest)
-        if path is None:
-            return Response(status_code=404)
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
-
-    @app.get("/medley/health")
-    def health() -> dict[str, object]:
-        return {"ready": True}
-
-
-async def _moments(service: Service, job: str) -> AsyncIterator[str]:
-    """Yield how a job stands, as server-sent events, whenever that changes; until it is over."""
-    last = ""
-    while True:
-        now = service.glance(job)
-        said = json.dumps(now)
-        if said != last:
-            last = said
-            yield f"data: {said}\n\n"
-        if now["state"] not in OPEN:
-            return
-        await asyncio.sleep(_LOOK)
 
 
 def run(service: Service, options: Options, told: Callable[[str], None]) -> None:

@@ -23,13 +23,14 @@ from pipelines.engine import Engine
 from pipelines.errors import Cancelled
 from pipelines.jobs.planning import Job as Planned
 from pipelines.jobs.planning import together
+from pipelines.jobs.states import OPEN, STOPPED, State
 from pipelines.outlines import outlined
 from pipelines.progress import Cancel
 from pipelines.resolve import Cost, with_tags
 from pipelines.sources import ZooSource
 from ui import uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
-from ui.history import OPEN, Asked, History, Job, Kept, State
+from ui.history import Asked, History, Job, Kept
 from ui.limits import Allowed, Limits, check_amount, check_names
 from ui.live import Live, Watcher, as_data
 
@@ -47,6 +48,7 @@ class Offer:
 
     models: tuple[str, ...] = ()
     zoos: tuple[Path, ...] = ()
+    reports: tuple[Path, ...] = ()  # folders in which evaluation reports are looked for
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Service:
         self.history = History(folder)
         self.limits = limits or Limits()
         self.models = tuple(dict.fromkeys([*offer.models, *(one.name for one in catalog.models())]))
+        self.reports = offer.reports
         self._zoos = offer.zoos
         self._news = Condition()
         self._now: _Now | None = None
@@ -116,11 +119,12 @@ class Service:
             self._zoos = before
             raise
 
-    def admit(self, file: Path, model: str) -> tuple[Path, Fit]:
+    def admit(self, file: Path, model: str, doubtful: bool = False) -> tuple[Path, Fit]:
         """Take a LoRA that somebody sent, if it is sound and fits; else raise the reason."""
         if model not in self.models:
             raise NotAllowed(f"model {model!r} is not offered here")
-        admitted = uploads.admit(self.engine, file, self.history.folder / uploads.FOLDER, model, self.limits.upload)
+        terms = uploads.Terms(self.limits.upload, doubtful)
+        admitted = uploads.admit(self.engine, file, self.history.folder / uploads.FOLDER, model, terms)
         self.refresh()
         return admitted
 
@@ -175,7 +179,7 @@ class Service:
     def resume(self, job: str) -> None:
         """Put a job that failed or was cancelled back into the queue; pictures that are there are not made again."""
         with self._news:
-            if self.history.job(job).state in (State.FAILED, State.CANCELLED):
+            if self.history.job(job).state in STOPPED:
                 self.history.requeue(job)
                 self._news.notify_all()
 
@@ -255,7 +259,8 @@ class Service:
         now = self._now
         assert now is not None
         if job.attempts > _MOST_ATTEMPTS:
-            self.history.set_state(job.id, State.FAILED, f"the server ended {_MOST_ATTEMPTS} times while at this job")
+            told = f"the server ended {_MOST_ATTEMPTS} times while at this job"
+            self.history.set_state(job.id, State.QUARANTINED, told)
             return
         there = {kept.position for kept in self.history.pictures(job.id)}
         try:
@@ -267,7 +272,10 @@ class Service:
                         self._keep(job, place, rendering)
                 now.watcher.finished(len(go))
         except Cancelled:
-            self.history.set_state(job.id, State.CANCELLED if now.told else State.WAITING)
+            if now.told:
+                self.history.set_state(job.id, State.CANCELLED)
+            else:
+                self.history.release(job.id)
         else:
             self.history.set_state(job.id, State.DONE)
 

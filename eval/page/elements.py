@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+REPORT_TITLE = "Medley: methods compared"  # by which a report is known among other pages
+
 _SIDE = 192  # pixels of a picture's longer side, at most
 
 STYLE = """

@@ -26,7 +26,7 @@ def write(measured: Sequence[Measured], path: Path) -> Path:
         parts.append(_suite(figures))
     parts.append(elements.section("Published figures", *_published(every), anchor="published"))
     parts.append(elements.section("To repeat this", _repeat(every), anchor="repeat"))
-    outputs.write_text(elements.page("Medley: methods compared", parts), path)
+    outputs.write_text(elements.page(elements.REPORT_TITLE, parts), path)
     return path
 
 

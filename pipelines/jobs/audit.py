@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lora_zoo.errors import ZooError
 from pipelines import images
-from pipelines.jobs.ledger import FILE, Entry, Ledger, State
+from pipelines.jobs.ledger import FILE, Entry, Ledger
+from pipelines.jobs.states import State
 from pipelines.jobs.worker import matches
 
 _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", ".workers")

@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel
 
 from pipelines import images, sheet
-from pipelines.jobs.ledger import Entry, Ledger, State
+from pipelines.jobs.ledger import Entry, Ledger
 from pipelines.jobs.paper import GAP, LEFT, LINE, paper
 from pipelines.jobs.planning import Grid
+from pipelines.jobs.states import State
 
 _INK, _PAPER = (24, 24, 24), (255, 255, 255)
 

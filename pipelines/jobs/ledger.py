@@ -11,13 +11,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from composer.request import RenderRequest
 from pipelines.jobs.errors import BadLedger
 from pipelines.jobs.owners import Owners
 from pipelines.jobs.planning import Job
+from pipelines.jobs.states import State
 
 FILE = "ledger.sqlite"
 _VERSION = 1
@@ -45,16 +45,6 @@ CREATE TABLE grids (
     content TEXT NOT NULL UNIQUE
 ) STRICT;
 """
-
-
-class State(StrEnum):
-    """How far a job got. Failed: it raised an error. Quarantined: the process died of it, again and again."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True)
@@ -200,7 +190,7 @@ class Ledger:
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""
         rows = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
-        return {state: rows.get(state.value, 0) for state in State}
+        return {state: rows.get(state.value, 0) for state in State if state is not State.CANCELLED}
 
     def entries(self) -> list[Entry]:
         """Return all jobs, in their order."""

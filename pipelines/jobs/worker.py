@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pipelines import images
 from pipelines.engine import Engine
 from pipelines.jobs import grids
-from pipelines.jobs.ledger import Claim, Entry, Ledger, Picture, State
+from pipelines.jobs.ledger import Claim, Entry, Ledger, Picture
+from pipelines.jobs.states import State
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,57 @@ def test_only_who_knows_the_password_comes_in_and_a_killed_server_loses_nothing(
     assert call(guarded, "job", long, **key)["state"] in ("waiting", "running")
     call(guarded, "cancel", long, **key)
     until(guarded, after, "done", key)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Server]:
+    one = Server(tmp_path, free_port())
+    one.start()
+    yield one
+    one.stop()
+
+
+def typed(server: Server, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+    """Call the typed API; return the status and the answer."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"content-type": "application/json"}
+    asked = urllib.request.Request(f"{server.address}/medley/api/{path}", data, headers, method=method)
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def resident(server: Server) -> int:
+    """Return the bytes of memory that a server has."""
+    text = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS"))) << 10
+
+
+@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read as Linux tells it")
+def test_a_thousand_submits_take_no_memory_and_none_that_was_accepted_is_lost(fresh: Server) -> None:
+    def send(seed: int) -> tuple[int, dict[str, Any]]:
+        return typed(fresh, "POST", "jobs", {"request": {"prompt": "a", "num_inference_steps": 1, "seed": seed}})
+
+    def done(jobs: list[str]) -> bool:
+        return all(typed(fresh, "GET", f"jobs/{job}")[1]["state"] == "done" for job in jobs)
+
+    with ThreadPoolExecutor(8) as visitors:
+        first = [told["job"] for _, told in visitors.map(send, range(100))]
+        while not done(first[-1:]):
+            time.sleep(0.1)
+        before = resident(fresh)  # all that is loaded once is loaded
+        answers = list(visitors.map(send, range(100, 1100)))
+    accepted = [told["job"] for status, told in answers if status == 201]
+    refused = [told["detail"] for status, told in answers if status == 429]
+    assert len(accepted) + len(refused) == 1000 and len(accepted) >= 200
+    assert all("try again in a while" in told for told in refused)
+    while not done(accepted[-1:]):
+        time.sleep(0.1)
+    assert done(accepted)
+    assert resident(fresh) - before < 64 << 20
 
 
 def until(server: Server, job: str, state: str, key: dict[str, str]) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from composer.errors import BadRequest
 from composer.request import AdapterUse, Region, RenderRequest
+from eval.judge.ratings import Vote
 from lora_zoo.errors import UnknownName
 from pipelines import images
 from pipelines.engine import Engine
-from ui import words
+from pipelines.jobs.states import State
+from ui import ratings, words
 from ui.errors import NotAllowed, NotThere, TooBusy, TooMuch
-from ui.history import Asked, History, State
+from ui.history import Asked, History
 from ui.limits import Limits
 from ui.service import Service, goes_of
 
@@ -155,7 +159,7 @@ def test_a_job_that_ends_the_server_is_given_up(make: Callable[[], Service]) -> 
         service.history.recover()
     service.start()
     standing = service.wait(job.id, 30)
-    assert standing.job.state is State.FAILED and "3 times" in standing.job.error
+    assert standing.job.state is State.QUARANTINED and "3 times" in standing.job.error
 
 
 def test_goes_are_those_of_the_command_line(tmp_path: Path) -> None:
@@ -189,9 +193,54 @@ def test_what_a_method_saw_is_kept(make: Callable[[], Service]) -> None:
     assert kept.findings and words.record(kept).count("<figure>") == len(kept.findings)
 
 
-def test_votes_are_counted(tmp_path: Path) -> None:
+def test_votes_are_rated_as_the_evaluation_rates_them(tmp_path: Path) -> None:
     history = History(tmp_path)
-    for winner, loser in (("merge", "switch"), ("merge", "switch"), ("switch", "merge")):
-        history.vote(winner, loser, "job")
-    assert history.votes() == [("merge", "switch", 2), ("switch", "merge", 1)]
+    for job in range(6):
+        for point in (1.0, 1.0, 0.5, 0.0):
+            history.vote(Vote(f"job {job}", "merge", "switch", point))
+    votes = history.votes()
+    history.close()
+    first, second = ratings.rated(votes)
+    assert (first.method, second.method, first.votes) == ("merge", "switch", 24)
+    # 2.5 points to 1.5 of each four votes; one tie against an average method draws both a little to the middle
+    assert first.rating.mean - second.rating.mean == pytest.approx(math.log(15 / 9), abs=0.05)
+    assert first.rating.low <= first.rating.mean <= first.rating.high
+    assert ratings.enough(votes) and not ratings.enough(votes[:16])
+
+
+def test_a_vote_is_between_pictures_that_differ_by_their_method_only(make: Callable[[], Service]) -> None:
+    service = make()
+    service.start()
+    both = tuple(ask(adapters=LORAS, method=method, seed=seed) for method in ("merge", "switch") for seed in (1, 2))
+    job = service.submit(Asked(both, "compare"))
+    assert service.wait(job.id, 60).job.state is State.DONE
+    kept = service.history.pictures(job.id)
+    assert [ratings.comparable(kept[0], one) for one in kept] == [False, False, True, False]
+    vote = ratings.of_pictures(kept[0], kept[2], 0.5)
+    assert vote == Vote(job.id, "merge", "switch", 0.5)
+
+
+def test_a_server_that_ends_in_peace_has_not_failed_at_a_job(make: Callable[[], Service]) -> None:
+    first = make()
+    job = first.submit(Asked((ask(num_inference_steps=200),)))
+    first.start()
+
+    def begun(service: Service) -> bool:
+        return service.standing(job.id).live is not None
+
+    for _ in range(4):
+        until(partial(begun, first))
+        first.stop()
+        first = make()
+        assert (first.history.job(job.id).state, first.history.job(job.id).attempts) == (State.WAITING, 0)
+        first.start()
+    first.cancel(job.id)
+
+
+def test_jobs_are_listed_open_ones_first_then_the_newest(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    ids = [history.add(Asked((ask(seed=n),))).id for n in range(5)]
+    for job, state in zip(ids, (State.DONE, State.CANCELLED, State.FAILED, State.RUNNING, State.WAITING), strict=True):
+        history.set_state(job, state)
+    assert [job.id for job in history.jobs()] == [ids[3], ids[4], ids[2], ids[1], ids[0]]
     history.close()

@@ -1,5 +1,5 @@
 // Pictures by id: choose one, take it home. And tables of labelled pictures.
-// value: {items: [{id, caption, address, note, size}], columns, rows, selected, blind}
+// value: {items: [{id, caption, address, note, size}], columns, rows, selected, veiled}
 (() => {
   const { make } = window.medley;
 
@@ -39,7 +39,8 @@
 
     const draw = () => {
       const now = props.value || { items: [] };
-      note.textContent = now.items.length ? "" : now.empty || "";
+      place.hidden = Boolean(now.veiled);
+      note.textContent = now.veiled ? "Hidden until you have voted." : now.items.length ? "" : now.empty || "";
       place.replaceChildren(...(now.columns && now.items.length ? [table(now)] : now.items.map((item) => figure(item, now.selected, pick))));
     };
     watch("value", draw);

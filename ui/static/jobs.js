@@ -6,6 +6,7 @@
     waiting: [["up", "Earlier"], ["down", "Later"], ["cancel", "Cancel"]],
     running: [["cancel", "Cancel"]],
     failed: [["resume", "Try again"]],
+    quarantined: [["resume", "Try again"]],
     cancelled: [["resume", "Resume"]],
     done: [["show", "Show"]],
   };

@@ -11,7 +11,7 @@
       const which = now.pictures > 1 ? `, ${now.done} of ${now.pictures} pictures done` : "";
       return now.steps ? `Step ${now.step} of ${now.steps}${which}${seconds(now.seconds_left)}` : "Preparing…";
     }
-    if (now.state === "failed") return `Failed: ${now.error}`;
+    if (now.error) return `Failed: ${now.error}`;
     if (now.state === "cancelled") return "Cancelled.";
     return now.told || "Done.";
   };
@@ -58,7 +58,7 @@
       fill.style.width = `${percent}%`;
       const more = queue.length - 1;
       words.textContent = sentence(now) + (more > 0 ? ` ${more} more of yours ${more === 1 ? "is" : "are"} waiting.` : "");
-      words.classList.toggle("m-error", now.state === "failed");
+      words.classList.toggle("m-error", Boolean(now.error));
       words.dataset.state = now.state;
     };
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -12,13 +11,14 @@ from PIL import Image
 from pydantic import JsonValue
 
 from composer import registry
-from composer.errors import BadRequest
 from ui import scores, series, widgets, words
 from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service
+from ui.tabs import vote
 from ui.tabs.common import MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
+from ui.tabs.session import Memory
 
 _BY_METHODS, _BY_AXES = "methods", "two axes"
 _USUAL = ("merge", "switch", "composite")
@@ -37,8 +37,8 @@ _FIELDS = (
 _NOTHING = "none"
 
 
-def build(service: Service, inputs: Inputs) -> gr.HTML:
-    """Lay the tab out and connect it; return its live part."""
+def build(service: Service, inputs: Inputs) -> Memory:
+    """Lay the tab out and connect it; return what the session keeps of it."""
     gr.HTML("<p class='m-note'>The prompt, LoRAs and seed are those of the Compose tab.</p>", apply_default_css=False)
     by = gr.Radio([_BY_METHODS, _BY_AXES], value=_BY_METHODS, label="Compare", elem_id="compare_by")
     choices = [(registry.describe(name).title, name) for name in registry.names()]
@@ -71,8 +71,9 @@ def build(service: Service, inputs: Inputs) -> gr.HTML:
     start.click(submit, asked, [live, remarks], concurrency_id=MODEL, **QUIET)
     cancel.click(lambda now: cancel_first(service, now), live, None, queue=False, **QUIET)
     _results(service, live, grid, slider, details)
-    _vote(service, grid)
-    return live
+    vote.build(service, grid, (slider, details))
+    choices = (by, methods, *x, *y)
+    return Memory("compare", live, grid, (grid,), lambda job, pictures: (grid_of(service, job, pictures),), choices)
 
 
 def _axis(name: str, label: str, field: str, values: str) -> tuple[gr.Dropdown, gr.Textbox]:
@@ -138,56 +139,3 @@ def _shows(service: Service, pictures: Sequence[Kept]) -> list[str]:
         "".join(f"; {name} {scores.concept(one, name):.0%}" for name in own)
         for one, own in zip(judged, names, strict=True)
     ]
-
-
-def _vote(service: Service, grid: gr.HTML) -> None:
-    """Let people judge without knowing which method made what."""
-    with gr.Accordion("Blind vote", open=False, elem_id="vote"):
-        pair = widgets.gallery("vote_pair", "Two pictures of the comparison above, without their names.")
-        secret = gr.State(())
-        with gr.Row():
-            ask = gr.Button("Show me two", size="sm", elem_id="vote_ask")
-            left = gr.Button("Left is better", size="sm", elem_id="vote_left")
-            right = gr.Button("Right is better", size="sm", elem_id="vote_right")
-        table = gr.HTML(_ratings(service), elem_id="ratings", apply_default_css=False)
-
-    @told
-    def two(now: Any) -> tuple[JsonValue, tuple[str, ...]]:
-        ids = [one["id"] for one in now.get("items", [])] if isinstance(now, dict) else []
-        kept = [service.history.picture(str(one)) for one in ids]
-        if len({one.record.method for one in kept}) < 2:
-            raise BadRequest("compare two methods first; then there is something to choose between")
-        first = random.choice(kept)
-        second = random.choice([one for one in kept if one.record.method != first.record.method])
-        items: list[JsonValue] = [
-            {**item(one, caption), "alt": caption} for one, caption in ((first, "left"), (second, "right"))
-        ]
-        return shown(items), (first.id, second.id)
-
-    @told
-    def judge(ids: Sequence[str], first: bool) -> tuple[JsonValue, tuple[str, ...], str]:
-        if len(ids) != 2:
-            raise BadRequest("press 'Show me two' first")
-        winner, loser = (service.history.picture(one) for one in (ids if first else reversed(ids)))
-        service.history.vote(winner.record.method, loser.record.method, winner.job)
-        said = f"It was {winner.record.method}, against {loser.record.method}."
-        return shown([], empty=said), (), _ratings(service)
-
-    ask.click(two, grid, [pair, secret], **QUIET)
-    left.click(lambda ids: judge(ids, True), secret, [pair, secret, table], **QUIET)
-    right.click(lambda ids: judge(ids, False), secret, [pair, secret, table], **QUIET)
-
-
-def _ratings(service: Service) -> str:
-    """Return how often each method was preferred."""
-    won: dict[str, int] = {}
-    seen: dict[str, int] = {}
-    for winner, loser, times in service.history.votes():
-        won[winner] = won.get(winner, 0) + times
-        for name in (winner, loser):
-            seen[name] = seen.get(name, 0) + times
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th><td>{won.get(name, 0)} of {seen[name]}</td></tr>"
-        for name in sorted(seen, key=lambda one: -won.get(one, 0) / seen[one])
-    )
-    return f"<table class='m-table'><caption>Preferred, of votes it was in</caption>{rows}</table>" if rows else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipelines import specs
 from ui import forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
-from ui.history import Asked
+from ui.history import Asked, Kept
 from ui.live import as_data
 from ui.restore import restore
 from ui.service import Service
@@ -177,10 +178,7 @@ def _render(service: Service, tab: Compose, panel: Panel) -> None:
 
     def finished(event: gr.EventData) -> tuple[Any, Any]:
         pictures = service.history.pictures(picked(event))
-        if not pictures:
-            return gr.skip(), gr.skip()
-        items: list[JsonValue] = [item(one, note=f"{one.seconds:.2f} s") for one in pictures]
-        return shown(items, pictures[0].id), drawn.picture(service, pictures[0])
+        return result(service, pictures) if pictures else (gr.skip(), gr.skip())
 
     tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
 
@@ -188,6 +186,12 @@ def _render(service: Service, tab: Compose, panel: Panel) -> None:
         return drawn.job(service, picked(event))
 
     tab.live.follow(followed, None, tab.plan, **QUIET)
+
+
+def result(service: Service, pictures: Sequence[Kept]) -> tuple[JsonValue, str]:
+    """Return a finished job's pictures as the gallery and the details show them."""
+    items: list[JsonValue] = [item(one, note=f"{one.seconds:.2f} s") for one in pictures]
+    return shown(items, pictures[0].id), drawn.picture(service, pictures[0])
 
 
 def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:

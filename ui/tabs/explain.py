@@ -17,10 +17,11 @@ from ui.scores import Part
 from ui.service import Service
 from ui.tabs.common import MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
+from ui.tabs.session import Memory
 
 
-def build(service: Service, inputs: Inputs) -> gr.HTML:
-    """Lay the tab out and connect it; return its live part."""
+def build(service: Service, inputs: Inputs) -> Memory:
+    """Lay the tab out and connect it; return what the session keeps of it."""
     gr.HTML(
         "<p class='m-note'>The picture of the Compose tab is made again, from the same noise, without each of its "
         "LoRAs. What changes is what that LoRA does.</p>",
@@ -41,16 +42,21 @@ def build(service: Service, inputs: Inputs) -> gr.HTML:
     cancel.click(lambda now: cancel_first(service, now), live, None, queue=False, **QUIET)
 
     def finished(event: gr.EventData) -> Any:
-        job = service.history.job(picked(event))
-        kept = service.history.pictures(job.id)
-        return explained(service, job, kept) if len(kept) == len(job.asked.requests) else (gr.skip(), gr.skip())
+        job = picked(event)
+        return explained(service, service.history.job(job), service.history.pictures(job))
 
-    live.done(finished, None, [table, pictures], **QUIET)
-    return live
+    results = (table, pictures)
+    live.done(finished, None, list(results), **QUIET)
+    return Memory("explain", live, pictures, results, lambda job, kept: explained(service, job, kept))
 
 
-def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[str, dict[str, JsonValue]]:
-    """Return the verdicts as a table, and all pictures with the maps of where they differ from the first."""
+def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, Any]:
+    """Return the verdicts as a table, and all pictures with the maps of where they differ from the first.
+
+    A job that was stopped explains nothing; what stood there before stays.
+    """
+    if len(kept) < len(job.asked.requests):
+        return gr.skip(), gr.skip()
     images = [Image.open(service.history.file(one.id)).convert("RGB") for one in kept]
     names = [use.name for use in job.asked.requests[0].adapters]
     found = scores.parts(names, images, judged=bool(scores.known(names)))

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 from pydantic import JsonValue
 
-from ui import series, widgets, words
+from pipelines.jobs.states import STOPPED
+from ui import reports, series, widgets, words
 from ui.forms import Draft
-from ui.history import Job, State
+from ui.history import Job
 from ui.service import Service
 from ui.tabs.common import MODEL, QUIET, download_link, item, picked, selected, shown, told
 from ui.tabs.fields import Inputs, values_of
@@ -19,15 +20,15 @@ _MOST = 60
 _EVERY = 2.0  # seconds between looks at the queue, while it is shown
 
 
-def build(service: Service, inputs: Inputs, tabs: gr.Tabs) -> None:
-    """Lay the tab out and connect it."""
+def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    """Lay the tab out and connect it; `tab` is its own place among the `tabs`."""
     gr.HTML("<h2>Queue</h2>", apply_default_css=False)
     table = widgets.part("jobs", {"jobs": []}, "jobs")
     sent = gr.File(
         label="Submit a file of jobs (.jsonl, .csv, .yaml, .txt as A1111 takes it)",
         file_types=[".jsonl", ".csv", ".yaml", ".yml", ".txt"],
         elem_id="batch",
-        height=110,
+        height=150,
     )
     gr.HTML("<h2>Pictures</h2>", apply_default_css=False)
     search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)
@@ -35,8 +36,11 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs) -> None:
     use = gr.Button("Use these settings", size="sm", elem_id="history_use")
     save = gr.HTML("", elem_id="history_save", apply_default_css=False)
     details = gr.HTML("", elem_id="history_details", apply_default_css=False)
+    gr.HTML("<h2>Evaluation reports</h2>", apply_default_css=False)
+    listed = widgets.part("reports", _reports(service), "reports")
     _queue(service, table, sent, found)
-    _pictures(service, search, found, details)
+    _pictures(service, tab, search, found, details)
+    tab.select(lambda: _reports(service), None, listed, **QUIET)
 
     @told
     def take(gallery: JsonValue) -> list[Any]:
@@ -93,11 +97,19 @@ def _row(job: Job) -> JsonValue:
         "loras": ", ".join(use.name for use in first.adapters),
         "method": first.method,
         "pictures": len(job.asked.requests),
-        "error": job.error if job.state is State.FAILED else "",
+        "error": job.error if job.state in STOPPED else "",
     }
 
 
-def _pictures(service: Service, search: gr.Textbox, found: gr.HTML, details: gr.HTML) -> None:
+def _reports(service: Service) -> dict[str, JsonValue]:
+    listed: list[JsonValue] = [
+        {"id": one.id, "name": one.name, "about": one.about, "written": one.written}
+        for one in reports.found(service.reports)
+    ]
+    return {"reports": listed, "unwritten": list(reports.unwritten(service.reports))}
+
+
+def _pictures(service: Service, tab: gr.Tab, search: gr.Textbox, found: gr.HTML, details: gr.HTML) -> None:
     def look(text: str) -> JsonValue:
         items: list[JsonValue] = [
             item(one, f"{one.record.method}, seed {one.record.seed}") for one in service.history.search(text)
@@ -105,6 +117,7 @@ def _pictures(service: Service, search: gr.Textbox, found: gr.HTML, details: gr.
         return shown(items, empty="Nothing was found. Pictures that you render are kept here.")
 
     search.change(look, search, found, trigger_mode="always_last", **QUIET)
+    tab.select(look, search, found, **QUIET)
 
     @told
     def pick(event: gr.EventData) -> str:

@@ -11,17 +11,15 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from lora_zoo.fit import Fit
-from pipelines import export, heatmap, merges, preflight
-from pipelines.fitting import FITS
-from pipelines.merges import MergeOrder
+from pipelines import heatmap, preflight
 from pipelines.preflight import LoraReport, Report
-from ui import uploads
 from ui.cards import cards
 from ui.errors import NotAllowed
 from ui.live import as_data
 from ui.service import Service
+from ui.tabs import merge
 from ui.tabs.common import MODEL, QUIET, told
-from ui.tabs.fields import Inputs, draft_of, optional
+from ui.tabs.fields import Inputs, draft_of
 
 _MOST_SIDE = 1400
 
@@ -33,7 +31,7 @@ def build(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
             _add(service, inputs, grid)
         with gr.Column(min_width=330):
             _check(service, inputs)
-            _merge(service, inputs, grid)
+            merge.build(service, inputs, grid, lambda model: _grid(service, model))
 
 
 def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
@@ -43,18 +41,19 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
         label=f"Upload a LoRA (.safetensors, up to {megabytes} MB)",
         file_types=[".safetensors"],
         elem_id="upload",
-        height=130,
+        height=170,
     )
+    odd = gr.Checkbox(False, label="Odd files too: 8-bit ones, and such as leave layers out", elem_id="upload_odd")
     report = gr.HTML("", elem_id="upload_report", apply_default_css=False)
 
     @told
-    def take(file: str | None, model: str) -> tuple[Any, Any]:
+    def take(file: str | None, model: str, doubtful: bool) -> tuple[Any, Any]:
         if file is None:
             return gr.skip(), gr.skip()
-        place, beside = service.admit(Path(file), model)
+        place, beside = service.admit(Path(file), model, doubtful)
         return _admitted(place.stem, beside), _grid(service, model)
 
-    sent.upload(take, [sent, inputs.model], [report, grid], concurrency_id=MODEL, **QUIET)
+    sent.upload(take, [sent, inputs.model, odd], [report, grid], concurrency_id=MODEL, **QUIET)
     with gr.Row(visible=service.limits.folders):
         folder = gr.Textbox(
             label="Folder on this machine", elem_id="folder", max_length=1000, placeholder="/home/me/loras"
@@ -133,44 +132,4 @@ def _lora(one: LoraReport) -> str:
         f"{size.component}: its change is {size.frobenius:.1%} of the weights it changes" for size in one.sizes
     )
     state = "m-error" if one.error else ""
-    return f'<strong>{escape(one.name)}</strong> <span class="{state}">{escape(verdict)}</span> {escape(sizes)}'
-
-
-def _rank(text: str) -> int | None:
-    """Read a rank; nothing is none."""
-    if not text.strip():
-        return None
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise BadRequest(f"the rank is a whole number from 1 on, or left empty, not {text!r}")
-    return int(text)
-
-
-def _merge(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
-    gr.HTML("<h2>Make one LoRA file of the chosen ones</h2>", apply_default_css=False)
-    able = [name for name in merges.names() if name not in FITS]
-    with gr.Row():
-        by = gr.Dropdown(able, value="cat", label="How (cat: the exact sum)", elem_id="merge_method", min_width=120)
-        rank = optional("Rank", "rank", "as exact as can be")
-        name = gr.Textbox("medley", label="Name", elem_id="merge_name", max_length=80, min_width=110)
-    button = gr.Button("Merge", elem_id="merge")
-    done = gr.HTML("", elem_id="merge_report", apply_default_css=False)
-
-    @told
-    def make(method: str, most: str, called: str, *values: Any) -> tuple[str, JsonValue]:
-        draft = draft_of(values)
-        plain = draft.model_copy(update={"method": method, "parameters": {}, "prompt": ""})
-        if method in FITS:
-            raise NotAllowed(f"{method} takes the model at work; use the command `merge`")
-        request = service.resolve([plain.request()])[0].model_copy(update={"text_encoder_adapters": None})
-        out = service.history.folder / uploads.FOLDER / f"{uploads.safe(called)}.safetensors"
-        made = export.export(service.engine, MergeOrder(request, _rank(most)), out)
-        service.refresh()
-        digest = service.library.find(out.stem).sha256
-        said = (
-            f"<p><strong>{escape(out.stem)}</strong>: {made.layers} layers of rank {made.ranks[0]} to {made.ranks[1]}, "
-            f"{made.energy_kept:.2%} of the energy kept. It is in the grid now.</p>"
-            f'<a class="m-button" href="medley/loras/{digest}" download>Download</a>'
-        )
-        return said, _grid(service, draft.model)
-
-    button.click(make, [by, rank, name, *inputs.all()], [done, grid], concurrency_id=MODEL, **QUIET)
+    return f'<strong>{escape(one.name)}</strong> <span class="{state}">{escape(verdict)}</span>. {escape(sizes)}'

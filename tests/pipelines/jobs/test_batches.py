@@ -15,7 +15,8 @@ from pipelines.engine import Engine
 from pipelines.images import Rendering
 from pipelines.jobs import audit, worker
 from pipelines.jobs.errors import BadLedger
-from pipelines.jobs.ledger import FILE, Ledger, State
+from pipelines.jobs.ledger import FILE, Ledger
+from pipelines.jobs.states import State
 from pipelines.jobs.worker import Event
 from pipelines.progress import Cancel, OnStep
 from tests.pipelines.jobs.folders import requests, start, tree

@@ -18,7 +18,8 @@ import pytest
 
 from pipelines.engine import Engine
 from pipelines.jobs import worker
-from pipelines.jobs.ledger import Ledger, State
+from pipelines.jobs.ledger import Ledger
+from pipelines.jobs.states import State
 from tests.pipelines.jobs.folders import requests, start, tree
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -1,0 +1,95 @@
+"""What the HTTP APIs answer: stable names over the same service as the page; JSON, with pictures fetched by id."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
+
+from composer import registry
+from composer.errors import BadRequest
+from composer.request import RenderRequest, parse_request
+from pipelines import schedulers
+from pipelines.jobs.states import OPEN
+from ui.cards import cards
+from ui.history import Asked, Kept
+from ui.service import Service
+
+_LOOK = 0.05  # seconds
+_MOST_FOUND = 200
+
+Answer = dict[str, Any]
+
+
+class Calls:
+    """What clients may call. A mistake is raised as a typed error."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def render(self, request: dict[str, Any], count: int = 1) -> Answer:
+        """Make pictures and wait for them; `count` of them, with seeds counting up."""
+        job = self.submit(request, count)["job"]
+        while self._service.history.state(job)[0] in OPEN:
+            await asyncio.sleep(_LOOK)
+        return self.job(job)
+
+    def submit(self, request: dict[str, Any], count: int = 1) -> Answer:
+        """Put a job into the queue; once this answers, the job is on the disk and will be done."""
+        return self.accept(parse_request(request), count)
+
+    def accept(self, first: RenderRequest, count: int) -> Answer:
+        """Put a job of a request into the queue; seeds count up from its own."""
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= self._service.limits.pictures:
+            raise BadRequest(f"count is a whole number from 1 to {self._service.limits.pictures}, not {count!r}")
+        requests = tuple(parse_request({**first.model_dump(), "seed": first.seed + n}) for n in range(count))
+        return {"job": self._service.submit(Asked(requests, owner="api")).id}
+
+    def job(self, job: str) -> Answer:
+        """Tell how a job stands, and its pictures so far; each has an address on this server."""
+        told = {key: value for key, value in self._service.glance(job).items() if key not in ("previews", "told")}
+        return {"job": job, **told, "pictures": [_picture(one) for one in self._service.history.pictures(job)]}
+
+    def cancel(self, job: str) -> Answer:
+        """Stop a job, within a step if it runs."""
+        self._service.cancel(job)
+        return {"job": job, "state": self._service.history.state(job)[0].value}
+
+    def cost(self, request: dict[str, Any]) -> Answer:
+        """Count what a picture takes, without making it."""
+        return self.price(parse_request(request))
+
+    def price(self, request: RenderRequest) -> Answer:
+        """Count what a request takes."""
+        return to_jsonable_python(self._service.cost([request]))
+
+    def search(self, words: str, limit: int = 48) -> Answer:
+        """Find pictures by words of their prompts, LoRAs and methods, the newest first."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
+            raise BadRequest(f"limit is a whole number from 1 to {_MOST_FOUND}, not {limit!r}")
+        found = self._service.history.search(str(words), limit)
+        return {"pictures": [_picture(one) for one in found]}
+
+    def loras(self) -> Answer:
+        """List the LoRAs that a request may name, by `handle`."""
+        return {"loras": cards(self._service.library)}
+
+    def methods(self) -> Answer:
+        """List methods with their parameters, schedulers and models."""
+        described = [to_jsonable_python(registry.describe(name)) for name in registry.names()]
+        return {"methods": described, "schedulers": list(schedulers.names()), "models": list(self._service.models)}
+
+    def limits(self) -> Answer:
+        """Tell how much one job may take."""
+        return to_jsonable_python(self._service.limits)
+
+
+def _picture(one: Kept) -> JsonValue:
+    return {
+        "id": one.id,
+        "address": f"medley/pictures/{one.id}.png",
+        "seconds": one.seconds,
+        "record": one.record.model_dump(mode="json"),
+    }

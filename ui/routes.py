@@ -1,0 +1,118 @@
+"""Our own addresses: scripts, pictures, jobs as they go, files. Each by an id or name that we gave out, no paths."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from pipelines.jobs.states import OPEN
+from ui import reports
+from ui.errors import NotThere
+from ui.service import Service
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = (
+    "base.js",
+    "cards.js",
+    "chosen.js",
+    "paint.js",
+    "boxes.js",
+    "start.js",
+    "form.js",
+    "live.js",
+    "gallery.js",
+    "slider.js",
+    "jobs.js",
+    "reports.js",
+)
+_LOOK = 0.04  # seconds between looks at a job that somebody watches
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
+
+#: A report is shown in a frame of its own and may do nothing there: no scripts, no requests, only what it brings along.
+_REPORT = {
+    "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "cache-control": "no-store",
+}
+
+
+def add(app: FastAPI, service: Service) -> None:
+    """Serve all of them."""
+    _page(app)
+    _work(app, service)
+    _files(app, service)
+
+
+def _page(app: FastAPI) -> None:
+    script = "\n".join((_STATIC / name).read_text("utf-8") for name in _SCRIPTS)
+
+    @app.get("/medley/page.js", include_in_schema=False)
+    def page_script() -> Response:
+        return Response(script, media_type="text/javascript", headers={"cache-control": "no-cache"})
+
+    @app.get("/medley/health", include_in_schema=False)
+    def health() -> dict[str, object]:
+        return {"ready": True}
+
+
+def _work(app: FastAPI, service: Service) -> None:
+    @app.get("/medley/pictures/{picture}.png", include_in_schema=False)
+    def picture_file(picture: str, download: bool = False) -> Response:
+        try:
+            path, kept = service.history.file(picture), service.history.picture(picture)
+        except NotThere as error:
+            return _missing(error)
+        name = f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.png"
+        kind = "attachment" if download else "inline"
+        return FileResponse(path, 200, _FOREVER, "image/png", filename=name, content_disposition_type=kind)
+
+    @app.get("/medley/jobs/{job}", include_in_schema=False)
+    def job_events(job: str) -> Response:
+        try:
+            service.history.state(job)
+        except NotThere as error:
+            return _missing(error)
+        return StreamingResponse(_moments(service, job), 200, {"cache-control": "no-store"}, "text/event-stream")
+
+
+def _files(app: FastAPI, service: Service) -> None:
+    @app.get("/medley/thumbnails/{digest}", include_in_schema=False)
+    def thumbnail(digest: str) -> Response:
+        path = service.thumbnail(digest)
+        return Response(status_code=404) if path is None else FileResponse(path, headers=_FOREVER)
+
+    @app.get("/medley/loras/{digest}", include_in_schema=False)
+    def lora_file(digest: str) -> Response:
+        path = service.made(digest)
+        if path is None:
+            return Response(status_code=404)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    @app.get("/medley/reports/{report}", include_in_schema=False)
+    def report_file(report: str) -> Response:
+        try:
+            return FileResponse(reports.find(service.reports, report).path, 200, _REPORT, "text/html")
+        except NotThere as error:
+            return _missing(error)
+
+
+def _missing(error: NotThere) -> Response:
+    return Response(str(error), 404, media_type="text/plain")
+
+
+async def _moments(service: Service, job: str) -> AsyncIterator[str]:
+    """Yield how a job stands, as server-sent events, whenever that changes; until it is over."""
+    last = ""
+    while True:
+        now = service.glance(job)
+        said = json.dumps(now)
+        if said != last:
+            last = said
+            yield f"data: {said}\n\n"
+        if now["state"] not in OPEN:
+            return
+        await asyncio.sleep(_LOOK)

@@ -55,6 +55,7 @@ def _suite(figures: Figures) -> str:
         elements.paragraph(" ".join(told)),
         sections.overview(figures).html(),
         _plot("Quality against cost", drawn.quality_by_cost(figures, "passes", "UNet passes per picture")),
+        _plot("Quality against arithmetic", drawn.quality_by_cost(figures, "gflop", "GFLOP per picture")),
         _plot("Quality against time", drawn.quality_by_cost(figures, "seconds", "seconds per picture")),
         _plot("Quality against the number of LoRAs", drawn.quality_by_size(figures)),
         *(part.html() for part in tables(figures)),

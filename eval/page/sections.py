@@ -148,7 +148,8 @@ def agreements(figures: Figures) -> Part:
     ]
     told = (
         "Spearman's rank correlation with the share of concepts present, by the detectors; signs are turned so that 1 "
-        "is full agreement. Over pictures, over the methods within a case (mean over cases), and over their means."
+        "is full agreement. Over pictures, over the methods within a case (mean over cases), and over their means. "
+        "Measures by the same detectors (all present, sides, labels, attributes) agree partly because of that."
     )
     heads = ("measure", "over pictures", "within a case", "over methods")
     return Part("Which measure agrees with what is there", heads, rows, told)

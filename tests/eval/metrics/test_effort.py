@@ -42,7 +42,8 @@ def test_a_step_more_takes_one_more_pass_of_the_unet(engine: Engine, small: Load
 def test_each_lora_of_a_composite_takes_a_pass(engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     one, two = (gflop(engine, small_folder, method="composite", adapters=uses(n)) for n in (1, 2))
     again = gflop(engine, small_folder, method="composite", adapters=uses(2))
-    assert two == again > 1.5 * one
+    assert two > 1.5 * one
+    assert again == pytest.approx(two, rel=2e-3)  # what the bank prepares of a LoRA, it prepares once
 
 
 def test_watching_changes_no_picture(engine: Engine, small_folder: Path) -> None:

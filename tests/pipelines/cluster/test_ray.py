@@ -27,7 +27,7 @@ from tests.adapters import five
 from tests.pipelines.cluster.files import Poisoned, on_files
 from tests.pipelines.jobs.folders import start, tree
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 _JOBS = 40
 StartNode = Callable[..., Any]

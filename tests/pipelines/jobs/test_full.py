@@ -67,7 +67,7 @@ def _instants(count: int) -> list[int]:
     return sorted(Random("full").sample(range(4 * _JOBS), count))
 
 
-@pytest.mark.parametrize("at", _instants(4))
+@pytest.mark.parametrize("at", _instants(2))
 def test_a_full_disk_loses_nothing(at: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path) -> None:
     check(at, tmp_path, engine, small_folder, whole)
 
@@ -80,7 +80,7 @@ def test_a_disk_full_at_fifty_writes_loses_nothing(
     check(at, tmp_path, engine, small_folder, whole)
 
 
-@pytest.mark.parametrize("room", [4, 60, 150])
+@pytest.mark.parametrize("room", [60, *(pytest.param(room, marks=pytest.mark.slow) for room in (4, 30, 150))])
 def test_no_room_for_the_ledger_loses_nothing(
     room: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path
 ) -> None:

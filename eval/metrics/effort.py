@@ -1,11 +1,13 @@
 """What one picture takes by itself, counted: the first set of each size is rendered once more, alone, by every method.
 
 Arithmetic is counted by torch (multiplications and additions of products, convolutions and attention; decompositions
-are not), from reading the prompt to the decoded picture, with what a method merges for it. Model and LoRAs are in
-memory before, so that memory is that of the work.
+are not), from reading the prompt to the decoded picture, with what is merged for it. Model and LoRAs are in memory
+before, and nothing that was prepared of them, so that neither order nor company of the methods changes what is found.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,20 +31,19 @@ def effort(batch: Batch) -> list[Found | None]:
 
 def measured(engine: Engine, request: RenderRequest) -> Found:
     """Render a resolved request alone, and count."""
-    engine.render(warming(request))
+    model = engine.model(request.model)
+    first = {"method": "merge", "parameters": {}, "adapters": (), "num_inference_steps": 1, "hires": None}
+    engine.render(request.model_copy(update=first))  # what a process takes once is not this picture's
+    with model.lock:
+        for use in request.adapters:
+            model.store.hold(use.name, use.sha256 or "", partial(engine.source.load, use.name, model.layout))
+        model.bank.forget()
     counter = FlopCounterMode(display=False)
 
     def act() -> None:
         with counter:
             engine.render(request)
 
-    risen = rise(engine.model(request.model).device, act)
+    risen = rise(model.device, act)
     memory = {} if risen is None else {"memory": risen}
     return Found({"gflop": counter.get_total_flops() / 1e9, **memory})
-
-
-def warming(request: RenderRequest) -> RenderRequest:
-    """Return the least that brings the same model and LoRAs into memory: nothing that the request's method makes."""
-    loras = tuple(use.model_copy(update={"region": None}) for use in request.adapters)
-    plain = {"method": "merge", "parameters": {}, "adapters": loras, "num_inference_steps": 1, "hires": None}
-    return request.model_copy(update=plain)

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +17,7 @@ from pipelines.cluster.errors import NoCluster
 
 LOCAL, AUTO = "local", "auto"
 _PLACE = re.compile(r"[^\s/:]+:\d{1,5}|\[[\da-fA-F:]+\]:\d{1,5}")
+_PATIENCE = 10.0  # seconds
 _INSTALL = "install requirements-cluster.txt, the same on every machine"
 
 
@@ -42,11 +44,19 @@ def cluster(address: str) -> Iterator[Any]:
     own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == LOCAL else {}
     before = signal.getsignal(signal.SIGTERM)
     try:
+        if address not in (LOCAL, AUTO):
+            _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise NoCluster(f"cannot join the cluster at {address!r}: {error}") from error
     try:
         signal.signal(signal.SIGTERM, before)  # Ray has put one of its own in its place
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError where nobody listens: Ray would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()

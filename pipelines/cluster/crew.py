@@ -70,7 +70,7 @@ class Crew:
         self._home = Home.here()
         self._remote = ray.remote(Renderer)
         self._near = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
-        self._machines: Mapping[str, Machine] = {}  # that are there, by Ray's name
+        self._machines: Mapping[str, Machine] | None = None  # that are there, by Ray's name; None: not looked yet
         self._unfit: dict[str, str] = {}  # why a machine is asked no more
         self._seats: dict[Key, Seat] = {}
         self._falls: dict[Key, int] = {}  # deaths of a seat's processes, one after another, before they had begun
@@ -106,12 +106,13 @@ class Crew:
         for key, seat in list(self._seats.items()):
             if seat.machine.node not in machines:
                 self._clear(key)
-        for node in sorted(machines.keys() ^ self._machines.keys()):
+        before = self._machines or {}
+        for node in sorted(machines.keys() ^ before.keys()):
             joined = node in machines
-            host = (machines if joined else self._machines)[node].host
+            host = (machines if joined else before)[node].host
             self._told(f"machine {host} has {'joined' if joined else 'left'}")
-        if self._machines and not machines:
-            self._told("no machine is left; waiting for one to join")
+        if not machines and self._machines != machines:
+            self._told("no machine is there; waiting for one to join")
         self._machines = machines
         for machine in machines.values():
             for place in range(machine.seats if machine.node not in self._unfit else 0):

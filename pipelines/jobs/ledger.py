@@ -88,7 +88,7 @@ class Picture:
 
     sha256: str
     pixels_sha256: str
-    seconds: float | None  # of rendering; None: not known
+    seconds: float
 
 
 #: Chooses one of several goes that have waiting jobs, the first planned first.

@@ -43,7 +43,7 @@ class Encoded:
 
     data: bytes
     pixels_sha256: str
-    seconds: float | None  # None: the record does not say
+    seconds: float
 
 
 def work(folder: Path, engine: Engine, on_event: OnEvent) -> None:
@@ -116,6 +116,8 @@ def write(rendering: Rendering, path: Path) -> Picture:
 def encoded(rendering: Rendering) -> Encoded:
     """Return a picture as its file. What the clock said is kept out of it: the same job gives the same bytes."""
     record = rendering.record
+    if record.seconds is None:
+        raise ValueError("this picture was read from a file of a batch, which keeps no time; encode what was rendered")
     timeless = replace(rendering, record=record.model_copy(update={"seconds": None}))
     return Encoded(images.encode(timeless), record.pixels_sha256, record.seconds)
 

@@ -43,7 +43,12 @@ def test_each_lora_of_a_composite_takes_a_pass(engine: Engine, small: LoadedMode
     one, two = (gflop(engine, small_folder, method="composite", adapters=uses(n)) for n in (1, 2))
     again = gflop(engine, small_folder, method="composite", adapters=uses(2))
     assert two > 1.5 * one
-    assert again == pytest.approx(two, rel=2e-3)  # what the bank prepares of a LoRA, it prepares once
+    assert again == two
+
+
+def test_merging_is_counted_every_time(engine: Engine, small: LoadedModel, small_folder: Path) -> None:
+    none, one, two = (gflop(engine, small_folder, adapters=uses(n)) for n in (0, 1, 2))
+    assert none < one < two == gflop(engine, small_folder, adapters=uses(2))
 
 
 def test_watching_changes_no_picture(engine: Engine, small_folder: Path) -> None:

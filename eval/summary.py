@@ -87,6 +87,13 @@ class Figures:
         return tuple(one for metric, one in every if one.name in (paid if metric.of_work else found))
 
     @property
+    def costs(self) -> tuple[Measure, ...]:
+        """Of the measures, those that say what a picture took."""
+        metrics = [one for one in map(registry.get, self.measured.metrics) if one.of_work]
+        own = {measure.name for one in metrics for measure in one.measures}
+        return tuple(one for one in self.measures if one.name in own)
+
+    @property
     def headline(self) -> Measure:
         known = {one.name: one for one in self.measures}
         return next((known[name] for name in HEADLINES if name in known), self.measures[0])
@@ -158,9 +165,9 @@ class Figures:
     def agreements(self) -> list[Agreement]:
         """Return how each measure of what is seen agrees with presence, the best first; nothing without presence."""
         rows = [row for row in self.measured.rows if row.column != TRUTH and PRESENCE in row.values]
-        metrics = [one for one in map(registry.get, self.measured.metrics) if not one.of_work]
-        seen = {one.name for metric in metrics for one in metric.measures} - {PRESENCE}
-        found = (self._agreement(one, rows) for one in self.measures if one.name in seen)
+        costs = self.costs
+        seen = [one for one in self.measures if one.name != PRESENCE and one not in costs]
+        found = (self._agreement(one, rows) for one in seen)
         return sorted((one for one in found if one is not None), key=lambda one: -one.pictures.mean)
 
     @property

@@ -29,6 +29,7 @@ from tests.pipelines.jobs.folders import start, tree
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 _JOBS = 40
+_HERE = "127.0.0.1"
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,8 @@ def cluster() -> Iterator[Any]:
     """A cluster whose first machine only keeps it together: it has no processor to lend."""
     from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": _HERE}
+    found = Cluster(initialize_head=True, head_node_args=head)
     yield found
     found.shutdown()
 
@@ -72,8 +74,8 @@ def test_a_machine_that_is_killed_loses_nothing(
     cluster: Any, asked: list[RenderRequest], whole: Path, tmp_path: Path
 ) -> None:
     """Two nodes at work; one is killed while it has jobs in hand."""
-    cluster.add_node(num_cpus=1, node_name="stays")
-    doomed = [cluster.add_node(num_cpus=1, node_name="dies")]
+    cluster.add_node(num_cpus=1, node_ip_address=_HERE, node_name="stays")
+    doomed = [cluster.add_node(num_cpus=1, node_ip_address=_HERE, node_name="dies")]
     start(tmp_path / "out", Engine(), asked)
     done: list[Event] = []
     told: list[str] = []
@@ -100,7 +102,7 @@ def test_machines_may_join_and_die(cluster: Any, asked: list[RenderRequest], who
     def on_told(text: str) -> None:
         told.append(text)
         if text.startswith("no machine is there"):
-            there.append(cluster.add_node(num_cpus=1, node_name=f"number {told.count(text)}"))
+            there.append(cluster.add_node(num_cpus=1, node_ip_address=_HERE, node_name=f"number {told.count(text)}"))
 
     def on_event(event: Event) -> None:
         done.append(event)
@@ -121,7 +123,7 @@ def test_a_job_that_kills_its_process_is_put_aside(
     cluster: Any, asked: list[RenderRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.cluster.crew.Renderer", Poisoned)
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1, node_ip_address=_HERE)
     asked[5] = asked[5].model_copy(update={"prompt": "poison"})
     start(tmp_path / "out", Engine(), asked)
     told: list[str] = []

@@ -22,6 +22,7 @@ from pipelines.jobs import worker
 from pipelines.jobs.ledger import Ledger, State
 from pipelines.jobs.worker import Event
 from pipelines.model import LoadedModel
+from tests import no_network
 from tests.adapters import five
 from tests.pipelines.cluster.files import Poisoned, on_files
 from tests.pipelines.jobs.folders import start, tree
@@ -29,7 +30,6 @@ from tests.pipelines.jobs.folders import start, tree
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 _JOBS = 40
-_HERE = "127.0.0.1"
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +53,13 @@ def whole(asked: list[RenderRequest], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster whose first machine only keeps it together: it has no processor to lend."""
     from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
 
-    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": _HERE}
-    found = Cluster(initialize_head=True, head_node_args=head)
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    host = found.address.split(":")[0]  # this machine by its own address, as its other nodes know it
+    monkeypatch.setattr(no_network, "_LOCAL", (*no_network._LOCAL, host))  # noqa: SLF001
     yield found
     found.shutdown()
 
@@ -74,8 +75,8 @@ def test_a_machine_that_is_killed_loses_nothing(
     cluster: Any, asked: list[RenderRequest], whole: Path, tmp_path: Path
 ) -> None:
     """Two nodes at work; one is killed while it has jobs in hand."""
-    cluster.add_node(num_cpus=1, node_ip_address=_HERE, node_name="stays")
-    doomed = [cluster.add_node(num_cpus=1, node_ip_address=_HERE, node_name="dies")]
+    cluster.add_node(num_cpus=1, node_name="stays")
+    doomed = [cluster.add_node(num_cpus=1, node_name="dies")]
     start(tmp_path / "out", Engine(), asked)
     done: list[Event] = []
     told: list[str] = []
@@ -102,7 +103,7 @@ def test_machines_may_join_and_die(cluster: Any, asked: list[RenderRequest], who
     def on_told(text: str) -> None:
         told.append(text)
         if text.startswith("no machine is there"):
-            there.append(cluster.add_node(num_cpus=1, node_ip_address=_HERE, node_name=f"number {told.count(text)}"))
+            there.append(cluster.add_node(num_cpus=1, node_name=f"number {told.count(text)}"))
 
     def on_event(event: Event) -> None:
         done.append(event)
@@ -123,7 +124,7 @@ def test_a_job_that_kills_its_process_is_put_aside(
     cluster: Any, asked: list[RenderRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.cluster.crew.Renderer", Poisoned)
-    cluster.add_node(num_cpus=1, node_ip_address=_HERE)
+    cluster.add_node(num_cpus=1)
     asked[5] = asked[5].model_copy(update={"prompt": "poison"})
     start(tmp_path / "out", Engine(), asked)
     told: list[str] = []

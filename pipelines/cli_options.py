@@ -32,6 +32,7 @@ Findings = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for m
 StoredDtype = Annotated[
     str | None,
     typer.Option("--dtype", metavar="float16|bfloat16|float32", help="How a LoRA file stores its values; float16."),
+]
 Workers = Annotated[
     int, typer.Option(metavar="N", min=1, max=256, help="Processes at work; with --ray, on each machine.")
 ]

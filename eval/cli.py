@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines import cli_options as own
+
 commands = typer.Typer(
     help="Compare methods on suites of LoRA sets. Stopped, each command goes on where it was.",
     rich_markup_mode=None,
@@ -31,7 +33,6 @@ Clip = Annotated[
 ]
 Metrics = Annotated[Text, typer.Option(metavar="A,B,…", help="See `eval list metrics`; all usual ones if not given.")]
 References = Annotated[int, typer.Option(metavar="N", min=0, max=64, help="Pictures of each LoRA alone, to compare.")]
-Workers = Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes at work.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Give failed pictures a new start.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count pictures, passes and UNet calls.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -55,7 +56,8 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
     clip: Clip = None,
     metrics: Metrics = None,
     references: References = 0,
-    workers: Workers = 1,
+    workers: own.Workers = 1,
+    ray: own.Ray = None,
     retry_failed: RetryFailed = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -76,6 +78,7 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
         references=references,
         workers=workers,
         retry_failed=retry_failed,
+        ray=ray,
     )
     if dry_run:
         does.price(flags, as_json)
@@ -116,13 +119,14 @@ def benchmark(  # noqa: PLR0913  one parameter per option; they become a datacla
     sets: Annotated[int | None, typer.Option(metavar="K", min=1, help="Sets of each suite; all if not given.")] = None,
     seeds: Seeds = 1,
     references: References = 0,
-    workers: Workers = 1,
+    workers: own.Workers = 1,
+    ray: own.Ray = None,
     retry_failed: RetryFailed = False,
 ) -> None:
     """Run every suite of the embedded world and write docs/benchmark.md. Stopped, it goes on."""
     from eval import commands as does
 
-    flags = does.BenchmarkFlags(methods, out, docs, sets, seeds, references, workers, retry_failed)
+    flags = does.BenchmarkFlags(methods, out, docs, sets, seeds, references, workers, retry_failed, ray)
     if not does.benchmark(flags):
         raise typer.Exit(1)
 

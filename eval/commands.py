@@ -17,6 +17,7 @@ from eval.running import Overrides, Run, Wish
 from eval.suites import composlora
 from eval.suites.model import Suite
 from pipelines import bars, cli_batch, cli_output
+from pipelines.cluster import connect
 from pipelines.engine import Engine
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import together
@@ -41,6 +42,7 @@ class RunFlags:
     references: int
     workers: int
     retry_failed: bool
+    ray: str | None = None  # address of a cluster
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class BenchmarkFlags:
     references: int
     workers: int
     retry_failed: bool
+    ray: str | None = None  # address of a cluster
 
 
 def run(flags: RunFlags, as_json: bool) -> bool:
@@ -74,6 +77,8 @@ def run(flags: RunFlags, as_json: bool) -> bool:
 
 def rendered(flags: RunFlags) -> Measured | None:
     """Render what is missing and measure it; return None if it was stopped."""
+    if flags.ray is not None:
+        connect.check(flags.ray)
     engine = Engine()
     wanted = running.opened(flags.out, wish(flags))
     metrics = measuring.chosen(wanted, flags.metrics, bool(wanted.wish.references))
@@ -83,7 +88,7 @@ def rendered(flags: RunFlags) -> Measured | None:
         references.plan(wanted, engine)
         folders.append(references.folder(wanted))
     for folder in folders:
-        cli_batch.run(cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, as_json=False))
+        cli_batch.run(cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray))
         if _unfinished(folder):
             return None
     measured = measure(wanted, engine, metrics)
@@ -124,6 +129,7 @@ def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
         references=flags.references,
         workers=flags.workers,
         retry_failed=flags.retry_failed,
+        ray=flags.ray,
     )
 
 
@@ -174,7 +180,7 @@ def wish(flags: RunFlags) -> Wish:
 
 def measure(wanted: Run, engine: Engine, metrics: Sequence[registry.Metric]) -> Measured:
     """Measure a run's pictures, with a bar."""
-    tools = Tools(wanted.wish.clip, references.load(wanted, engine))
+    tools = Tools(wanted.wish.clip, references.load(wanted, engine), engine)
     entries = running.placed(wanted, engine)
     total = sum(1 for one in entries.values() if one.state is State.DONE) + len(wanted.cases) * wanted.suite.drawn
     with bars.bar("measuring", total) as advance:

@@ -15,6 +15,7 @@ from statistics import median
 from composer.request import AdapterUse, RenderRequest
 from eval import outputs, sheets
 from eval.bench import FOUND, Bench, share
+from eval.errors import NoResults
 from eval.intervals import Interval, bootstrap
 from eval.sets import SIZES, ConceptSet, sample_sets
 from lora_zoo.detectors import anywhere
@@ -134,9 +135,15 @@ def _row(case: Case, method: str, scores: dict[str, float], rendered: tuple[Rend
         prompt=case.members.prompt(case.seed),
         found={one.name: anywhere(scores, one.name) >= FOUND for one in members},
         passes=rendered[0].record.unet_passes if rendered else 0,
-        seconds=(rendered[0].record.seconds or 0.0) if rendered else 0.0,
+        seconds=_seconds(rendered[0]) if rendered else 0.0,
         picture=rendered[1] if rendered else "",
     )
+
+
+def _seconds(rendering: Rendering) -> float:
+    if rendering.record.seconds is None:
+        raise NoResults("a kept picture does not say how long it took; remove the folder `pictures` and run this again")
+    return rendering.record.seconds
 
 
 def cell(rows: Sequence[Row]) -> Cell:

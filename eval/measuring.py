@@ -117,6 +117,7 @@ class _Place:
     path: Path | None  # None: it is drawn
     entry: Entry | None
     file: str
+    first: bool = False  # of the sets of its size, in any run of the suite
 
     @property
     def key(self) -> str:
@@ -131,16 +132,17 @@ class _Place:
         made = Made(
             passes=record.unet_passes,
             shallow=record.shallow_passes,
-            rows=record.unet_rows or 0,
-            seconds=self.entry.seconds or 0.0,
+            rows=record.unet_rows,
+            seconds=self.entry.seconds,
             looks=record.looks,
             slopes=record.slopes,
         )
-        return Shot(self.case, self.column, rgb, made)
+        return Shot(self.case, self.column, rgb, made, self.entry.request if self.first else None)
 
 
 def _places(run: Run, entries: Mapping[tuple[str, str], Entry]) -> Iterator[_Place]:
     """Yield every picture that is there, all of a case together."""
+    firsts = {case.name for case in run.suite.cases(1)}  # of each size one; any larger number of sets holds these
     for case in run.cases:
         if run.suite.drawn:
             yield _Place(case, TRUTH, "drawn", None, None, "")
@@ -148,7 +150,8 @@ def _places(run: Run, entries: Mapping[tuple[str, str], Entry]) -> Iterator[_Pla
             entry = entries.get((column.label, case.name))
             if entry is not None and entry.state is State.DONE:
                 file = f"{run.pictures.name}/{entry.file}"
-                yield _Place(case, column.label, entry.pixels_sha256 or "", run.folder / file, entry, file)
+                pixels = entry.pixels_sha256 or ""
+                yield _Place(case, column.label, pixels, run.folder / file, entry, file, case.name in firsts)
 
 
 def _look(some: Sequence[_Place], metrics: Sequence[Metric], memories: Mapping[str, _Memory], tools: Tools) -> None:

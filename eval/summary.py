@@ -83,9 +83,15 @@ class Figures:
         """The measures that some picture has, in the metrics' order; of costs, those that some method has."""
         found = {name for row in self.measured.rows for name in row.values}
         paid = {name for row in self.measured.rows for name, value in row.values.items() if value}
-        every = (one for name in self.measured.metrics for one in registry.get(name).measures)
-        costs = {one.name for one in registry.get("cost").measures}
-        return tuple(one for one in every if one.name in (paid if one.name in costs else found))
+        every = [(metric, one) for metric in map(registry.get, self.measured.metrics) for one in metric.measures]
+        return tuple(one for metric, one in every if one.name in (paid if metric.of_work else found))
+
+    @property
+    def costs(self) -> tuple[Measure, ...]:
+        """Of the measures, those that say what a picture took."""
+        metrics = [one for one in map(registry.get, self.measured.metrics) if one.of_work]
+        own = {measure.name for one in metrics for measure in one.measures}
+        return tuple(one for one in self.measures if one.name in own)
 
     @property
     def headline(self) -> Measure:
@@ -157,9 +163,11 @@ class Figures:
         return {column: {kind: sum(seen) / len(seen) for kind, seen in own.items()} for column, own in counts.items()}
 
     def agreements(self) -> list[Agreement]:
-        """Return how each measure agrees with presence, the best first; nothing without presence."""
+        """Return how each measure of what is seen agrees with presence, the best first; nothing without presence."""
         rows = [row for row in self.measured.rows if row.column != TRUTH and PRESENCE in row.values]
-        found = (self._agreement(one, rows) for one in self.measures if one.name != PRESENCE)
+        costs = self.costs
+        seen = [one for one in self.measures if one.name != PRESENCE and one not in costs]
+        found = (self._agreement(one, rows) for one in seen)
         return sorted((one for one in found if one is not None), key=lambda one: -one.pictures.mean)
 
     @property

@@ -93,6 +93,11 @@ class AdapterBank:
                 vars(owner).pop(name, None)
             self._entered = False
 
+    def forget(self) -> None:
+        """Let go of all that was prepared for calls to come, so that the next one takes what a first one takes."""
+        self._fronts.clear()
+        self._merged.clear()
+
     def _effective(self, gate: Gate) -> Gate:
         """Leave out what has no effect here, so that it costs nothing and equal gates look equal."""
         return tuple((digest, weight) for digest, weight in gate if weight and self._acts(digest))

@@ -254,7 +254,8 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     x: AxisOption = None,
     y: AxisOption = None,
     z: AxisOption = None,
-    workers: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes at work.")] = 1,
+    workers: own.Workers = 1,
+    ray: own.Ray = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Give failed jobs a new start.")] = False,
     dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events, or one document, as JSON.")] = False,
@@ -262,8 +263,8 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     """Render a file of jobs (JSONL, CSV, YAML, A1111 lines). Killed at any moment, it goes on where it was."""
     from pipelines import cli_batch
 
-    done = cli_batch.command(cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json))
-    if not done:
+    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray)
+    if not cli_batch.command(typed):
         raise typer.Exit(1)
 
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from pipelines import bars, cli_output
 from pipelines.cli_commands import check_folder
+from pipelines.cli_workers import helpers, share_cores, stoppable
 from pipelines.engine import Engine
 from pipelines.jobs import audit, axes, sources
 from pipelines.jobs.errors import NoRoom
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Plan, plan, together
 from pipelines.jobs.states import State
+
+if TYPE_CHECKING:
+    from pipelines.jobs.worker import Event, OnEvent
 
 _RECORD = 8192  # bytes of a picture's file beyond its pixels, at most as a rule
 
@@ -38,6 +39,7 @@ class BatchFlags:
     workers: int
     retry_failed: bool
     as_json: bool
+    ray: str | None = None  # address of a cluster, on each machine of which the workers are
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Typed:
     retry_failed: bool
     dry_run: bool
     as_json: bool
+    ray: str | None
 
 
 def command(typed: Typed) -> bool:
@@ -77,7 +80,7 @@ def command(typed: Typed) -> bool:
 def _flags(typed: Typed, jobs: Path | None, out: Path) -> BatchFlags:
     given = [(name, text) for name, text in zip(axes.NAMES, typed.axes, strict=True) if text is not None]
     parsed = tuple(axes.parse(name, text) for name, text in given)
-    return BatchFlags(jobs, out, parsed, typed.workers, typed.retry_failed, typed.as_json)
+    return BatchFlags(jobs, out, parsed, typed.workers, typed.retry_failed, typed.as_json, typed.ray)
 
 
 def price(flags: BatchFlags) -> None:
@@ -101,13 +104,18 @@ def price(flags: BatchFlags) -> None:
 
 def run(flags: BatchFlags) -> bool:
     """Render a batch; return whether every job is done."""
+    if flags.ray is not None:
+        from pipelines.cluster import connect
+
+        connect.check(flags.ray)
     engine = Engine()
     ledger = _open(flags, engine)
     try:
         if flags.retry_failed:
             cli_output.notice(f"{ledger.retry()} jobs get a new start")
-        with _stoppable(), _helpers(flags) as helpers:
-            _work(flags, engine, ledger, helpers)
+        here = flags.workers if flags.ray is None else 1
+        with stoppable(), helpers(flags.out, here) as others:
+            _work(flags, engine, ledger, others)
         return _told(flags, ledger)
     except KeyboardInterrupt:
         cli_output.notice("stopped; the same command goes on from here")
@@ -184,29 +192,39 @@ def _check_room(planned: Plan, folder: Path) -> None:
         raise NoRoom(f"{len(requests)} pictures may take {wanted >> 20} MB; {folder} has {free >> 20} MB left")
 
 
-def _work(flags: BatchFlags, engine: Engine, ledger: Ledger, helpers: Sequence[BaseProcess]) -> None:
-    from pipelines.jobs import worker
+def _work(flags: BatchFlags, engine: Engine, ledger: Ledger, others: Sequence[BaseProcess]) -> None:
+    with bars.bar("pictures", sum(ledger.counts().values())) as advance:
+        on_event = _teller(flags, ledger, advance, alone=not others)
+        if flags.ray is not None:
+            from pipelines.cluster import driver
 
-    _share_cores(flags.workers)
-    total, done = sum(ledger.counts().values()), _ended(ledger)
-    with bars.bar("pictures", total) as advance:
-        advance(done)
-        shown = done
+            driver.work(flags.out, driver.Place(flags.ray, flags.workers), on_event, cli_output.notice)
+            return
+        from pipelines.jobs import worker
 
-        def on_event(event: worker.Event) -> None:
-            nonlocal shown
-            if flags.as_json:
-                told = {"event": event.what, "file": event.file, "seconds": event.seconds, "error": event.error}
-                print(json.dumps({key: value for key, value in told.items() if value is not None}), flush=True)
-            elif event.error is not None:
-                cli_output.notice(f"{event.file} failed: {cli_output.printable(event.error)}")
-            now = _ended(ledger) if helpers else shown + 1
-            advance(now - shown)
-            shown = now
-
+        share_cores(flags.workers)
         worker.work(flags.out, engine, on_event)
-        for helper in helpers:
+        for helper in others:
             helper.join()
+
+
+def _teller(flags: BatchFlags, ledger: Ledger, advance: bars.Advance, alone: bool) -> OnEvent:
+    """Return what tells of each job, and moves the bar, also for what others have done."""
+    shown = _ended(ledger)
+    advance(shown)
+
+    def on_event(event: Event) -> None:
+        nonlocal shown
+        if flags.as_json:
+            told = {"event": event.what, **asdict(event)}
+            print(json.dumps({key: one for key, one in told.items() if key != "what" and one is not None}), flush=True)
+        elif event.error is not None:
+            cli_output.notice(f"{event.file} failed: {cli_output.printable(event.error)}")
+        now = shown + 1 if alone else _ended(ledger)
+        advance(now - shown)
+        shown = now
+
+    return on_event
 
 
 def _ended(ledger: Ledger) -> int:
@@ -224,53 +242,3 @@ def _told(flags: BatchFlags, ledger: Ledger) -> bool:
     if counts[State.FAILED] or counts[State.QUARANTINED]:
         cli_output.notice(f"`batch status {flags.out}` tells why; `--retry-failed` tries again")
     return not left
-
-
-@contextmanager
-def _helpers(flags: BatchFlags) -> Iterator[list[BaseProcess]]:
-    """Start the other processes, and stop them if this one is stopped."""
-    context = get_context("spawn")
-    helpers: list[BaseProcess] = [
-        context.Process(target=help_out, args=(flags.out, flags.workers)) for _ in range(flags.workers - 1)
-    ]
-    for helper in helpers:
-        helper.start()
-    try:
-        yield helpers
-    finally:
-        for helper in helpers:
-            if helper.is_alive():
-                helper.terminate()
-            helper.join()
-
-
-def help_out(folder: Path, workers: int) -> None:
-    """Be one of several processes of a batch: the processor's cores are shared among them."""
-    from pipelines.jobs import worker
-
-    cli_output.quiet_libraries()
-    _share_cores(workers)
-    with _stoppable():
-        with suppress(KeyboardInterrupt):  # the process that started this one tells of the stop
-            worker.work(folder, Engine(), lambda _: None)
-
-
-def _share_cores(workers: int) -> None:
-    import torch
-
-    if workers > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let a request to end arrive as the keyboard's does, so that what was claimed is given back."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

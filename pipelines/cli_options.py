@@ -1,4 +1,4 @@
-"""Options of `render` that say more of a LoRA, of a picture to begin with, or of how a model runs."""
+"""Options of `render` that say more of a LoRA, of a picture to begin with, or of how a model runs; and who works."""
 
 from __future__ import annotations
 
@@ -32,4 +32,11 @@ Findings = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for m
 StoredDtype = Annotated[
     str | None,
     typer.Option("--dtype", metavar="float16|bfloat16|float32", help="How a LoRA file stores its values; float16."),
+]
+Workers = Annotated[
+    int, typer.Option(metavar="N", min=1, max=256, help="Processes at work; with --ray, on each machine.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="local|auto|HOST:PORT", help="Work on a Ray cluster: begun here, found here, there."),
 ]

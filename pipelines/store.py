@@ -118,3 +118,8 @@ class ByteCache(Generic[_K, _V]):
             _, (_, dropped) = self._values.popitem(last=False)
             self._total -= dropped
         return value
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._values.clear()
+        self._total = 0

@@ -13,6 +13,7 @@ HOMES = {  # library -> where it may be imported
     "transformers": ("pipelines/", "lora_zoo/train/"),
     "open_clip": ("eval/", "lora_zoo/train/"),
     "gradio": ("app.py", "ui/"),
+    "ray": ("pipelines/cluster/",),
     "fastapi": ("ui/",),
     "uvicorn": ("ui/",),
 }

@@ -15,3 +15,7 @@ class NoJudge(ZooError):
 
 class BadVotes(ZooError):
     """A file of votes that does not belong to the study, or cannot be read."""
+
+
+class NoRatings(ZooError):
+    """Votes that cannot be rated, since what rates them is not installed."""

@@ -1,20 +1,21 @@
-"""Bradley-Terry ratings of pairwise votes (Bradley and Terry 1952), fitted by minorisation (Hunter 2004); a tie is half
-a win for each side.
+"""Bradley-Terry ratings of pairwise votes (Bradley and Terry 1952), fitted by choix; a tie is half a win for each side.
 
-A method that wins or loses everything has no finite rating, so each is given one tie against an average method first.
+A method that wins or loses everything has no finite rating, so each is given one tie against the same stand-in first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.intervals import Interval
+from eval.judge.errors import NoRatings
 
-_ROUNDS, _ENOUGH = 10_000, 1e-10
 _RESAMPLES = 500
 Wins = NDArray[np.float64]  # [winner, loser]
 
@@ -60,17 +61,12 @@ def rate(votes: Sequence[Vote], seed: int = 0) -> list[Rating]:
 
 
 def strengths(won: Wins) -> NDArray[np.float64]:
-    """Return log strengths, mean zero, that make the wins most likely."""
-    met = won + won.T
-    wins = won.sum(1) + 0.5
-    strength = np.ones(len(won))
-    for _ in range(_ROUNDS):
-        shared = met / (strength[:, None] + strength[None, :])
-        np.fill_diagonal(shared, 0.0)
-        renewed = wins / (shared.sum(1) + 1 / (strength + 1))
-        renewed /= np.exp(np.log(renewed).mean())
-        moved = float(np.abs(np.log(renewed / strength)).max())
-        strength = renewed
-        if moved < _ENOUGH:
-            break
-    return np.log(strength)
+    """Return log strengths, mean zero, that make the wins most likely, by choix (Luce spectral ranking, iterated)."""
+    if find_spec("choix") is None:
+        raise NoRatings("rating votes needs choix; install requirements-judge.txt")
+    count = len(won)
+    met = np.full((count + 1, count + 1), 0.5)  # the last is the stand-in
+    met[:count, :count] = won
+    np.fill_diagonal(met, 0.0)
+    found = import_module("choix").ilsr_pairwise_dense(met)[:count]
+    return found - found.mean()

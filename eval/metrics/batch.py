@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from eval.errors import BadMetric
 from eval.suites.model import Case, stable
 from lora_zoo.world.draw import draw
+from pipelines.engine import Engine
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from composer.request import RenderRequest
     from eval.bench import Scores
     from eval.clip import Clip
     from lora_zoo.detectors import Detectors
@@ -31,8 +33,8 @@ class Made:
 
     passes: int
     shallow: int
-    rows: int
-    seconds: float
+    rows: int | None  # None: made before they were counted
+    seconds: float | None  # None: not noted
     looks: int = 0
     slopes: int = 0
 
@@ -45,6 +47,7 @@ class Shot:
     column: str
     image: Image
     made: Made | None = None  # None: drawn, not rendered
+    alone: RenderRequest | None = None  # what made it, if it is to be rendered once more and watched
 
     @property
     def scene(self) -> Scene:
@@ -55,9 +58,15 @@ class Shot:
 class Tools:
     """Models that look at pictures, loaded when they are first used."""
 
-    def __init__(self, clip: str | None = None, references: dict[str, list[Image]] | None = None) -> None:
+    def __init__(
+        self,
+        clip: str | None = None,
+        references: dict[str, list[Image]] | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         self._clip_name = clip
         self.references = references or {}  # member -> pictures of it alone
+        self.engine = engine or Engine()
         self.drawings = lru_cache(_KEPT)(drawings)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.metrics.batch import Batch
+from eval.metrics.batch import Batch, Made
 from eval.metrics.registry import Found, Measure, metric
 
 
@@ -14,21 +14,20 @@ from eval.metrics.registry import Found, Measure, metric
     Measure("slopes", "slopes", "passes", "lower", "of the looks, those followed by a backward pass"),
     Measure("rows", "UNet rows", "rows", "lower", "samples that go through the UNet"),
     Measure("seconds", "seconds", "s", "lower", "its share of a call's time, on the machine that rendered it"),
+    of_work=True,
 )
 def cost(batch: Batch) -> list[Found | None]:
-    """Read what was noted when the picture was rendered; drawings took nothing."""
-    return [
-        None
-        if (made := shot.made) is None
-        else Found(
-            {
-                "passes": float(made.passes),
-                "shallow_passes": float(made.shallow),
-                "looks": float(made.looks),
-                "slopes": float(made.slopes),
-                "rows": float(made.rows),
-                "seconds": made.seconds,
-            }
-        )
-        for shot in batch.shots
-    ]
+    """Read what was noted when the picture was rendered; drawings took nothing, and what was not noted is left out."""
+    return [None if shot.made is None else Found(_noted(shot.made)) for shot in batch.shots]
+
+
+def _noted(made: Made) -> dict[str, float]:
+    found = {
+        "passes": made.passes,
+        "shallow_passes": made.shallow,
+        "looks": made.looks,
+        "slopes": made.slopes,
+        "rows": made.rows,
+        "seconds": made.seconds,
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}

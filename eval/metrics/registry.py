@@ -47,6 +47,7 @@ class Metric:
     needs: frozenset[Need]
     by_clip: bool  # whether it depends on the CLIP that was chosen
     usual: bool  # whether it is taken without being named
+    of_work: bool  # whether it says what a picture took, not what it shows
     answer: Answer
 
     def lacks(self, suite: Suite, references: bool) -> str | None:
@@ -70,6 +71,7 @@ def metric(
     needs: Sequence[Need] = (),
     by_clip: bool = False,
     usual: bool = True,
+    of_work: bool = False,
 ) -> Callable[[_A], _A]:
     """Register a metric under a name that no other has, with measures that no other has."""
 
@@ -78,7 +80,7 @@ def metric(
         twice = taken & {one.name for one in measures}
         if name in _metrics or twice:
             raise ValueError(f"two metrics are called {name!r} or have the measures {sorted(twice)}")
-        _metrics[name] = Metric(name, measures, frozenset(needs), by_clip, usual, answer)
+        _metrics[name] = Metric(name, measures, frozenset(needs), by_clip, usual, of_work, answer)
         return answer
 
     return register
@@ -86,7 +88,7 @@ def metric(
 
 def every() -> tuple[Metric, ...]:
     """Return all metrics: what a picture shows first, then CLIP's views, then what it took."""
-    return tuple(sorted(_all().values(), key=lambda one: (one.name == "cost", one.by_clip, one.name != "presence")))
+    return tuple(sorted(_all().values(), key=lambda one: (one.of_work, one.by_clip, one.name != "presence")))
 
 
 def get(name: str) -> Metric:

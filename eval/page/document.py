@@ -47,7 +47,8 @@ def _suite(figures: Figures, docs: Path) -> str:
     run = figures.measured.run
     name, sets = run.suite.name, len({case.set.key for case in run.cases})
     pictures = sum(1 for row in figures.measured.rows if row.file)
-    told = f"{sets} sets, {run.wish.seeds} picture(s) of each by each method; {pictures} pictures."
+    each = sections.counted(run.wish.seeds, "picture")
+    told = f"{sections.counted(sets, 'set')}, {each} of each by each method; {sections.counted(pictures, 'picture')}."
     plots = {
         "cost": drawn.quality_by_cost(figures, "passes", "UNet passes per picture"),
         "size": drawn.quality_by_size(figures),
@@ -59,7 +60,7 @@ def _suite(figures: Figures, docs: Path) -> str:
             images.append(f"![{figures.headline.title} and {kind}]({_FOLDER}/{name}-{kind}.svg)")
     outputs.write_sheet(sheets.page(_rows(figures)), docs / _FOLDER / f"{name}.png")
     images.append(f"![Pictures of suite {name}]({_FOLDER}/{name}.png)")
-    parts = [sections.overview(figures), *report.tables(figures)]
+    parts = [*sections.overview(figures), *report.tables(figures)]
     return "\n\n".join(text for text in (told, *images, *(one.markdown() for one in parts)) if text)
 
 
@@ -84,4 +85,4 @@ def _machine(measured: Sequence[Measured]) -> Part:
     seconds = sum(row.values.get("seconds", 0.0) for one in measured for row in one.rows)
     pictures = sum(1 for one in measured for row in one.rows if row.file)
     facts["rendering"] = f"{pictures} pictures in {seconds / 60:.0f} minutes of rendering"
-    return Part("", ("what", "which"), [[Td(name), Td(value)] for name, value in facts.items()])
+    return Part("", ("what", "which"), [[Td(name), Td(value)] for name, value in facts.items()], words=True)

@@ -26,6 +26,7 @@ p { max-width: 80ch; margin: .3rem 0 .8rem; } .note { color: #5c656d; font-size:
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e4e7ea; white-space: nowrap; }
 th { font-weight: 600; position: sticky; top: 0; background: #fff; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+.words th, .words td { text-align: left; }
 td.best { font-weight: 700; } td small { color: #5c656d; } figure { margin: .5rem 0; max-width: 800px; }
 .strip { display: flex; flex-wrap: wrap; gap: .5rem; margin: .3rem 0 1rem; }
 .strip figure { margin: 0; width: 112px; } .strip img { width: 112px; image-rendering: pixelated; display: block; }
@@ -63,6 +64,7 @@ class Part:
     columns: Sequence[str]
     rows: Sequence[Sequence[Td]]
     note: str = ""
+    words: bool = False  # whether cells hold words, which stand at the left, and not figures
 
     def html(self, level: int = 3) -> str:
         """Return it as a section; nothing without rows. The table scrolls by itself where the page is narrow."""
@@ -70,7 +72,8 @@ class Part:
             return ""
         head = "".join(f"<th>{escape(one)}</th>" for one in self.columns)
         body = "".join("<tr>" + "".join(cell.html() for cell in row) + "</tr>" for row in self.rows)
-        table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        kind = ' class="words"' if self.words else ""
+        table = f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         return section(self.title, paragraph(self.note, note=True) if self.note else "", table, level=level)
 
     def markdown(self, level: int = 3) -> str:
@@ -78,7 +81,7 @@ class Part:
         if not self.rows:
             return ""
         heading = f"{'#' * level} {self.title}" if self.title else ""
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
+        rule = ["---", *["---" if self.words else "---:"] * (len(self.columns) - 1)]
         body = [self.columns, rule, *([cell.markdown() for cell in row] for row in self.rows)]
         table = "\n".join("| " + " | ".join(cells) + " |" for cells in body)
         return "\n\n".join(one for one in (heading, self.note, table) if one)

@@ -49,12 +49,14 @@ def _opening(every: Sequence[Figures]) -> str:
 
 def _suite(figures: Figures) -> str:
     run = figures.measured.run
-    told = [f"{run.suite.about}. {len({case.set.key for case in run.cases})} sets, {run.wish.seeds} picture(s) each."]
+    sets, pictures = len({case.set.key for case in run.cases}), sections.counted(run.wish.seeds, "picture")
+    told = [f"{run.suite.about[:1].upper()}{run.suite.about[1:]}. {sections.counted(sets, 'set')}, {pictures} each."]
     told += [f"{column}: {count} pictures are missing." for column, count in figures.measured.missing.items()]
     parts = [
         elements.paragraph(" ".join(told)),
-        sections.overview(figures).html(),
+        *(part.html() for part in sections.overview(figures)),
         _plot("Quality against cost", drawn.quality_by_cost(figures, "passes", "UNet passes per picture")),
+        _plot("Quality against arithmetic", drawn.quality_by_cost(figures, "gflop", "GFLOP per picture")),
         _plot("Quality against time", drawn.quality_by_cost(figures, "seconds", "seconds per picture")),
         _plot("Quality against the number of LoRAs", drawn.quality_by_size(figures)),
         *(part.html() for part in tables(figures)),
@@ -85,7 +87,7 @@ def _plot(title: str, svg: str) -> str:
 
 def _repeat(every: Sequence[Figures]) -> str:
     rows = [[Td(name), Td(value)] for name, value in machine.facts().items()]
-    facts = Part("The machine that wrote this page", ("", ""), rows).html()
+    facts = Part("The machine that wrote this page", ("what", "which"), rows, words=True).html()
     wishes = "".join(elements.pre(one.measured.run.wish.model_dump_json(indent=1)) for one in every)
     told = (
         "`python app.py eval run SUITE --methods … --out DIR` with what each run.json says, below. Every picture "

@@ -50,15 +50,24 @@ def number(measure: Measure, value: float) -> str:
     return f"{value:.2f}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return so many things in words."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def with_interval(measure: Measure, one: Interval) -> tuple[str, str]:
     """Return a mean, and its interval in brackets, if it has any width."""
     ends = (number(measure, end).removesuffix(" %") for end in (one.low, one.high))
     return number(measure, one.mean), f"[{', '.join(ends)}]" if one.low < one.high else ""
 
 
-def overview(figures: Figures) -> Part:
-    """Tabulate every measure of every column, over all sets."""
-    measures = figures.measures
+def overview(figures: Figures) -> list[Part]:
+    """Tabulate every measure of every column, over all sets: what pictures show, and what they took."""
+    seen = [one for one in figures.measures if one not in figures.costs]
+    return [_overview("All sets", figures, seen), _overview("What a picture takes", figures, figures.costs)]
+
+
+def _overview(title: str, figures: Figures, measures: Sequence[Measure]) -> Part:
     rows: list[list[Td]] = []
     best = {one.name: _best(figures, one, None) for one in measures}
     for column in figures.shown:
@@ -67,14 +76,15 @@ def overview(figures: Figures) -> Part:
             Td("–") if cell is None else Td(*with_interval(one, cell.interval), column in best[one.name])
             for one, cell in zip(measures, cells, strict=True)
         ]
-        rows.append([Td(column), *tds])
-    return Part("All sets", ("method", *(one.title for one in measures)), rows)
+        if any(cells):
+            rows.append([Td(column), *tds])
+    return Part(title, ("method", *(one.title for one in measures)), rows)
 
 
 def measures(figures: Figures) -> Part:
     """Say what is measured."""
     rows = [[Td(one.title), Td(one.unit), Td(one.better), Td(one.about)] for one in figures.measures]
-    return Part("What is measured", ("measure", "unit", "better", "what it is"), rows)
+    return Part("What is measured", ("measure", "unit", "better", "what it is"), rows, words=True)
 
 
 def by_size(figures: Figures) -> list[Part]:
@@ -86,7 +96,7 @@ def by_size(figures: Figures) -> list[Part]:
     for measure in chosen:
         best = {size: _best(figures, measure, size) for size in figures.sizes}
         rows = [[Td(column), *_size_cells(figures, measure, column, best)] for column in figures.shown]
-        heads = [f"N={size}, {_sets(figures, size)} sets" for size in figures.sizes]
+        heads = [f"N={size}, {counted(_sets(figures, size), 'set')}" for size in figures.sizes]
         parts.append(Part(f"{measure.title}, by the number of LoRAs", ("method", *heads), rows))
     return parts
 
@@ -148,7 +158,8 @@ def agreements(figures: Figures) -> Part:
     ]
     told = (
         "Spearman's rank correlation with the share of concepts present, by the detectors; signs are turned so that 1 "
-        "is full agreement. Over pictures, over the methods within a case (mean over cases), and over their means."
+        "is full agreement. Over pictures, over the methods within a case (mean over cases), and over their means. "
+        "Measures by the same detectors (all present, sides, labels, attributes) agree partly because of that."
     )
     heads = ("measure", "over pictures", "within a case", "over methods")
     return Part("Which measure agrees with what is there", heads, rows, told)

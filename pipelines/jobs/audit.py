@@ -20,7 +20,7 @@ class Status:
     """How far a batch got."""
 
     counts: dict[State, int]
-    seconds: float  # of rendering, all done jobs together
+    seconds: float  # of rendering, all done jobs of which it is known together
     troubles: tuple[tuple[str, str], ...]  # file and error of what failed or is quarantined
 
 
@@ -28,7 +28,7 @@ def status(ledger: Ledger) -> Status:
     """Return how far a batch got."""
     entries = ledger.entries()
     troubles = [(one.file, one.error or "") for one in entries if one.state in (State.FAILED, State.QUARANTINED)]
-    return Status(ledger.counts(), sum(one.seconds or 0.0 for one in entries), tuple(troubles))
+    return Status(ledger.counts(), sum(one.seconds for one in entries if one.seconds is not None), tuple(troubles))
 
 
 def verify(ledger: Ledger, advance: Callable[[int], None]) -> list[str]:

@@ -8,7 +8,7 @@ waiting again. Attempts are counted at the claim, so that a job which kills its 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,10 @@ class Picture:
     seconds: float
 
 
+#: Chooses one of several goes that have waiting jobs, the first planned first.
+Choose = Callable[[Sequence[int]], int]
+
+_OFFERED = 64  # goes that are chosen from
 _COLUMNS = "number, digest, request, go, file, state, attempts, error, sha256, pixels_sha256, seconds"
 
 
@@ -131,7 +135,7 @@ class Ledger:
         """Return file and content of every grid."""
         return self._db.execute("SELECT file, content FROM grids ORDER BY number").fetchall()
 
-    def claim(self, owner: str) -> Claim | None:
+    def claim(self, owner: str, choose: Choose = min) -> Claim | None:
         """Take the next jobs for a process; None if none is waiting.
 
         All of a go are taken, as they were planned. A go that killed its process before its last chance, or that
@@ -139,12 +143,15 @@ class Ledger:
         """
         with self._writing() as db:
             self._free_the_dead(db)
-            found = db.execute(
-                "SELECT go, max(apart), max(attempts) FROM jobs WHERE state = 'waiting' GROUP BY go ORDER BY go LIMIT 1"
-            ).fetchone()
-            if found is None:
+            rows = db.execute(
+                "SELECT go, max(apart), max(attempts) FROM jobs WHERE state = 'waiting'"
+                " GROUP BY go ORDER BY go LIMIT ?",
+                (_OFFERED,),
+            ).fetchall()
+            if not rows:
                 return None
-            go, apart, attempts = found
+            chosen = choose([row[0] for row in rows])
+            go, apart, attempts = next(row for row in rows if row[0] == chosen)
             entries = self._entries(db, "go = ? ORDER BY number", (go,))
             waiting = [one for one in entries if one.state is State.WAITING]
             if apart or attempts >= MOST_ATTEMPTS - 1:
@@ -155,6 +162,10 @@ class Ledger:
                     (owner, one.number),
                 )
         return Claim(tuple(entries), frozenset(one.number for one in waiting))
+
+    def requests(self, go: int) -> list[RenderRequest]:
+        """Return what a go asks for; it is never changed once it is planned."""
+        return [one.request for one in self._entries(self._db, "go = ? ORDER BY number", (go,))]
 
     def finish(self, number: int, made: Picture) -> None:
         """Note that a picture is on the disk. What it took to get there is forgotten."""
@@ -232,10 +243,13 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Hold the ledger for one change: all of it happens, or nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # of a full disk, SQLite may have taken all back itself
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"the ledger {self.folder / FILE} cannot be written: {error}") from error
             raise
-        self._db.execute("COMMIT")

@@ -32,9 +32,19 @@ class Event:
     file: str
     seconds: float | None = None
     error: str | None = None
+    machine: str | None = None  # None: this one
 
 
 OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture as the bytes of its file, and what the ledger keeps beside their digest."""
+
+    data: bytes
+    pixels_sha256: str
+    seconds: float
 
 
 def work(folder: Path, engine: Engine, on_event: OnEvent) -> None:
@@ -65,44 +75,60 @@ def _go(ledger: Ledger, owner: str, engine: Engine, on_event: OnEvent) -> bool:
             return False
         time.sleep(_WAIT)  # another process may die and leave its jobs to us
         return True
-    renderings = _rendered(ledger, owner, engine, claim, on_event)
-    if renderings is None:
+    try:
+        renderings = engine.render_many([one.request for one in claim.entries])
+    except Exception as error:  # noqa: BLE001  whatever a job raises is its own failure; the others go on
+        log.info("a go of %d jobs raised", len(claim.entries), exc_info=True)
+        raised(ledger, owner, claim, told(error), on_event)
         return True
     for entry, rendering in zip(claim.entries, renderings, strict=True):
         if entry.number in claim.wanted:
-            made = write(rendering, ledger.folder / entry.file)
-            ledger.finish(entry.number, made)
-            on_event(Event("done", entry.file, made.seconds))
+            finish(ledger, entry, encoded(rendering), on_event)
     return True
 
 
-def _rendered(ledger: Ledger, owner: str, engine: Engine, claim: Claim, on_event: OnEvent) -> list[Rendering] | None:
-    """Render a claim. What raises in company is tried again alone; what raises alone has failed."""
-    try:
-        return engine.render_many([one.request for one in claim.entries])
-    except Exception as error:  # noqa: BLE001  whatever a job raises is its own failure; the others go on
-        log.info("a go of %d jobs raised", len(claim.entries), exc_info=True)
-        failed, *company = claim.entries
-        if company:
-            ledger.release(owner, apart=True)
-            return None
-        told = f"{type(error).__name__}: {error}"
-        ledger.fail(failed.number, told)
-        on_event(Event("failed", failed.file, error=told))
-        return None
+def told(error: Exception) -> str:
+    """Return an error in the words that the ledger keeps."""
+    return f"{type(error).__name__}: {error}"
+
+
+def raised(ledger: Ledger, owner: str, claim: Claim, error: str, on_event: OnEvent) -> None:
+    """Note that a claim raised: in company, its jobs are tried again one by one; alone, it has failed."""
+    failed, *company = claim.entries
+    if company:
+        ledger.release(owner, apart=True)
+        return
+    ledger.fail(failed.number, error)
+    on_event(Event("failed", failed.file, error=error))
+
+
+def finish(ledger: Ledger, entry: Entry, made: Encoded, on_event: OnEvent) -> None:
+    """Put a picture on the disk, then into the ledger: what is killed in between is rendered and written once more."""
+    picture = put(made, ledger.folder / entry.file)
+    ledger.finish(entry.number, picture)
+    on_event(Event("done", entry.file, picture.seconds))
 
 
 def write(rendering: Rendering, path: Path) -> Picture:
-    """Put a picture into its place, on the disk for good, and return what the ledger keeps of it.
+    """Put a picture into its place, on the disk for good, and return what the ledger keeps of it."""
+    return put(encoded(rendering), path)
 
-    What the clock said is kept out of the file: the same job gives the same bytes.
-    """
+
+def encoded(rendering: Rendering) -> Encoded:
+    """Return a picture as its file. What the clock said is kept out of it: the same job gives the same bytes."""
+    record = rendering.record
+    if record.seconds is None:
+        raise ValueError("this picture was read from a file of a batch, which keeps no time; encode what was rendered")
+    timeless = replace(rendering, record=record.model_copy(update={"seconds": None}))
+    return Encoded(images.encode(timeless), record.pixels_sha256, record.seconds)
+
+
+def put(made: Encoded, path: Path) -> Picture:
+    """Put a picture's bytes into their place, on the disk for good, and return what the ledger keeps of it."""
     for left in path.parent.glob(f".{path.name}.*.part"):
         left.unlink(missing_ok=True)  # of a process that was killed while it wrote
-    seconds = rendering.record.seconds or 0.0
-    timeless = replace(rendering, record=rendering.record.model_copy(update={"seconds": None}))
-    sha256 = images.save(timeless, path)
-    return Picture(sha256, rendering.record.pixels_sha256, seconds)
+    images.write_atomically(made.data, path)
+    return Picture(hashlib.sha256(made.data).hexdigest(), made.pixels_sha256, made.seconds)
 
 
 def matches(entry: Entry, path: Path) -> bool:

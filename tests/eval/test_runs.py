@@ -71,6 +71,10 @@ def test_a_method_added_later_renders_nothing_else(flags: RunFlags) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 18 and {row["method"] for row in rows} == {"naive", "merge", "switch:interval=1"}
     assert all(row["clipscore"] and row["passes"] == "2.0" for row in rows)
+    watched = [row for row in rows if row["gflop"]]
+    assert sorted((row["method"], row["size"]) for row in watched) == [
+        (method, size) for method in ("merge", "naive", "switch:interval=1") for size in ("2", "3")
+    ]
     contests = json.loads((flags.out / "figures" / "contests.json").read_text())
     assert {one["other"] for one in contests} == {"merge"}
     assert all(one["p"] <= one["p_corrected"] <= 1 for one in contests)

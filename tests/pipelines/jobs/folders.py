@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from composer.request import RenderRequest
@@ -52,3 +54,16 @@ def tree(folder: Path) -> dict[str, str]:
     rows = db.execute(f"SELECT {columns} FROM jobs ORDER BY number").fetchall()
     db.close()
     return {**found, FILE: repr(rows)}
+
+
+def child(act: Callable[[], None]) -> int:
+    """Run something in a forked process; return how it ended, as waitpid says."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,31 +94,6 @@ def test_what_raises_fails_alone(tmp_path: Path, engine: Engine, small_folder: P
     run(tmp_path, engine)
     assert counts(tmp_path) == {State.DONE: 8}
     assert verified(tmp_path) == []
-
-
-@pytest.mark.parametrize("at", range(6))
-def test_a_full_disk_loses_nothing(
-    at: int, tmp_path: Path, engine: Engine, small_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = requests(str(small_folder), 6)
-    whole, hurt = tmp_path / "whole", tmp_path / "hurt"
-    for folder in (whole, hurt):
-        start(folder, engine, asked)
-    run(whole, engine)
-    real, calls = os.fsync, iter(range(1000))
-
-    def full(handle: int) -> None:
-        if next(calls) == at:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        run(hurt, engine)
-    assert not list(hurt.glob(".*.part"))
-    assert State.RUNNING not in counts(hurt)
-    run(hurt, engine)
-    assert tree(hurt) == tree(whole)
 
 
 def test_what_is_no_ledger_is_refused(tmp_path: Path, engine: Engine, small_folder: Path) -> None:

@@ -20,25 +20,12 @@ from pipelines.engine import Engine
 from pipelines.jobs import worker
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
-from tests.pipelines.jobs.folders import requests, start, tree
+from tests.pipelines.jobs.folders import child, requests, start, tree
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 _WATCHED = ("open", "os.rename", "os.chmod", "os.remove", "sqlite3.connect", "tempfile.mkstemp")
 _JOBS = 40
-
-
-def child(act: Callable[[], None]) -> int:
-    """Run something in a forked process; return how it ended, as waitpid says."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(pid, 0)[1]
 
 
 def die() -> None:
@@ -96,7 +83,7 @@ def test_a_kill_loses_nothing(act: int, tmp_path: Path, engine: Engine, small_fo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("act", _acts(40))
+@pytest.mark.parametrize("act", _acts(50))
 def test_many_kills_lose_nothing(act: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path) -> None:
     assert check_kill(tmp_path, engine, small_folder, whole, dies_at_act(act, tmp_path, engine))
 
@@ -121,6 +108,22 @@ def test_two_processes_share_the_work(tmp_path: Path, engine: Engine, small_fold
     worker.work(tmp_path, engine, mine.append)
     shares = [len(mine), os.waitstatus_to_exitcode(os.waitpid(other, 0)[1])]
     assert sum(shares) == _JOBS and min(shares) > 0
+    assert tree(tmp_path) == tree(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", _acts(10))
+def test_a_kill_beside_a_living_process_loses_nothing(
+    act: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path
+) -> None:
+    """Two work on one folder, and one of them is killed; the other ends the work alone."""
+    start(tmp_path, engine, requests(str(small_folder), _JOBS))
+    other = os.fork()
+    if other == 0:
+        dies_at_act(act // 2, tmp_path, engine)()  # it does about half of the acts
+        os._exit(0)
+    worker.work(tmp_path, engine, lambda _: None)
+    os.waitpid(other, 0)
     assert tree(tmp_path) == tree(whole)
 
 

@@ -1,0 +1,115 @@
+"""A disk that is full at any write, of pictures or of the ledger: told, nothing lost, the same files in the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from pipelines.engine import Engine
+from pipelines.jobs import worker
+from pipelines.jobs.ledger import FILE, Ledger, State
+from tests.pipelines.jobs.folders import child, requests, start, tree
+
+_JOBS = 40
+#: What touches the disk for a picture: a file is made, forced there, put in place, and its name forced there.
+_ACTS = ((tempfile, "mkstemp"), (os, "fsync"), (os, "replace"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, engine: Engine, small_folder: Path) -> Path:
+    """A batch that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    start(folder, engine, requests(str(small_folder), _JOBS))
+    worker.work(folder, engine, lambda _: None)
+    return folder
+
+
+def fill(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Let the n-th act find the disk full."""
+    acts: Iterator[int] = iter(range(1 << 30))
+
+    def full(real: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*given: Any, **named: Any) -> Any:
+            if next(acts) == at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*given, **named)
+
+        return act
+
+    for home, name in _ACTS:
+        monkeypatch.setattr(home, name, full(getattr(home, name)))
+
+
+def check(at: int, folder: Path, engine: Engine, asked: Path, whole: Path) -> None:
+    start(folder, engine, requests(str(asked), _JOBS))
+    with pytest.MonkeyPatch.context() as patch:
+        fill(patch, at)
+        with pytest.raises(OSError, match="No space left"):
+            worker.work(folder, engine, lambda _: None)
+    assert not list(folder.glob(".*.part"))
+    ledger = Ledger(folder)
+    assert not ledger.counts()[State.RUNNING]
+    ledger.close()
+    worker.work(folder, engine, lambda _: None)
+    assert tree(folder) == tree(whole)
+
+
+def _instants(count: int) -> list[int]:
+    """Return acts of the batch: four for each picture."""
+    return sorted(Random("full").sample(range(4 * _JOBS), count))
+
+
+@pytest.mark.parametrize("at", _instants(2))
+def test_a_full_disk_loses_nothing(at: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path) -> None:
+    check(at, tmp_path, engine, small_folder, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", _instants(50))
+def test_a_disk_full_at_fifty_writes_loses_nothing(
+    at: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path
+) -> None:
+    check(at, tmp_path, engine, small_folder, whole)
+
+
+@pytest.mark.parametrize("room", [60, *(pytest.param(room, marks=pytest.mark.slow) for room in (4, 30, 150))])
+def test_no_room_for_the_ledger_loses_nothing(
+    room: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path
+) -> None:
+    """The system refuses to let any file grow beyond a size: what grows is the ledger's log."""
+    resource = pytest.importorskip("resource")
+    start(tmp_path, engine, requests(str(small_folder), _JOBS))
+    most = (tmp_path / FILE).stat().st_size + room * 1024
+
+    def act() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        try:
+            worker.work(tmp_path, engine, lambda _: None)
+        except OSError as error:
+            os._exit(7 if "cannot be written" in str(error) else 8)
+
+    assert os.waitstatus_to_exitcode(child(act)) == 7
+    worker.work(tmp_path, engine, lambda _: None)
+    assert tree(tmp_path) == tree(whole)
+
+
+def test_a_ledger_that_could_not_be_written_can_be_used_again(
+    tmp_path: Path, engine: Engine, small_folder: Path
+) -> None:
+    start(tmp_path, engine, requests(str(small_folder), 3))
+    ledger = Ledger(tmp_path)
+    pages = sqlite3.connect(tmp_path / FILE).execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")  # noqa: SLF001  the nearest thing to a full disk
+    with pytest.raises(OSError, match="cannot be written: database or disk is full"):
+        ledger.fail(1, "x" * 100_000)
+    ledger.fail(1, "short")
+    assert ledger.counts()[State.FAILED] == 1
+    ledger.close()

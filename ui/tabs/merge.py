@@ -92,9 +92,10 @@ def _layout(service: Service) -> _Fields:
 
 def _wish(values: Sequence[Any]) -> Wish:
     """Read the fields of this part."""
-    method, filled, rank, name, prompts = values
+    method, filled, *texts = values
     parameters = filled.get("values", {}) if isinstance(filled, Mapping) else {}
-    return Wish(str(method), parameters, name=str(name), rank=str(rank), prompts=str(prompts))
+    rank, name, prompts = (str(text or "") for text in texts)  # a field that was never shown has None
+    return Wish(str(method), parameters, name=name, rank=rank, prompts=prompts)
 
 
 def _about(method: str) -> str:

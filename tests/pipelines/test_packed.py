@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.packed import GroupedConv
 
@@ -56,3 +57,14 @@ def test_gradients_pass_through() -> None:
     plain(one, x).square().sum().backward()
     assert found is not None and x.grad is not None
     assert torch.allclose(found, x.grad, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_packed_arithmetic_is_counted(shape: tuple[int, int, int]) -> None:
+    one, x = grouped(*shape), torch.randn(2, GROUPS * INSIDE, 4, 4)
+    with torch.no_grad(), FlopCounterMode(display=False) as packed:
+        one(x)
+    with FlopCounterMode(display=False) as usual:  # with gradients nothing is packed
+        one(x)
+    assert bool(one.packed) == torch.backends.mkldnn.is_available() or shape[0] == 1
+    assert packed.get_total_flops() == usual.get_total_flops() > 0

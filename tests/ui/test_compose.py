@@ -19,6 +19,8 @@ from composer.request import RenderRequest
 from tests.ui.conftest import Server
 from tests.ui.steps import choose, finished, pick_method, record_in, set_steps
 
+pytestmark = pytest.mark.slow  # .ci/run runs it
+
 Visit = Callable[..., Page]
 #: Collects every step that is marked in the plan of the job under way.
 MARKED = """() => {

@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.ui.steps import choose, finished, go_to, set_steps
 from ui.tabs import session
 
+pytestmark = pytest.mark.slow  # .ci/run runs it
+
 Visit = Callable[..., Page]
 
 

@@ -18,8 +18,9 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python app.py demo
 
+# One process for each core, up to four: each holds a few models of its own.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from composer.found import smoothed
 from composer.masks import Mask
 from composer.plan import Attention
 
@@ -67,7 +68,7 @@ def inside(mask: Mask, maps: Tensor) -> Tensor:
 
 def concept_loss(maps: Tensor, within: Tensor, pulls: Pulls) -> Tensor:
     """Return what a concept's words lack of being read strongly in the middle of their mask, and all over it."""
-    read = _smooth(maps) * within
+    read = smoothed(maps, _SIGMA) * within
     rows, columns = _extent(within)
     middle = torch.zeros_like(within)
     bell = _bell(rows.stop - rows.start)[:, None] * _bell(columns.stop - columns.start)
@@ -129,11 +130,3 @@ def _bell(count: int) -> Tensor:
     """Return a Gaussian over so many cells from -1 to 1, its greatest value 1."""
     bell = torch.exp(-torch.linspace(-1, 1, count).square() / 2)
     return bell / bell.max()
-
-
-def _smooth(maps: Tensor) -> Tensor:
-    """Return maps smoothed by a Gaussian over 3x3 cells, mirrored at the edges."""
-    line = torch.exp(-torch.tensor([1.0, 0.0, 1.0]) / (2 * _SIGMA**2)).to(maps)
-    kernel = (line[:, None] * line) / line.sum() ** 2
-    padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="reflect" if min(maps.shape[-2:]) > 1 else "replicate")
-    return F.conv2d(padded, kernel[None, None])[:, 0]

@@ -1,12 +1,12 @@
 """CLoRA (arXiv:2403.19776): attention parts the concepts, then each LoRA's answer counts where its concept is.
 
 N + 1 prompts: the base's, and one for each LoRA with its trigger. Before a step the latents take z - `update` *
-gradient of NT-Xent over the cross-attention of the concepts' words in all prompts: maps of one concept agree, maps of
-different ones differ (composer/contrast.py); in the first `until` of the steps, and `refine` times more at step 0 and
-each fifth of all (the authors' 0, 10, 20 of 50). Then eps = sum_k M_k eps_k / sum_k M_k in both guidance branches:
-M_k is where a word of LoRA k is read above `threshold` of its most, M_0 where no other is. A LoRA's first word is its
-trigger, said in its own prompt only if its others are enough to say it. Deviations from the authors' code: maps are of
-the conditional row, flat ones allowed; predictions and masks are of the moved latents; one LoRA is plain.
+gradient of NT-Xent over the cross-attention of the concepts' words in all prompts (composer/contrast.py): in the first
+`until` of the steps, and `refine` times more at step 0 and each fifth of all (the authors' 0, 10, 20 of 50). Then
+eps = sum_k M_k eps_k / sum_k M_k in both guidance branches, M_0 where no other is. M_k is, with `masks` = `any`, where
+a word of LoRA k is read above `threshold` of its most; `parted` is ours: by its words' mean, smoothed, a cell wider,
+one concept a place (composer/found.py). A LoRA's first word is its trigger, said in its own prompt only if its others
+are enough to say it. Other deviations: maps are of the conditional row, predictions and masks of the moved latents.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class CLora(MethodModel):
     refine: int = Field(default=20, ge=0, le=200, description="Further updates at the beginning and at each fifth.")
     temperature: float = Field(default=0.5, ge=0.01, le=10.0, description="Of the contrast between maps.")
     threshold: float = Field(default=0.3, ge=0.0, le=0.99, description="Share of a map's most that is its concept.")
+    masks: Literal["parted", "any"] = Field(default="parted", description="One concept a place, or the authors' way.")
 
     def start(self, job: Job) -> Plan:
         if len(job.adapters) == 1:
@@ -57,18 +58,18 @@ class CLora(MethodModel):
         def before(step: Step, latents: Tensor, look: Look) -> Tensor:
             from composer.contrast import Concepts, contrastive
 
-            said = Concepts(texts, owners)
+            groups = Concepts(texts, owners).groups
             for _ in range(self._updates(step)):
-                found = look.slope(latents, wanted, lambda told: contrastive(said.groups(told), self.temperature))
-                latents = latents - self.update * found[1]
+                _, slope = look.slope(latents, wanted, lambda told: contrastive(groups(told), self.temperature))
+                latents = latents - self.update * slope
             return latents
 
         def combine(step: Step, passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
             from composer.contrast import Concepts
-            from composer.found import drawn, over, with_rest
+            from composer.found import claims, drawn, with_rest
 
             maps = Concepts(texts, owners).own([one.attention for one in predictions if one.attention is not None])
-            masks = with_rest([over(one, self.threshold) for one in maps], job.height, job.width)
+            masks = with_rest(claims(maps, self.threshold, self.masks == "parted"), job.height, job.width)
             shown.update({f"mask of {use.name}": mask for use, mask in zip(job.adapters, masks[1:], strict=True)})
             masked = [replace(one, mask=drawn(mask)) for one, mask in zip(passes, masks, strict=True)]
             return weighted_mean(step, masked, predictions)

@@ -2,15 +2,16 @@
 
 The first `ahead` of the steps are run and forgotten, without LoRAs or with them (`by`; the authors have both). Their
 last one's attention tells whose each place is (composer/found.py): S_c is the spatial spread of a concept's words,
-n S_c - sum of the others' where it is most itself. With `masks` = `likeness` the `top` share of places are its anchors,
-and a place is of the concept whose anchors its features resemble; with `attention`, the authors' way where they keep no
-features, of the one it reads most. Shares are even, and `gravity` keeps a concept's places together. Then the picture
-begins anew from the same noise: h' = h + sum_s 1[p in R_s] delta_s x, and no LoRA on others' words; inside R_s scores
-of its own words gain `bias`, those of others' lose it. Deviations from the authors' code: all layers at one resolution,
-not one block chosen by eye, the conditional row; scores are drawn to 0...1, so their 2e-5 of gravity, for scores of
-1e-3 and less, is a share here; masks are not opened and closed. On the embedded model likeness tells figures from
-places but not from each other, so that `attention` by `loras` is the default. What no LoRA owns is read with the LoRA
-of its place, there by all. One LoRA is plain. Text encoder: `all`, as there, where one prompt is read for both phases.
+n S_c - sum of the others' where it is most itself, and the `top` share of places its anchors. With `masks` =
+`likeness` a place is of the concept whose anchors its features resemble; with `attention`, the authors' way where they
+keep no features, of the one it reads most. Shares are even, and `gravity` keeps a concept's places together. Then the
+picture begins anew from the same noise: h' = h + sum_s 1[p in R_s] delta_s x, and no LoRA on others' words; inside R_s
+scores of its own words gain `bias`, those of others' lose it. Deviations from the authors' code: all layers at one
+resolution, not one block chosen by eye, the conditional row, smoothed over 3x3 cells; scores are drawn to 0...1, so
+their 2e-5 of gravity, for scores of 1e-3 and less, is a share here, and it draws to the anchors' centre: theirs, that
+of all places won so far, is anywhere where background is won by chance; masks are not opened and closed. On the
+embedded model likeness tells figures from places but not from each other, so that `attention` by `loras` is the
+default. What no LoRA owns is read with the LoRA of its place. One LoRA is plain. Text encoder: `all`, as there.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class FreeFuse(MethodModel):
     ahead: float = Field(default=1 / 3, ge=0.0, le=1.0, description="The part of the steps that masks are found in.")
     by: Literal["loras", "base"] = Field(default="loras", description="Whether LoRAs act while masks are found.")
     masks: Literal["attention", "likeness"] = Field(default="attention", description="What tells whose a place is.")
-    top: float = Field(default=0.1, ge=0.0, le=1.0, description="With likeness: the share of places that are anchors.")
-    gravity: float = Field(default=0.3, ge=0.0, le=10.0, description="How a concept's places are kept together.")
+    top: float = Field(default=0.1, ge=0.0, le=1.0, description="The share of places that are anchors.")
+    gravity: float = Field(default=1.0, ge=0.0, le=10.0, description="How a concept's places are kept together.")
     bias: float = Field(default=1.0, ge=0.0, le=20.0, description="How far a place leans to its own LoRA's words.")
 
     def start(self, job: Job) -> Plan:

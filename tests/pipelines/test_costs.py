@@ -63,6 +63,13 @@ def test_passes_per_step(
     assert (record.looks, record.slopes) == LOOKS.get(method, (0, 0))
 
 
+def test_clora_looks_more_often_at_each_fifth(engine: Engine, small_folder: Path) -> None:
+    """At its default it looks once and 20 times more before steps 0, 4 and 8 of 20, once before the others to 9."""
+    adapters = tuple(AdapterUse(name=f"lora{n}", words=(word,)) for n, word in enumerate(("cat", "mat")))
+    cost = engine.dry_run(ask(str(small_folder), method="clora", adapters=adapters, num_inference_steps=20))
+    assert (cost.unet_passes, cost.looks) == (20 * 3, 3 * (10 + 3 * 20))
+
+
 def test_cmlora_computes_one_whole_at_a_refresh(engine: Engine, small_folder: Path) -> None:
     """In the first step all, then one in each turn; everything else is shallow."""
     adapters = tuple(AdapterUse(name=f"lora{n}") for n in range(_COUNT))

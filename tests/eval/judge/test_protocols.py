@@ -69,6 +69,7 @@ def test_answers_are_read(gpt4v: protocols.Protocol, answer: str) -> None:
         (f"{MARK}\n{ONE}\n{ONE}\n{TWO}", "2 lines of scores for image 1"),
         (f"{MARK}\n{ONE.replace('7.5', '7.3')}\n{TWO}", "7.3 is not a score"),
         (f"{MARK}\n{ONE.replace('7.5', '11')}\n{TWO}", "11 is not a score"),
+        (f"{MARK}\n{ONE.replace('7.5', '10.5')}\n{TWO}", "10.5 is not a score"),
         (f"{MARK}\nImage 1: 7/10\nImage 2: 5/10", "0 lines"),
         (json.dumps({"Image 1": {"Composition Quality": 7}}), "None is not a score"),
         (json.dumps({"scores": [7, 8]}), "no object for image 1"),

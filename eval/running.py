@@ -22,6 +22,7 @@ from pipelines.jobs.ledger import Entry, Ledger
 from pipelines.jobs.planning import Job, together
 
 FILE = "run.json"
+PAGE = "report.html"
 PICTURES = "pictures"
 
 

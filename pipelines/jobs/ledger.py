@@ -198,6 +198,15 @@ class Ledger:
                 " WHERE state IN ('failed', 'quarantined')"
             ).rowcount
 
+    def renew(self, numbers: Sequence[int]) -> None:
+        """Have these done jobs done again; until then their pictures stay, and are no longer known."""
+        with self._writing() as db:
+            db.executemany(
+                "UPDATE jobs SET state = 'waiting', sha256 = NULL, pixels_sha256 = NULL, seconds = NULL"
+                " WHERE state = 'done' AND number = ?",
+                [(number,) for number in numbers],
+            )
+
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""
         rows = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())

@@ -89,7 +89,7 @@ class Picture:
 #: Chooses one of several goes that have waiting jobs, the first planned first.
 Choose = Callable[[Sequence[int]], int]
 
-#: Rows that cannot be: of a picture that is there all is known, of another nothing; only who works has a name; and so on.
+#: Rows that cannot be: of a picture that is there all is known, of another nothing; who works has a name; and so on.
 _ODD = """
     SELECT number FROM (SELECT *, max(go) OVER (ORDER BY number) AS reached FROM jobs)
     WHERE go < reached

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 from PIL import Image
+from torchvision.models import alexnet
 
 from composer.errors import UnknownChoice
 from eval import sanity, suites
@@ -101,7 +104,7 @@ def test_cost_is_what_was_noted(tools: Tools) -> None:
 def test_a_metric_that_a_suite_does_not_allow_is_an_error(tools: Tools) -> None:
     wish = Wish(suite="compos", mapped=None, sets=1, seeds=1, methods=("merge",), overrides=Overrides(), clip=None)
     suite = suites.load("compos")
-    run = Run(__import__("pathlib").Path(), wish, suite, (), suite.cases(1))
+    run = Run(Path(), wish, suite, (), suite.cases(1))
     with pytest.raises(BadMetric, match="'sides' needs sides"):
         chosen(run, ["sides"])
     with pytest.raises(UnknownChoice, match="did you mean 'clipscore'"):
@@ -116,6 +119,19 @@ def test_lpips_without_its_weights_is_an_error(tools: Tools, monkeypatch: pytest
     case = suites.load("compos").cases(1)[0]
     with pytest.raises(BadMetric, match="needs (torchmetrics|AlexNet)"):
         of("lpips", [Shot(case, "x", shown(case))], tools)
+
+
+def test_lpips_is_least_to_the_truth_itself(tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On weights by chance under torchmetrics' own: distances need no training to be distances."""
+    pytest.importorskip("torchmetrics")
+    torch.manual_seed(0)
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    case = suites.load("compos").cases(1)[0]
+    same, other = drawings(case)[3], Image.new("RGB", (64, 64), "grey")
+    exact, far = of("lpips", [Shot(case, "x", same), Shot(case, "x", other)], tools)
+    assert exact.values["lpips"] == pytest.approx(0, abs=1e-6) and far.values["lpips"] > 1e-4
 
 
 def test_an_unknown_clip_is_told() -> None:

@@ -31,6 +31,7 @@ Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="In place of the s
 Clip = Annotated[
     Text, typer.Option(metavar="MODEL:WEIGHTS|FOLDER", help="CLIP of CLIPScore, as open_clip names it; else embedded.")
 ]
+Dino = Annotated[Text, typer.Option(metavar="MODEL[:FILE]", help="DINO as timm names it, to compare pictures by too.")]
 Metrics = Annotated[Text, typer.Option(metavar="A,B,…", help="See `eval list metrics`; all usual ones if not given.")]
 References = Annotated[int, typer.Option(metavar="N", min=0, max=64, help="Pictures of each LoRA alone, to compare.")]
 Renew = Annotated[
@@ -57,6 +58,7 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     clip: Clip = None,
+    dino: Dino = None,
     metrics: Metrics = None,
     references: References = 0,
     workers: own.Workers = 1,
@@ -84,6 +86,7 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
         retry_failed=retry_failed,
         ray=ray,
         renew=_listed(renew),
+        dino=dino,
     )
     if dry_run:
         does.price(flags, as_json)

@@ -44,6 +44,7 @@ class RunFlags:
     retry_failed: bool
     ray: str | None = None  # address of a cluster
     renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
+    dino: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
     if flags.ray is not None:
         connect.check(flags.ray)
     wanted = running.opened(flags.out, wish(flags))
-    metrics = measuring.chosen(wanted, flags.metrics, bool(wanted.wish.references))
+    metrics = measuring.chosen(wanted, flags.metrics)
     renewed = revisions.checked(wanted, flags.renew)
     entries = running.plan(wanted, engine)
     if renewed:
@@ -150,7 +151,7 @@ def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
 def known(folder: Path, engine: Engine) -> Measured:
     """Return what a folder holds, measured."""
     one = running.known(folder)
-    return measure(one, engine, measuring.chosen(one, (), bool(one.wish.references)))
+    return measure(one, engine, measuring.chosen(one, ()))
 
 
 def price(flags: RunFlags, as_json: bool) -> None:
@@ -190,12 +191,13 @@ def wish(flags: RunFlags) -> Wish:
         overrides=flags.overrides,
         clip=flags.clip,
         references=flags.references,
+        dino=flags.dino,
     )
 
 
 def measure(wanted: Run, engine: Engine, metrics: Sequence[registry.Metric]) -> Measured:
     """Measure a run's pictures, with a bar."""
-    tools = Tools(wanted.wish.clip, references.load(wanted, engine), engine)
+    tools = Tools(wanted.wish.clip, references.load(wanted, engine), engine, wanted.wish.dino)
     entries = running.placed(wanted, engine)
     total = sum(1 for one in entries.values() if one.state is State.DONE) + len(wanted.cases) * wanted.suite.drawn
     with bars.bar("measuring", total) as advance:

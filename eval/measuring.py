@@ -69,8 +69,8 @@ class _Memory:
 
     @classmethod
     def of(cls, run: Run, metric: Metric) -> _Memory:
-        clip = f"-{stable(run.wish.clip):016x}" if metric.by_clip and run.wish.clip else ""
-        path = run.folder / FOLDER / f"{metric.name}{clip}.json"
+        model = {"": None, "clip": run.wish.clip, "dino": run.wish.dino}[metric.by]
+        path = run.folder / FOLDER / (f"{metric.name}-{stable(model):016x}.json" if model else f"{metric.name}.json")
         known = TypeAdapter(dict[str, Kept]).validate_json(path.read_bytes()) if path.is_file() else {}
         return cls(path, known)
 
@@ -79,15 +79,17 @@ class _Memory:
         outputs.write_text(data.decode(), self.path)
 
 
-def chosen(run: Run, names: Sequence[str], references: bool = False) -> list[Metric]:
-    """Return the metrics named, or all usual ones that the suite allows; one that it does not allow is an error."""
+def chosen(run: Run, names: Sequence[str]) -> list[Metric]:
+    """Return the metrics named, or all usual ones that the run allows; one that it does not allow is an error."""
+    given: set[registry.Need] = {"references"} if run.wish.references else set()
+    given |= {"dino"} if run.wish.dino else set()
     if names:
         found = [registry.get(name) for name in names]
         for one in found:
-            if lacking := one.lacks(run.suite, references):
+            if lacking := one.lacks(run.suite, given):
                 raise BadMetric(f"metric '{one.name}' needs {lacking}, which suite '{run.suite.name}' has not here")
         return found
-    return [one for one in registry.every() if one.usual and one.lacks(run.suite, references) is None]
+    return [one for one in registry.every() if one.usual and one.lacks(run.suite, given) is None]
 
 
 def measure(

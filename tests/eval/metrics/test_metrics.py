@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torchvision.models import alexnet
 
 from composer.errors import UnknownChoice
@@ -139,3 +140,42 @@ def test_an_unknown_clip_is_told() -> None:
         _ = Tools("ViT-B16:openai").clip
     with pytest.raises(UnknownChoice, match="unknown weights of CLIP ViT-B-16 'opanai'; did you mean 'openai'"):
         _ = Tools("ViT-B-16:opanai").clip
+
+
+@pytest.fixture
+def dino(tmp_path: Path) -> str:
+    """Return timm's smallest vision transformer with weights by chance in a file."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "dino.safetensors")
+    return f"test_vit:{tmp_path / 'dino.safetensors'}"
+
+
+def test_dino_is_greatest_to_what_is_the_same(dino: str) -> None:
+    case = suites.load("compos").cases(1)[0]
+    same, other = drawings(case)[3], Image.new("RGB", (64, 64), "grey")
+    names = [one.name for one in case.set.members]
+    tools = Tools(references={name: [same] for name in names}, dino=dino)
+    for metric in ("dino_truth", "dino_reference"):
+        exact, far = of(metric, [Shot(case, "x", same), Shot(case, "x", other)], tools)
+        assert exact.values[metric] == pytest.approx(100, abs=1e-3) and far.values[metric] < 99.9
+    assert list(exact.parts) == names
+    views = tools.dino.images([same, other])
+    assert views.norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_dino_is_asked_only_where_one_is_named(tmp_path: Path, dino: str) -> None:
+    suite = suites.load("compos")
+    wish = Wish(suite="compos", mapped=None, sets=1, seeds=1, methods=("merge",), overrides=Overrides(), clip=None)
+    run = Run(Path(), wish, suite, (), suite.cases(1))
+    assert not {one.name for one in chosen(run, [])} & {"dino_truth", "dino_reference"}
+    with pytest.raises(BadMetric, match=r"'dino_truth' needs a DINO \(--dino\)"):
+        chosen(run, ["dino_truth"])
+    named = replace(run, wish=wish.model_copy(update={"dino": dino}))
+    assert "dino_truth" in {one.name for one in chosen(named, [])}
+    with pytest.raises(UnknownChoice, match="did you mean 'vit_small_patch16_224.dino'"):
+        _ = Tools(dino="vit_small_patch16_224.dimo").dino
+    with pytest.raises(BadMetric, match="must be a safetensors file"):
+        _ = Tools(dino="test_vit:weights.pth").dino
+    with pytest.raises(BadMetric, match="does not hold the weights of this DINO"):
+        _ = Tools(dino=dino.replace("test_vit:", "test_vit2:")).dino

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -15,7 +16,7 @@ def test_where_nobody_looks_lines_tell_rate_and_rest(
 ) -> None:
     """One begins at 0 s; ten are done at 20 s, which is too early for a line, and thirty at 40 s."""
     clock = iter([0.0, 0.0, 20.0, 40.0])
-    monkeypatch.setattr("pipelines.bars.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(bars, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with bars.bar("pictures", 60) as advance:
         advance(10)
         advance(20)

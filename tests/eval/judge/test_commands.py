@@ -10,17 +10,20 @@ import pytest
 
 from app import main
 from eval.commands import RunFlags, run
+from eval.running import Overrides
 from tests.eval.judge.server import serving
 from tests.eval.offline import outside
 
 pytest.importorskip("openai")
 
 
-@pytest.fixture
-def folder(flags: RunFlags) -> Path:
+@pytest.fixture(scope="module")
+def folder(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six cases by two methods."""
+    out = tmp_path_factory.mktemp("judged")
+    flags = RunFlags(str(written), "naive,merge", out, None, 2, None, Overrides(), None, ("cost",), 0, 1, False)
     assert run(flags, as_json=False)
-    return flags.out
+    return out
 
 
 def second_is_better(body: dict[str, Any]) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_the_ledger_is_on_the_disk_before_it_is_relied_on(tmp_path: Path, engine
     assert told == {"journal_mode": ("wal",), "synchronous": (2,)}  # 2: FULL
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, engine: Engine, small_folder: Path) -> Path:
+    """Three jobs, all done."""
+    folder = tmp_path_factory.mktemp("finished")
+    start(folder, engine, requests(str(small_folder), 3))
+    run(folder, engine)
+    assert verified(folder) == []
+    return folder
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
@@ -147,19 +158,15 @@ def test_the_ledger_is_on_the_disk_before_it_is_relied_on(tmp_path: Path, engine
         ("seconds", None),
     ],
 )
-def test_verify_finds_an_edited_ledger(
-    column: str, value: object, tmp_path: Path, engine: Engine, small_folder: Path
-) -> None:
-    start(tmp_path, engine, requests(str(small_folder), 3))
-    run(tmp_path, engine)
-    assert verified(tmp_path) == []
-    db = sqlite3.connect(tmp_path / FILE)
+def test_verify_finds_an_edited_ledger(column: str, value: object, tmp_path: Path, finished: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    db = sqlite3.connect(folder / FILE)
     if value == "other":
         value = db.execute("SELECT request FROM jobs WHERE number = 2").fetchone()[0]
     db.execute(f"UPDATE jobs SET {column} = ? WHERE number = 1", (value,))
     db.commit()
     db.close()
-    assert verified(tmp_path)
+    assert verified(folder)
 
 
 @pytest.mark.parametrize("harm", ["change", "delete", "add", "swap"])

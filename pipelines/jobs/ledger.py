@@ -223,6 +223,12 @@ class Ledger:
                 [(number,) for number in numbers],
             )
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep all other processes from changing the ledger meanwhile; if this one dies, they no longer wait."""
+        with self._writing():
+            yield
+
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""
         rows = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())

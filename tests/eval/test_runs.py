@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from eval import columns, commands, running, suites
 from eval.commands import BenchmarkFlags, RunFlags, benchmark, run
 from eval.errors import BadRun, BadSuite
 from eval.running import Overrides
+from pipelines.engine import Engine
 from pipelines.errors import BadModel
+from pipelines.images import Rendering
 from pipelines.jobs.ledger import Ledger
 from tests.eval.offline import outside
 
@@ -63,6 +66,30 @@ def test_neither_order_nor_company_changes_a_picture(flags: RunFlags, tmp_path: 
     assert run(other, as_json=False)
     ours, theirs = pixels(flags.out), pixels(other.out)
     assert len(ours) == 12 and all(theirs[key] == digest for key, digest in ours.items())
+
+
+def test_a_run_that_was_stopped_goes_on(
+    flags: RunFlags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped between two goes; what was rendered stays, and in the end all is as if it had not been stopped."""
+    asked = replace(flags, metrics=("cost",))
+    assert run(replace(asked, out=tmp_path / "whole"), as_json=False)
+    real, calls = Engine.render_many, iter(range(9))
+
+    def stop(self: Engine, *given: Any) -> list[Rendering]:
+        if next(calls):
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "render_many", stop)
+        assert not run(asked, as_json=False)
+    assert "stopped" in capsys.readouterr().err and not (flags.out / running.PAGE).exists()
+    first = {file: file.stat().st_mtime_ns for file in (flags.out / running.PICTURES).glob("*.png")}
+    assert len(first) == 6
+    assert run(asked, as_json=False)
+    assert pixels(flags.out) == pixels(tmp_path / "whole") and len(pixels(flags.out)) == 12
+    assert all(file.stat().st_mtime_ns == when for file, when in first.items())
 
 
 def test_more_sets_and_seeds_are_added_and_other_suites_refused(flags: RunFlags) -> None:

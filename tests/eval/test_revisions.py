@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from app import main
 from composer.errors import UnknownChoice
 from eval import commands, revisions, running
 from eval.commands import BenchmarkFlags, RunFlags, benchmark, run
+from eval.metrics import registry
+from eval.running import Overrides
 from pipelines.jobs import audit
 from pipelines.jobs.ledger import Entry, Ledger
 from pipelines.revision import revision
@@ -40,15 +43,25 @@ def by_code(folder: Path) -> dict[str, set[str]]:
     return {code: {row["method"] for row in rows if row["code"] == code} for code in {row["code"] for row in rows}}
 
 
-@pytest.fixture
-def old(asked: RunFlags, monkeypatch: pytest.MonkeyPatch) -> RunFlags:
-    """Pictures of two columns, made by other code; return what asked for them."""
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def made(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two columns, made by other code."""
+    out = tmp_path_factory.mktemp("old") / "out"
+    flags = RunFlags(str(written), "naive,merge", out, None, 2, None, Overrides(), None, ("cost",), 0, 1, False)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.batch.revision", lambda: OLD)
-        assert run(asked, as_json=False)
+        assert run(flags, as_json=False)
+    return out
+
+
+@pytest.fixture
+def old(asked: RunFlags, made: Path) -> RunFlags:
+    """Return what asked for them, with a folder of its own that holds them."""
+    shutil.copytree(made, asked.out)
     return asked
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_pictures_of_one_code_need_no_word(asked: RunFlags, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(asked, as_json=False)
     assert "code" not in capsys.readouterr().err
@@ -106,8 +119,12 @@ def test_some_suites_of_the_benchmark_are_run(tmp_path: Path, monkeypatch: pytes
     assert not benchmark(asked) and ran == ["duet", "compos"]  # the first that was stopped ends it
 
 
-def test_a_report_renews_the_document(old: RunFlags, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow  # .ci/run runs it
+def test_a_report_renews_the_document(
+    old: RunFlags, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By hand: twelve pictures, all by other code."""
+    monkeypatch.setattr("eval.measuring.chosen", lambda *_: [registry.get("cost")])
     assert main(["eval", "report", str(old.out), "--docs", str(tmp_path / "docs")]) == 0
     assert f"made by code {OLD}" in capsys.readouterr().err
     text = (tmp_path / "docs" / "benchmark.md").read_text()

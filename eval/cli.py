@@ -31,8 +31,12 @@ Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="In place of the s
 Clip = Annotated[
     Text, typer.Option(metavar="MODEL:WEIGHTS|FOLDER", help="CLIP of CLIPScore, as open_clip names it; else embedded.")
 ]
+Dino = Annotated[Text, typer.Option(metavar="MODEL[:FILE]", help="DINO as timm names it, to compare pictures by too.")]
 Metrics = Annotated[Text, typer.Option(metavar="A,B,…", help="See `eval list metrics`; all usual ones if not given.")]
 References = Annotated[int, typer.Option(metavar="N", min=0, max=64, help="Pictures of each LoRA alone, to compare.")]
+Renew = Annotated[
+    Text, typer.Option("--renew", metavar="A,B,…|all", help="Render anew what other code made for these methods.")
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Give failed pictures a new start.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count pictures, passes and UNet calls.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -54,11 +58,13 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     clip: Clip = None,
+    dino: Dino = None,
     metrics: Metrics = None,
     references: References = 0,
     workers: own.Workers = 1,
     ray: own.Ray = None,
     retry_failed: RetryFailed = False,
+    renew: Renew = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -74,11 +80,13 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
         mapped=mapped,
         overrides=does.Overrides(model=model, num_inference_steps=steps, guidance_scale=guidance, scheduler=scheduler),
         clip=clip,
-        metrics=tuple(one for one in (metrics or "").split(",") if one),
+        metrics=_listed(metrics),
         references=references,
         workers=workers,
         retry_failed=retry_failed,
         ray=ray,
+        renew=_listed(renew),
+        dino=dino,
     )
     if dry_run:
         does.price(flags, as_json)
@@ -87,11 +95,15 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
 
 
 @commands.command()
-def report(folders: Folders, page: Page = None) -> None:
+def report(
+    folders: Folders,
+    page: Page = None,
+    docs: Annotated[Path | None, typer.Option(metavar="DIR", help="Renew its benchmark.md too.")] = None,
+) -> None:
     """Write one page of tables, plots and pictures, and the figures as CSV and JSON."""
     from eval import commands as does
 
-    does.report(tuple(folders), page)
+    does.report(tuple(folders), page, docs)
 
 
 @commands.command("list")
@@ -117,16 +129,20 @@ def benchmark(  # noqa: PLR0913  one parameter per option; they become a datacla
     out: Out = Path("outputs/benchmark"),
     docs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the documentation.")] = Path("docs"),
     sets: Annotated[int | None, typer.Option(metavar="K", min=1, help="Sets of each suite; all if not given.")] = None,
+    suites: Annotated[Text, typer.Option("--suites", metavar="A,B,…", help="Of the embedded world; else all.")] = None,
     seeds: Seeds = 1,
     references: References = 0,
     workers: own.Workers = 1,
     ray: own.Ray = None,
     retry_failed: RetryFailed = False,
+    renew: Renew = None,
 ) -> None:
-    """Run every suite of the embedded world and write docs/benchmark.md. Stopped, it goes on."""
+    """Run the suites of the embedded world and write docs/benchmark.md. Stopped, it goes on."""
     from eval import commands as does
 
-    flags = does.BenchmarkFlags(methods, out, docs, sets, seeds, references, workers, retry_failed, ray)
+    flags = does.BenchmarkFlags(
+        methods, out, docs, sets, seeds, references, workers, retry_failed, ray, _listed(renew), _listed(suites)
+    )
     if not does.benchmark(flags):
         raise typer.Exit(1)
 
@@ -169,3 +185,8 @@ def study(
         does.study_import(folder, votes, as_json)
     else:
         does.study_export(folder, methods, against)
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    """Return the words of a list that commas part."""
+    return tuple(one.strip() for one in (text or "").split(",") if one.strip())

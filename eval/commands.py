@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from composer.errors import UnknownChoice
-from eval import columns, measuring, references, running, suites
+from eval import columns, measuring, references, revisions, running, suites
 from eval.measuring import Measured
 from eval.metrics import registry
 from eval.metrics.batch import Tools
@@ -43,6 +43,8 @@ class RunFlags:
     workers: int
     retry_failed: bool
     ray: str | None = None  # address of a cluster
+    renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
+    dino: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,18 @@ class BenchmarkFlags:
     workers: int
     retry_failed: bool
     ray: str | None = None  # address of a cluster
+    renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
+    suites: tuple[str, ...] = ()  # none: every one of the embedded world
 
 
 def run(flags: RunFlags, as_json: bool) -> bool:
     """Render what is missing, measure it, write the report; return whether every picture is there."""
-    measured = rendered(flags)
+    measured = rendered(flags, Engine())
     if measured is None:
         return False
     from eval.page import report as pages
 
-    written = pages.write([measured], flags.out / pages.FILE)
+    written = pages.write([measured], flags.out / running.PAGE)
     if as_json:
         cli_output.document({"report": str(written), "missing": dict(measured.missing)})
     else:
@@ -75,41 +79,51 @@ def run(flags: RunFlags, as_json: bool) -> bool:
     return not measured.missing
 
 
-def rendered(flags: RunFlags) -> Measured | None:
+def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
     """Render what is missing and measure it; return None if it was stopped."""
     if flags.ray is not None:
         connect.check(flags.ray)
-    engine = Engine()
     wanted = running.opened(flags.out, wish(flags))
-    metrics = measuring.chosen(wanted, flags.metrics, bool(wanted.wish.references))
-    running.plan(wanted, engine)
+    metrics = measuring.chosen(wanted, flags.metrics)
+    renewed = revisions.checked(wanted, flags.renew)
+    entries = running.plan(wanted, engine)
+    if renewed:
+        cli_output.notice(f"{revisions.renew(wanted, entries, renewed)} pictures by other code are rendered anew")
     folders = [wanted.pictures]
     if wanted.wish.references:
         references.plan(wanted, engine)
         folders.append(references.folder(wanted))
     for folder in folders:
-        cli_batch.run(cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray))
+        batch = cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray)
+        cli_batch.run(batch, engine)
         if _unfinished(folder):
             return None
     measured = measure(wanted, engine, metrics)
     for label, count in measured.missing.items():
         cli_output.notice(f"{label}: {count} pictures are missing")
+    _tell_makers(measured)
     return measured
 
 
 def benchmark(flags: BenchmarkFlags) -> bool:
-    """Run every embedded suite, write one page about all, and renew the documentation; return whether all is there."""
+    """Run embedded suites, write one page about all, and renew the documentation; return whether all is there."""
+    names = flags.suites or tuple(suites.EMBEDDED)
+    for name in names:
+        if name not in suites.EMBEDDED:
+            raise UnknownChoice("suite of the benchmark", name, suites.EMBEDDED)
+    runs = [of_suite(suites.EMBEDDED[name](), flags) for name in names]
+    labels = {label for one in runs for label in one.methods.split(",")} | {revisions.ALL}
+    for label in flags.renew:
+        if label not in labels:
+            raise UnknownChoice("method to renew", label, sorted(labels))
     measured: list[Measured] = []
-    for make in suites.EMBEDDED.values():
-        one = rendered(of_suite(make(), flags))
+    engine = Engine()  # one for all: each would keep a model with what it prepared
+    for asked in runs:
+        one = rendered(asked, engine)
         if one is None:
             return False
         measured.append(one)
-    from eval.page import document
-    from eval.page import report as pages
-
-    cli_output.line(str(pages.write(measured, flags.out / pages.FILE)))
-    cli_output.line(str(document.write(measured, flags.docs)))
+    _write(measured, flags.out / running.PAGE, flags.docs)
     return not any(one.missing for one in measured)
 
 
@@ -130,13 +144,14 @@ def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
         workers=flags.workers,
         retry_failed=flags.retry_failed,
         ray=flags.ray,
+        renew=tuple(one for one in flags.renew if one in (*labels, revisions.ALL)),
     )
 
 
-def known(folder: Path) -> Measured:
+def known(folder: Path, engine: Engine) -> Measured:
     """Return what a folder holds, measured."""
     one = running.known(folder)
-    return measure(one, Engine(), measuring.chosen(one, (), bool(one.wish.references)))
+    return measure(one, engine, measuring.chosen(one, ()))
 
 
 def price(flags: RunFlags, as_json: bool) -> None:
@@ -154,12 +169,13 @@ def price(flags: RunFlags, as_json: bool) -> None:
         cli_output.table(rows, ("method", "pictures", "unet_passes", "unet_calls"))
 
 
-def report(folders: Sequence[Path], page: Path | None) -> None:
-    """Write the page of folders that were run; pictures that came since are measured."""
-    from eval.page import report as pages
-
-    measured = [known(folder) for folder in folders]
-    cli_output.line(str(pages.write(measured, page or folders[0] / pages.FILE)))
+def report(folders: Sequence[Path], page: Path | None, docs: Path | None) -> None:
+    """Write the page of folders that were run, and the document if asked; pictures that came since are measured."""
+    engine = Engine()
+    measured = [known(folder, engine) for folder in folders]
+    for one in measured:
+        _tell_makers(one)
+    _write(measured, page or folders[0] / running.PAGE, docs)
 
 
 def wish(flags: RunFlags) -> Wish:
@@ -175,12 +191,13 @@ def wish(flags: RunFlags) -> Wish:
         overrides=flags.overrides,
         clip=flags.clip,
         references=flags.references,
+        dino=flags.dino,
     )
 
 
 def measure(wanted: Run, engine: Engine, metrics: Sequence[registry.Metric]) -> Measured:
     """Measure a run's pictures, with a bar."""
-    tools = Tools(wanted.wish.clip, references.load(wanted, engine), engine)
+    tools = Tools(wanted.wish.clip, references.load(wanted, engine), engine, wanted.wish.dino)
     entries = running.placed(wanted, engine)
     total = sum(1 for one in entries.values() if one.state is State.DONE) + len(wanted.cases) * wanted.suite.drawn
     with bars.bar("measuring", total) as advance:
@@ -241,6 +258,20 @@ def check(suite: str, sets: int | None, clip: str | None, as_json: bool) -> bool
         cli_output.table(found.rows(), ("measure", "truth", "taken_out", "other", "truth_first", "named"))
         cli_output.line(f"presence agrees with the scenes in {100 * found.agreement:.2f} % of {found.asked} questions")
     return found.sound
+
+
+def _write(measured: Sequence[Measured], page: Path, docs: Path | None) -> None:
+    """Write the page about some runs, and renew the document in a folder of documentation."""
+    from eval.page import document, report
+
+    cli_output.line(str(report.write(measured, page)))
+    if docs is not None:
+        cli_output.line(str(document.write(measured, docs)))
+
+
+def _tell_makers(measured: Measured) -> None:
+    for text in revisions.told(revisions.makers(measured)):
+        cli_output.notice(f"{measured.run.folder}: {text}; --renew METHOD,… makes anew what other code made")
 
 
 def _unfinished(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from eval.judge import judging, protocols, ratings, study, verdicts
 from eval.judge.endpoint import Endpoint, Settings
 from eval.summary import Figures
 from pipelines import bars, cli_output
+from pipelines.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class JudgeFlags:
 
 def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
     """Lay every pair before a judge; the cost is told and agreed to first. Return whether all could be read."""
-    measured = known(flags.folder)
+    measured = known(flags.folder, Engine())
     labels = [one.label for one in measured.run.columns]
     other = flags.against or Figures(measured).baseline
     methods = flags.methods.split(",") if flags.methods else labels
@@ -49,7 +50,7 @@ def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
 
 def study_export(folder: Path, methods: str | None, against: str | None) -> None:
     """Write the page of a study with people."""
-    measured = known(folder)
+    measured = known(folder, Engine())
     labels = methods.split(",") if methods else [one.label for one in measured.run.columns]
     some = judging.pairs(measured, against or Figures(measured).baseline, labels)
     cli_output.line(str(study.export(some, folder, folder / study.FOLDER)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
@@ -22,6 +23,8 @@ from pipelines.jobs.ledger import Entry
 from pipelines.jobs.states import State
 
 FOLDER = "measured"
+UNKNOWN = "unknown"  # code of a picture whose record is older than the naming of code
+_CODES = "codes.json"
 _TOGETHER = 128  # pictures measured at once
 
 Told = Callable[[int], None]
@@ -44,6 +47,7 @@ class Row:
     file: str  # below the run's folder; "" for drawings
     values: Mapping[str, float]
     parts: Mapping[str, Mapping[str, float]]  # metric -> member or label -> value
+    code: str = UNKNOWN  # that made it
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +69,8 @@ class _Memory:
 
     @classmethod
     def of(cls, run: Run, metric: Metric) -> _Memory:
-        clip = f"-{stable(run.wish.clip):016x}" if metric.by_clip and run.wish.clip else ""
-        path = run.folder / FOLDER / f"{metric.name}{clip}.json"
+        model = {"": None, "clip": run.wish.clip, "dino": run.wish.dino}[metric.by]
+        path = run.folder / FOLDER / (f"{metric.name}-{stable(model):016x}.json" if model else f"{metric.name}.json")
         known = TypeAdapter(dict[str, Kept]).validate_json(path.read_bytes()) if path.is_file() else {}
         return cls(path, known)
 
@@ -75,15 +79,17 @@ class _Memory:
         outputs.write_text(data.decode(), self.path)
 
 
-def chosen(run: Run, names: Sequence[str], references: bool = False) -> list[Metric]:
-    """Return the metrics named, or all usual ones that the suite allows; one that it does not allow is an error."""
+def chosen(run: Run, names: Sequence[str]) -> list[Metric]:
+    """Return the metrics named, or all usual ones that the run allows; one that it does not allow is an error."""
+    given: set[registry.Need] = {"references"} if run.wish.references else set()
+    given |= {"dino"} if run.wish.dino else set()
     if names:
         found = [registry.get(name) for name in names]
         for one in found:
-            if lacking := one.lacks(run.suite, references):
+            if lacking := one.lacks(run.suite, given):
                 raise BadMetric(f"metric '{one.name}' needs {lacking}, which suite '{run.suite.name}' has not here")
         return found
-    return [one for one in registry.every() if one.usual and one.lacks(run.suite, references) is None]
+    return [one for one in registry.every() if one.usual and one.lacks(run.suite, given) is None]
 
 
 def measure(
@@ -100,7 +106,8 @@ def measure(
     finally:
         for memory in memories.values():
             memory.save()
-    rows = tuple(_row(place, memories) for place in places)
+    codes = _codes(run, places)
+    rows = tuple(replace(_row(place, memories), code=codes.get(place.digest, UNKNOWN)) for place in places)
     asked = {column.label: len(run.cases) for column in run.columns}
     there = {label: sum(1 for row in rows if row.column == label) for label in asked}
     missing = {label: count - there[label] for label, count in asked.items() if count > there[label]}
@@ -122,6 +129,11 @@ class _Place:
     @property
     def key(self) -> str:
         return f"{self.column} {self.case.name}"
+
+    @property
+    def digest(self) -> str:
+        """The digest of its file; "" if it has none."""
+        return self.entry.sha256 or "" if self.entry is not None else ""
 
     def shot(self) -> Shot:
         if self.path is None or self.entry is None:
@@ -167,6 +179,21 @@ def _look(some: Sequence[_Place], metrics: Sequence[Metric], memories: Mapping[s
         batch = batches.setdefault(keys, Batch([shots[key] for key in keys], tools))
         for key, found in zip(keys, one.answer(batch), strict=True):
             memories[one.name].known[key] = Kept(wanted[key].pixels, found)
+
+
+def code_of(path: Path) -> str:
+    """Return the code that made a picture, as its record says."""
+    return images.read_record(path).versions.get("medley", UNKNOWN)
+
+
+def _codes(run: Run, places: Sequence[_Place]) -> dict[str, str]:
+    """Return the code that made each file, by the file's digest; each is opened for it once."""
+    path = run.folder / FOLDER / _CODES
+    known = TypeAdapter(dict[str, str]).validate_json(path.read_bytes()) if path.is_file() else {}
+    fresh = {one.digest: code_of(one.path) for one in places if one.path is not None and one.digest not in known}
+    if fresh:
+        outputs.write_text(json.dumps({**known, **fresh}), path)
+    return {**known, **fresh}
 
 
 def _knows(memory: _Memory, place: _Place) -> bool:

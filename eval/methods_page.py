@@ -18,6 +18,7 @@ from eval.gallery import Gallery
 from eval.method_figures import MethodFigures
 from lora_zoo.world.vocabulary import concept
 from pipelines.bars import bar
+from pipelines.engine import Engine
 from pipelines.sheet import Tile
 
 _TOGETHER = ("zorp", "striped_vest", "neon")
@@ -38,7 +39,8 @@ that had other work too.
 
 def run(docs: Path, gallery: Gallery, results: Sequence[Path]) -> Path:
     """Render every method's strip, and write the page, with the figures of these folders; return its path."""
-    figures = MethodFigures([commands.known(folder) for folder in results])
+    engine = Engine()
+    figures = MethodFigures([commands.known(folder, engine) for folder in results])
     names = registry.names()
     parts = [_HEAD.format(steps=_STEPS, scheduler=_SCHEDULER, together=_listed(_TOGETHER), placed=_listed(_PLACED))]
     with bar("methods", len(names) * len(_SEEDS)) as advance:

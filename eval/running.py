@@ -22,6 +22,7 @@ from pipelines.jobs.ledger import Entry, Ledger
 from pipelines.jobs.planning import Job, together
 
 FILE = "run.json"
+PAGE = "report.html"
 PICTURES = "pictures"
 
 
@@ -45,6 +46,7 @@ class Wish(Frozen):
     overrides: Overrides
     clip: str | None  # of CLIPScore; None: the embedded one
     references: int = 0  # pictures of each LoRA alone
+    dino: str | None = None  # None: nothing is asked of one
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ def run(suite: Suite, sets: int | None, tools: Tools) -> Sanity:
     if not suite.drawn:
         raise BadMetric(f"suite {suite.name!r} has no ground truth to hold metrics against")
     asked = list(_asked(suite.cases(sets)))
-    metrics = [one for one in registry.every() if one.usual and not one.of_work and not one.lacks(suite, False)]
+    metrics = [one for one in registry.every() if one.usual and not one.of_work and not one.lacks(suite)]
     found: dict[str, list[Found | None]] = {one.name: [] for one in metrics}
     right = questions = 0
     for start in range(0, len(asked), _TOGETHER):

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from composer.errors import BadRequest
-from lora_zoo.adapter import Delta
+from lora_zoo.adapter import Delta, tensors_of
 from pipelines.changes import Forward, Layer, Weighted, added, merged_weight, mixed
 from pipelines.local import Drawings, LocalGate, Term, local_layer
 from pipelines.store import AdapterStore, ByteCache
@@ -50,8 +50,9 @@ class AdapterBank:
     """The adapters' way into one component of a model."""
 
     def __init__(
-        self, module: nn.Module, component: str, store: AdapterStore, merged_bytes: int = _MERGED_BYTES
+        self, module: nn.Module, component: str, store: AdapterStore, merged_bytes: int = _MERGED_BYTES, part: int = 1
     ) -> None:
+        """Keep what was prepared for calls, up to one in `part` of the bytes that a bank of a UNet may keep."""
         self._component = component
         self._store = store
         self._merged_bytes = merged_bytes
@@ -66,8 +67,8 @@ class AdapterBank:
             for name in ("to_k", "to_v")
             if getattr(part, "is_cross_attention", False)
         )
-        self._fronts: ByteCache[tuple[tuple[Gate, ...], int], _Front] = ByteCache(_CALLS_BYTES)
-        self._merged: ByteCache[tuple[str, Weighted], Tensor] = ByteCache(_GATES_BYTES)
+        self._fronts: ByteCache[tuple[tuple[Gate, ...], int], _Front] = ByteCache(_CALLS_BYTES // part)
+        self._merged: ByteCache[tuple[str, Weighted], Tensor] = ByteCache(_GATES_BYTES // part)
         self._entered = False
 
     @contextmanager
@@ -177,13 +178,15 @@ class AdapterBank:
     def _merge(self, path: str, gate: Gate) -> Tensor:
         """Return the merged weight of one layer under one gate, kept because it comes back in other company.
 
-        What it is known by are the deltas themselves: gates that share them in a layer share the copy.
+        What it is known by are the deltas themselves: gates that share them in a layer share the copy. They count with
+        it, since a merge that the store has dropped lives on in what is known by its deltas.
         """
         deltas = self._weighted(path, gate)
 
         def make() -> tuple[Tensor, int]:
             merged = merged_weight(self._layers[path], deltas)
-            return merged, merged.numel() * merged.element_size()
+            known_by = (tensor for delta, _ in deltas for tensor in tensors_of(delta))
+            return merged, sum(one.numel() * one.element_size() for one in (merged, *known_by))
 
         return self._merged.get((path, deltas), make)
 

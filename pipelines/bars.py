@@ -1,4 +1,4 @@
-"""A progress bar with the time left; where nobody is looking at a terminal, a line now and then."""
+"""A progress bar with rate and time left; where nobody is looking at a terminal, a line now and then."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 #: Tells how many more are done.
 Advance = Callable[[int], None]
 
 _EVERY = 30.0  # seconds between lines
+
+
+class _Rate(ProgressColumn):
+    """How many are done in a minute, of late."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{60 * speed:.0f} a minute" if speed else "")
 
 
 @contextmanager
@@ -23,7 +41,8 @@ def bar(what: str, total: int) -> Iterator[Advance]:
         yield _Lines(console, what, total)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as shown:
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, _Rate(), *times, console=console) as shown:
         task = shown.add_task(what, total=total)
         yield lambda more: shown.advance(task, more)
 
@@ -39,6 +58,8 @@ class _Lines:
         self._done += more
         now = time.monotonic()
         if self._done and (now - self._told > _EVERY or self._done == self._total):
-            left = (now - self._started) / self._done * (self._total - self._done)
+            each = (now - self._started) / self._done
+            rate = f", {60 / each:.0f} a minute" if each else ""
+            left = each * (self._total - self._done)
             self._told = now
-            self._console.print(f"{self._what} {self._done}/{self._total}, {left:.0f} s left", highlight=False)
+            self._console.print(f"{self._what} {self._done}/{self._total}{rate}, {left:.0f} s left", highlight=False)

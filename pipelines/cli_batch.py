@@ -102,13 +102,13 @@ def price(flags: BatchFlags) -> None:
         cli_output.pairs(told)
 
 
-def run(flags: BatchFlags) -> bool:
-    """Render a batch; return whether every job is done."""
+def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
+    """Render a batch, by an engine that has its models already if there is one; return whether every job is done."""
     if flags.ray is not None:
         from pipelines.cluster import connect
 
         connect.check(flags.ray)
-    engine = Engine()
+    engine = engine or Engine()
     ledger = _open(flags, engine)
     try:
         if flags.retry_failed:

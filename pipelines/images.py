@@ -93,6 +93,12 @@ def write_atomically(data: bytes, path: Path) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+def sweep(path: Path) -> None:
+    """Take away what a process left that was killed while it wrote this file; nobody else may be writing it."""
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        left.unlink(missing_ok=True)
+
+
 def _sync(folder: Path) -> None:
     """Force a folder's names to the disk; where the system cannot, its own journal must do."""
     if os.name == "posix":

@@ -34,7 +34,7 @@ from pipelines.vectors import vector_parameters
 
 UNET = "unet"
 VAE = "vae"
-_STORE_BYTES = 2 << 30
+_STORED = (768 << 20, 2 << 30)  # bytes of LoRAs and of merges in memory: as many as the model has, within these
 
 
 class _Vae(Protocol):
@@ -68,7 +68,7 @@ class LoadedModel:
         self.device = device
         self.dtype = dtype
         self.lock = RLock()  # a fit holds it over all the pictures that it draws
-        self.store = AdapterStore(_STORE_BYTES)
+        self.store = AdapterStore(min(max(_bytes(parts), _STORED[0]), _STORED[1]))
         self._parts = parts
         for module in parts.modules().values():
             module.eval().requires_grad_(False)
@@ -221,6 +221,13 @@ class LoadedModel:
         pixels = colours.reshape(height, width, 3).mul(255).round().to("cpu", torch.uint8)
         return Image.fromarray(pixels.numpy())
 
+    def forget(self) -> None:
+        """Let go of all that was made of the LoRAs held, so that the next picture takes what a first one takes."""
+        self.store.forget()
+        self.bank.forget()
+        for reader in self._readers:
+            reader.forget()
+
     def parameter_digest(self) -> str:
         """Return the sha256 of every weight and buffer: equal before and after any rendering."""
         digest = hashlib.sha256()
@@ -251,6 +258,12 @@ class LoadedModel:
 def _to_pixels(decoded: Tensor) -> Tensor:
     """Return what a decoder gives, which is about -1 to 1, as colours from 0 to 1."""
     return (decoded / 2 + 0.5).clamp(0, 1).float()
+
+
+def _bytes(parts: Parts) -> int:
+    """Return what a model's weights take in memory."""
+    weights = (one for module in parts.modules().values() for one in module.parameters())
+    return sum(one.numel() * one.element_size() for one in weights)
 
 
 def _layers(module: nn.Module) -> dict[str, tuple[int, ...]]:

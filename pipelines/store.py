@@ -85,6 +85,13 @@ class AdapterStore:
         self._adapters.move_to_end(digest)
         return digest
 
+    def forget(self) -> None:
+        """Let go of all that was made of adapters, so that the next to ask for it makes it anew."""
+        for digest in self._made.values():
+            self._adapters.pop(digest, None)
+        self._made.clear()
+        self._count = len(self._adapters)
+
     def trim(self, keep: frozenset[str]) -> None:
         """Drop the adapters that were not used for longest, until the rest fits; what several share counts once."""
         if len(self._adapters) == self._count:

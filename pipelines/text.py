@@ -18,6 +18,8 @@ from lora_zoo.adapter import Words
 from pipelines.bank import AdapterBank, Gate
 from pipelines.store import AdapterStore
 
+_PART = 4  # of a UNet's room for what was prepared: a text is read once for a picture, not in every step
+
 
 class Tokenizer(Protocol):
     model_max_length: int
@@ -121,12 +123,16 @@ class TextReader:
         self.component = component
         self.encoder = encoder
         self._tokenizer = tokenizer
-        self._bank = AdapterBank(encoder, component, store)
+        self._bank = AdapterBank(encoder, component, store, part=_PART)
 
     @property
     def chunk_length(self) -> int:
         """The number of tokens that are read at once, less the two marks."""
         return self._tokenizer.model_max_length - 2
+
+    def forget(self) -> None:
+        """Let go of all that was prepared for texts to come."""
+        self._bank.forget()
 
     def tokens(self, text: str) -> list[int]:
         """Return the tokens of a text, without marks."""

@@ -39,7 +39,7 @@ def table(judged: Judged) -> Part:
             Td(f"{one.corrected:.4f}", best=one.corrected < 0.05),
         ]
         for one in lines(judged)
-    ]
+    ] or [[Td("no answer could be read"), *[Td("–")] * 6]]
     bias = ", ".join(f"{key} {value:+.2f}" for key, value in position_bias(judged).items())
     note = (
         f"{judged.model}, protocol {judged.protocol}: {len(judged.verdicts)} pairs in both orders, "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from eval.errors import BadMetric
 from eval.suites.model import Case, stable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from composer.request import RenderRequest
     from eval.bench import Scores
     from eval.clip import Clip
+    from eval.dino import Dino
     from lora_zoo.detectors import Detectors
     from lora_zoo.world.scene import Scene
 
@@ -55,6 +56,14 @@ class Shot:
         return self.case.set.scene
 
 
+class Viewer(Protocol):
+    """A model that looks at pictures."""
+
+    def images(self, images: Sequence[Image]) -> Tensor:
+        """Return the view of each picture, of length one, [images, width]."""
+        ...
+
+
 class Tools:
     """Models that look at pictures, loaded when they are first used."""
 
@@ -63,8 +72,9 @@ class Tools:
         clip: str | None = None,
         references: dict[str, list[Image]] | None = None,
         engine: Engine | None = None,
+        dino: str | None = None,
     ) -> None:
-        self._clip_name = clip
+        self._clip_name, self._dino_name = clip, dino
         self.references = references or {}  # member -> pictures of it alone
         self.engine = engine or Engine()
         self.drawings = lru_cache(_KEPT)(drawings)
@@ -81,22 +91,32 @@ class Tools:
 
         return Clip.named(self._clip_name)
 
+    @cached_property
+    def dino(self) -> Dino:
+        from eval.dino import Dino
+
+        if self._dino_name is None:
+            raise BadMetric("no DINO is named (--dino)")
+        return Dino.named(self._dino_name)
+
 
 class Batch:
     """Some pictures, and what several metrics want to know of them."""
 
     def __init__(self, shots: Sequence[Shot], tools: Tools) -> None:
         self.shots, self.tools = shots, tools
+        self._seen: dict[int, Tensor] = {}
 
     @cached_property
     def scores(self) -> list[Scores]:
         """What the detectors say of each picture."""
         return self.tools.detectors.scores([one.image for one in self.shots])
 
-    @cached_property
-    def embeddings(self) -> Tensor:
-        """The CLIP's view of each picture, of length one, [pictures, width]."""
-        return self.tools.clip.images([one.image for one in self.shots])
+    def seen_by(self, viewer: Viewer) -> Tensor:
+        """Return a model's view of each picture, of length one, [pictures, width]; each model looks once."""
+        if id(viewer) not in self._seen:  # the models are the tools' own, and live longer than a batch
+            self._seen[id(viewer)] = viewer.images([one.image for one in self.shots])
+        return self._seen[id(viewer)]
 
 
 def drawings(case: Case) -> tuple[Image, ...]:

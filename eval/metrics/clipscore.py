@@ -16,15 +16,16 @@ from eval.metrics.registry import Found, Measure, metric
     Measure("clipscore_prompt", "CLIPScore, prompt", "100 cos", "higher", "picture and the whole prompt"),
     Measure("clipscore_mean", "CLIPScore, members", "100 cos", "higher", "mean over members, each text by itself"),
     Measure("clipscore_least", "CLIPScore, weakest", "100 cos", "higher", "the lowest of the members' own"),
-    by_clip=True,
+    by="clip",
 )
 def clipscore(batch: Batch) -> list[Found]:
     """Read every text once, then compare."""
+    clip = batch.tools.clip
     texts = {text for shot in batch.shots for text in (shot.case.set.text, shot.case.set.prompt)}
     texts |= {one.text for shot in batch.shots for one in shot.case.set.members}
     known = sorted(texts)
     place = {text: index for index, text in enumerate(known)}
-    scores = (100 * batch.embeddings @ batch.tools.clip.texts(known).T).clamp(min=0).tolist()
+    scores = (100 * batch.seen_by(clip) @ clip.texts(known).T).clamp(min=0).tolist()
     out: list[Found] = []
     for shot, row in zip(batch.shots, scores, strict=True):
         own = {one.name: row[place[one.text]] for one in shot.case.set.members}

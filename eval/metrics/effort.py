@@ -37,7 +37,7 @@ def measured(engine: Engine, request: RenderRequest) -> Found:
     with model.lock:
         for use in request.adapters:
             model.store.hold(use.name, use.sha256 or "", partial(engine.source.load, use.name, model.layout))
-        model.bank.forget()
+        model.forget()
     counter = FlopCounterMode(display=False)
 
     def act() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.metrics.batch import Batch
+from eval.metrics.batch import Batch, Viewer
 from eval.metrics.registry import Found, Measure, metric
 
 
@@ -10,16 +10,11 @@ from eval.metrics.registry import Found, Measure, metric
     "clip_truth",
     Measure("clip_truth", "CLIP-I to truth", "100 cos", "higher", "to the nearest of eight drawings"),
     needs=("truth",),
-    by_clip=True,
+    by="clip",
 )
 def clip_truth(batch: Batch) -> list[Found]:
     """Compare with drawings of the same scene."""
-    cases = {shot.case.name: shot.case for shot in batch.shots}
-    drawn = {name: batch.tools.clip.images(list(batch.tools.drawings(case))) for name, case in cases.items()}
-    return [
-        Found({"clip_truth": 100 * float((drawn[shot.case.name] @ own).max())})
-        for shot, own in zip(batch.shots, batch.embeddings, strict=True)
-    ]
+    return nearest(batch, batch.tools.clip, "clip_truth")
 
 
 @metric(
@@ -28,14 +23,29 @@ def clip_truth(batch: Batch) -> list[Found]:
         "clip_reference", "CLIP-I to each alone", "100 cos", "higher", "to pictures of each member's LoRA alone, mean"
     ),
     needs=("references",),
-    by_clip=True,
+    by="clip",
 )
 def clip_reference(batch: Batch) -> list[Found]:
     """Compare with what each LoRA does alone."""
+    return alone(batch, batch.tools.clip, "clip_reference")
+
+
+def nearest(batch: Batch, viewer: Viewer, measure: str) -> list[Found]:
+    """Return 100 times each picture's cosine with the drawing of its scene that is most like it."""
+    cases = {shot.case.name: shot.case for shot in batch.shots}
+    drawn = {name: viewer.images(batch.tools.drawings(case)) for name, case in cases.items()}
+    return [
+        Found({measure: 100 * float((drawn[shot.case.name] @ own).max())})
+        for shot, own in zip(batch.shots, batch.seen_by(viewer), strict=True)
+    ]
+
+
+def alone(batch: Batch, viewer: Viewer, measure: str) -> list[Found]:
+    """Return 100 times each picture's cosine with pictures of each member's LoRA alone, by member and on average."""
     members = {one.name for shot in batch.shots for one in shot.case.set.members}
-    alone = {name: batch.tools.clip.images(batch.tools.references[name]) for name in sorted(members)}
+    views = {name: viewer.images(batch.tools.references[name]) for name in sorted(members)}
     out: list[Found] = []
-    for shot, own in zip(batch.shots, batch.embeddings, strict=True):
-        parts = {one.name: 100 * float((alone[one.name] @ own).mean()) for one in shot.case.set.members}
-        out.append(Found({"clip_reference": sum(parts.values()) / len(parts)}, parts))
+    for shot, own in zip(batch.shots, batch.seen_by(viewer), strict=True):
+        parts = {one.name: 100 * float((views[one.name] @ own).mean()) for one in shot.case.set.members}
+        out.append(Found({measure: sum(parts.values()) / len(parts)}, parts))
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Literal, TypeVar
@@ -11,7 +11,7 @@ from composer.errors import UnknownChoice
 from eval.metrics.batch import Batch
 from eval.suites.model import Suite
 
-Need = Literal["truth", "sides", "references"]
+Need = Literal["truth", "sides", "references", "dino"]
 Better = Literal["higher", "lower"]
 
 
@@ -45,20 +45,21 @@ class Metric:
     name: str
     measures: tuple[Measure, ...]
     needs: frozenset[Need]
-    by_clip: bool  # whether it depends on the CLIP that was chosen
+    by: Literal["", "clip", "dino"]  # whether it depends on a model that the run chooses
     usual: bool  # whether it is taken without being named
     of_work: bool  # whether it says what a picture took, not what it shows
     answer: Answer
 
-    def lacks(self, suite: Suite, references: bool) -> str | None:
-        """Say what is missing to take it on a suite; None if nothing is."""
-        there = {"truth": suite.drawn, "sides": suite.drawn and suite.regional, "references": references}
+    def lacks(self, suite: Suite, given: Set[Need] = frozenset()) -> str | None:
+        """Say what is missing to take it on a suite, with what is given beside it; None if nothing is."""
+        there = {"truth": suite.drawn, "sides": suite.drawn and suite.regional}
         words = {
             "truth": "a ground truth",
             "sides": "sides that its members belong to",
             "references": "pictures of each LoRA alone (--references)",
+            "dino": "a DINO (--dino)",
         }
-        return next((words[need] for need in sorted(self.needs) if not there[need]), None)
+        return next((words[need] for need in sorted(self.needs) if not there.get(need, need in given)), None)
 
 
 _metrics: dict[str, Metric] = {}
@@ -69,7 +70,7 @@ def metric(
     name: str,
     *measures: Measure,
     needs: Sequence[Need] = (),
-    by_clip: bool = False,
+    by: Literal["", "clip", "dino"] = "",
     usual: bool = True,
     of_work: bool = False,
 ) -> Callable[[_A], _A]:
@@ -80,7 +81,7 @@ def metric(
         twice = taken & {one.name for one in measures}
         if name in _metrics or twice:
             raise ValueError(f"two metrics are called {name!r} or have the measures {sorted(twice)}")
-        _metrics[name] = Metric(name, measures, frozenset(needs), by_clip, usual, of_work, answer)
+        _metrics[name] = Metric(name, measures, frozenset(needs), by, usual, of_work, answer)
         return answer
 
     return register
@@ -88,7 +89,7 @@ def metric(
 
 def every() -> tuple[Metric, ...]:
     """Return all metrics: what a picture shows first, then CLIP's views, then what it took."""
-    return tuple(sorted(_all().values(), key=lambda one: (one.of_work, one.by_clip, one.name != "presence")))
+    return tuple(sorted(_all().values(), key=lambda one: (one.of_work, one.by, one.name != "presence")))
 
 
 def get(name: str) -> Metric:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval import machine, outputs, sheets
+from eval import machine, outputs, revisions, sheets
 from eval.columns import TRUTH
 from eval.measuring import Measured, Row
 from eval.metrics.batch import shown
@@ -30,7 +30,8 @@ by bootstrap over sets. `python app.py eval benchmark` makes this page.
 
 def write(measured: Sequence[Measured], docs: Path) -> Path:
     """Renew the document; return its path."""
-    parts = {"machine": _machine(measured).markdown(level=4)}
+    codes = sections.makers({one.run.suite.name: revisions.makers(one) for one in measured})
+    parts = {"machine": "\n\n".join(one.markdown(level=4) for one in (_machine(measured), codes))}
     titles = {"machine": "Made on"}
     for one in measured:
         figures = Figures(one)
@@ -49,6 +50,7 @@ def _suite(figures: Figures, docs: Path) -> str:
     pictures = sum(1 for row in figures.measured.rows if row.file)
     each = sections.counted(run.wish.seeds, "picture")
     told = f"{sections.counted(sets, 'set')}, {each} of each by each method; {sections.counted(pictures, 'picture')}."
+    notices = [f"**Notice: {text}.**" for text in revisions.mixed(revisions.makers(figures.measured))]
     plots = {
         "cost": drawn.quality_by_cost(figures, "passes", "UNet passes per picture"),
         "size": drawn.quality_by_size(figures),
@@ -61,7 +63,7 @@ def _suite(figures: Figures, docs: Path) -> str:
     outputs.write_sheet(sheets.page(_rows(figures)), docs / _FOLDER / f"{name}.png")
     images.append(f"![Pictures of suite {name}]({_FOLDER}/{name}.png)")
     parts = [*sections.overview(figures), *report.tables(figures)]
-    return "\n\n".join(text for text in (told, *images, *(one.markdown() for one in parts)) if text)
+    return "\n\n".join(text for text in (told, *notices, *images, *(one.markdown() for one in parts)) if text)
 
 
 def _rows(figures: Figures) -> list[sheets.Row]:
@@ -84,5 +86,6 @@ def _machine(measured: Sequence[Measured]) -> Part:
     facts = dict(machine.facts())
     seconds = sum(row.values.get("seconds", 0.0) for one in measured for row in one.rows)
     pictures = sum(1 for one in measured for row in one.rows if row.file)
-    facts["rendering"] = f"{pictures} pictures in {seconds / 60:.0f} minutes of rendering"
+    names = ", ".join(one.run.suite.name for one in measured)
+    facts["rendering"] = f"{names}: {pictures} pictures in {seconds / 60:.0f} minutes of rendering"
     return Part("", ("what", "which"), [[Td(name), Td(value)] for name, value in facts.items()], words=True)

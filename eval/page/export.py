@@ -45,6 +45,7 @@ def _pictures(figures: Figures) -> Rows:
             "seed": case.seed,
             "prompt": case.set.prompt,
             "picture": row.file,
+            "code": row.code if row.file else "",
         }
         values: dict[str, JsonValue] = {one.name: row.values.get(one.name) for one in figures.measures}
         lost = [name for name, found in row.parts.get("presence", {}).items() if not found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval import machine, outputs, spreads
+from eval import machine, outputs, revisions, spreads
 from eval.judge import verdicts
 from eval.measuring import Measured
 from eval.metrics.batch import Tools
@@ -13,7 +13,6 @@ from eval.page import drawn, elements, export, sections
 from eval.page.elements import Part, Td
 from eval.summary import Figures
 
-FILE = "report.html"
 FIGURES = "figures"
 
 
@@ -54,6 +53,7 @@ def _suite(figures: Figures) -> str:
     told += [f"{column}: {count} pictures are missing." for column, count in figures.measured.missing.items()]
     parts = [
         elements.paragraph(" ".join(told)),
+        *(elements.paragraph(f"Notice: {text}.") for text in revisions.mixed(revisions.makers(figures.measured))),
         *(part.html() for part in sections.overview(figures)),
         _plot("Quality against cost", drawn.quality_by_cost(figures, "passes", "UNet passes per picture")),
         _plot("Quality against arithmetic", drawn.quality_by_cost(figures, "gflop", "GFLOP per picture")),
@@ -88,6 +88,7 @@ def _plot(title: str, svg: str) -> str:
 def _repeat(every: Sequence[Figures]) -> str:
     rows = [[Td(name), Td(value)] for name, value in machine.facts().items()]
     facts = Part("The machine that wrote this page", ("what", "which"), rows, words=True).html()
+    facts += sections.makers({one.measured.run.suite.name: revisions.makers(one.measured) for one in every}).html()
     wishes = "".join(elements.pre(one.measured.run.wish.model_dump_json(indent=1)) for one in every)
     told = (
         "`python app.py eval run SUITE --methods … --out DIR` with what each run.json says, below. Every picture "

@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from composer.request import Frozen
+from eval import revisions
 from eval.intervals import Interval
 from eval.metrics.registry import Measure
 from eval.page.elements import Part, Td
+from eval.revisions import Makers
 from eval.spreads import Spread
 from eval.summary import Figures, Versus
 from lora_zoo.world.vocabulary import CATEGORIES
@@ -186,6 +188,18 @@ def spreads(found: Mapping[str, Spread]) -> Part:
     )
     heads = ("method", "pictures", "KID", "FID")
     return Part("All pictures of a method together", heads, rows, told)
+
+
+def makers(found: Mapping[str, Makers]) -> Part:
+    """Tabulate which code made the pictures of each suite, and of which methods."""
+    rows = [
+        [Td(suite), Td(code), Td(", ".join(columns)), Td(str(sum(own[one][code] for one in columns)))]
+        for suite, own in found.items()
+        for code in revisions.codes(own)
+        if (columns := [one for one, counts in own.items() if code in counts])
+    ]
+    told = "A digest of the code that decides what pictures look like, by each picture's own record."
+    return Part("The code that made the pictures", ("suite", "code", "methods", "pictures"), rows, told, words=True)
 
 
 def beside(ours: Sequence[str]) -> list[Part]:

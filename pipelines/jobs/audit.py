@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lora_zoo.errors import ZooError
 from pipelines import images
-from pipelines.jobs.ledger import FILE, Entry, Ledger
+from pipelines.jobs.ledger import FILE, Entry, Ledger, file_name
 from pipelines.jobs.states import State
 from pipelines.jobs.worker import matches
 
@@ -37,6 +37,8 @@ def verify(ledger: Ledger, advance: Callable[[int], None]) -> list[str]:
     known = set(_OWN) | {file for file, _ in ledger.grids()}
     for entry in ledger.entries():
         known.add(entry.file)
+        if entry.file != file_name(entry.number, entry):
+            found.append(f"{entry.file}: the ledger knows it by another number, method or digest")
         if entry.state is State.DONE:
             found += [f"{entry.file}: {wrong}" for wrong in _wrong(entry, ledger.folder / entry.file)]
         advance(1)

@@ -50,7 +50,11 @@ def draw_missing(ledger: Ledger) -> None:
         by_digest = by_digest or {one.digest: one for one in ledger.entries()}
         content = Content.model_validate_json(text)
         if all(by_digest[digest].state is State.DONE for _, digest in content.cells):
-            images.write_atomically(sheet.png(draw(content, by_digest, ledger.folder)), path)
+            data = sheet.png(draw(content, by_digest, ledger.folder))
+            with ledger.held():  # others may have come as far
+                if not path.exists():
+                    images.sweep(path)
+                    images.write_atomically(data, path)
 
 
 def draw(content: Content, jobs: dict[str, Entry], folder: Path) -> Image.Image:

@@ -64,6 +64,11 @@ class Entry:
     seconds: float | None
 
 
+def file_name(number: int, job: Job | Entry) -> str:
+    """Return what the file of a job's picture is called."""
+    return f"{number:06d}-{job.request.method}-{job.digest[:10]}.png"
+
+
 @dataclass(frozen=True)
 class Claim:
     """Jobs to render in one call, in this order. Some may be done already: they are there for company."""
@@ -84,6 +89,17 @@ class Picture:
 #: Chooses one of several goes that have waiting jobs, the first planned first.
 Choose = Callable[[Sequence[int]], int]
 
+#: Rows that cannot be: of a picture that is there all is known, of another nothing; who works has a name; and so on.
+_ODD = """
+    SELECT number FROM (SELECT *, max(go) OVER (ORDER BY number) AS reached FROM jobs)
+    WHERE go < reached
+    OR (state = 'done') != (sha256 IS NOT NULL AND pixels_sha256 IS NOT NULL AND seconds IS NOT NULL)
+    OR (state != 'done' AND coalesce(sha256, pixels_sha256, seconds) IS NOT NULL)
+    OR (state = 'done' AND (attempts != 0 OR apart != 0))
+    OR (state = 'running') != (owner IS NOT NULL)
+    OR (state IN ('failed', 'quarantined')) != (error IS NOT NULL)
+    ORDER BY number
+"""
 _OFFERED = 64  # goes that are chosen from
 _COLUMNS = "number, digest, request, go, file, state, attempts, error, sha256, pixels_sha256, seconds"
 
@@ -119,7 +135,7 @@ class Ledger:
                 go += bool(fresh)
                 for job in fresh:
                     number += 1
-                    name = f"{number:06d}-{job.request.method}-{job.digest[:10]}.png"
+                    name = file_name(number, job)
                     row = (number, job.digest, job.request.model_dump_json(), go, name, State.WAITING)
                     db.execute("INSERT INTO jobs (number, digest, request, go, file, state) VALUES (?,?,?,?,?,?)", row)
         return number - first
@@ -198,6 +214,21 @@ class Ledger:
                 " WHERE state IN ('failed', 'quarantined')"
             ).rowcount
 
+    def renew(self, numbers: Sequence[int]) -> None:
+        """Have these done jobs done again; until then their pictures stay, and are no longer known."""
+        with self._writing() as db:
+            db.executemany(
+                "UPDATE jobs SET state = 'waiting', sha256 = NULL, pixels_sha256 = NULL, seconds = NULL"
+                " WHERE state = 'done' AND number = ?",
+                [(number,) for number in numbers],
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep all other processes from changing the ledger meanwhile; if this one dies, they no longer wait."""
+        with self._writing():
+            yield
+
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""
         rows = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
@@ -208,9 +239,10 @@ class Ledger:
         return self._entries(self._db, "1 ORDER BY number", ())
 
     def integrity(self) -> list[str]:
-        """Return what SQLite finds wrong with the file."""
+        """Return what SQLite finds wrong with the file, and rows that no command of ours leaves behind."""
         found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else found
+        odd = self._db.execute(_ODD).fetchall()
+        return [*([] if found == ["ok"] else found), *(f"the row of job {row[0]} contradicts itself" for row in odd)]
 
     def _prepare(self) -> None:
         with self._writing() as db:

@@ -125,8 +125,7 @@ def encoded(rendering: Rendering) -> Encoded:
 
 def put(made: Encoded, path: Path) -> Picture:
     """Put a picture's bytes into their place, on the disk for good, and return what the ledger keeps of it."""
-    for left in path.parent.glob(f".{path.name}.*.part"):
-        left.unlink(missing_ok=True)  # of a process that was killed while it wrote
+    images.sweep(path)
     images.write_atomically(made.data, path)
     return Picture(hashlib.sha256(made.data).hexdigest(), made.pixels_sha256, made.seconds)
 

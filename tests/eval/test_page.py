@@ -12,6 +12,7 @@ from eval.intervals import Interval
 from eval.page import elements, plots, sections
 from eval.page.elements import Part, Td
 from eval.page.plots import Axes, Point
+from tests.eval.offline import outside
 
 HOSTILE = "<script>alert(1)</script> | \"x\" & 'y'"
 AXES = Axes("cost", "quality", percent=True)
@@ -29,6 +30,19 @@ def test_hostile_texts_stay_texts() -> None:
     svg = plots.scatter({HOSTILE: at(1, 0.5)}, Axes(HOSTILE, HOSTILE, percent=False), [])
     ElementTree.fromstring(svg)
     assert "\\|" in part.markdown().splitlines()[-1]
+
+
+def test_what_a_page_loads_from_elsewhere_is_found() -> None:
+    inside = '<a href="#here">x</a><img src="data:image/png;base64,x"><svg xmlns="http://www.w3.org/2000/svg"></svg>'
+    assert outside(elements.page("x", [inside])) == []
+    for taken in (
+        '<img src="x.png">',
+        '<link href="//x/y.css">',
+        '<p style="background: url(x.png)">',
+        "<style>@import 'x.css'</style>",
+        '<script src="https://x/y.js"></script>',
+    ):
+        assert len(outside(elements.page("x", [taken]))) == 1
 
 
 def test_a_table_without_rows_is_nothing() -> None:

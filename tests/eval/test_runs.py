@@ -6,46 +6,20 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from app import main
 from eval import columns, commands, running, suites
 from eval.commands import BenchmarkFlags, RunFlags, benchmark, run
 from eval.errors import BadRun, BadSuite
 from eval.running import Overrides
+from pipelines.engine import Engine
 from pipelines.errors import BadModel
+from pipelines.images import Rendering
 from pipelines.jobs.ledger import Ledger
-from pipelines.model import LoadedModel
-from tests.adapters import five, save_plain
-
-SETS = [
-    {"members": ["cat", "mat"], "prompt": "a cat on a mat"},
-    {"members": ["mat", "on"], "prompt": "on a mat", "group": "other"},
-    {"members": ["cat", "mat", "on"]},
-]
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, small: LoadedModel, small_folder: Path) -> Path:
-    """Write a suite of three sets with three LoRAs; return its file."""
-    folder = tmp_path_factory.mktemp("suite")
-    names = ("cat", "mat", "on")
-    for name, adapter in zip(names, five(small.layout)[1:], strict=False):
-        save_plain(adapter, folder / f"{name}.safetensors")
-    members = {name: {"lora": f"{name}.safetensors", "triggers": [name], "weight": 0.8} for name in names}
-    settings = {"model": str(small_folder), "num_inference_steps": 2}
-    content = {"name": "mine", "settings": settings, "members": members, "sets": SETS}
-    (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-    (folder / "turned.yaml").write_text(yaml.safe_dump({**content, "sets": SETS[::-1]}))
-    return folder / "mine.yaml"
-
-
-@pytest.fixture
-def flags(written: Path, tmp_path: Path) -> RunFlags:
-    nothing = Overrides()
-    return RunFlags(str(written), "naive,merge", tmp_path / "out", None, 2, None, nothing, None, (), 0, 1, False)
+from tests.eval.offline import outside
 
 
 def pixels(folder: Path) -> dict[tuple[str, int, int], str | None]:
@@ -66,7 +40,7 @@ def test_a_method_added_later_renders_nothing_else(flags: RunFlags) -> None:
     assert running.read(flags.out).methods == ("naive", "merge", "switch:interval=1")
     page = (flags.out / "report.html").read_text()
     assert page.count("data:image/png") >= 9 and "http-equiv" in page
-    assert 'src="http' not in page and 'href="http' not in page and "<script" not in page
+    assert outside(page) == [] and "<script" not in page
     with (flags.out / "figures" / "pictures.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 18 and {row["method"] for row in rows} == {"naive", "merge", "switch:interval=1"}
@@ -75,21 +49,52 @@ def test_a_method_added_later_renders_nothing_else(flags: RunFlags) -> None:
     assert sorted((row["method"], row["size"]) for row in watched) == [
         (method, size) for method in ("merge", "naive", "switch:interval=1") for size in ("2", "3")
     ]
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.read_table(flags.out / "figures" / "pictures.parquet").to_pylist()
+    assert [(row["method"], row["set"], row["code"]) for row in table] == [
+        (row["method"], row["set"], row["code"]) for row in rows
+    ]
     contests = json.loads((flags.out / "figures" / "contests.json").read_text())
     assert {one["other"] for one in contests} == {"merge"}
     assert all(one["p"] <= one["p_corrected"] <= 1 for one in contests)
 
 
 def test_neither_order_nor_company_changes_a_picture(flags: RunFlags, tmp_path: Path) -> None:
-    assert run(flags, as_json=False)
-    turned = str(Path(flags.suite).with_name("turned.yaml"))
-    other = replace(flags, suite=turned, methods="switch,merge,naive", out=tmp_path / "other")
+    asked = replace(flags, metrics=("cost",))
+    assert run(asked, as_json=False)
+    turned = str(Path(asked.suite).with_name("turned.yaml"))
+    other = replace(asked, suite=turned, methods="switch,merge,naive", out=tmp_path / "other")
     assert run(other, as_json=False)
-    ours, theirs = pixels(flags.out), pixels(other.out)
+    ours, theirs = pixels(asked.out), pixels(other.out)
     assert len(ours) == 12 and all(theirs[key] == digest for key, digest in ours.items())
 
 
+def test_a_run_that_was_stopped_goes_on(
+    flags: RunFlags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped between two goes; what was rendered stays, and in the end all is as if it had not been stopped."""
+    asked = replace(flags, metrics=("cost",))
+    assert run(replace(asked, out=tmp_path / "whole"), as_json=False)
+    real, calls = Engine.render_many, iter(range(9))
+
+    def stop(self: Engine, *given: Any) -> list[Rendering]:
+        if next(calls):
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "render_many", stop)
+        assert not run(asked, as_json=False)
+    assert "stopped" in capsys.readouterr().err and not (flags.out / running.PAGE).exists()
+    first = {file: file.stat().st_mtime_ns for file in (flags.out / running.PICTURES).glob("*.png")}
+    assert len(first) == 6
+    assert run(asked, as_json=False)
+    assert pixels(flags.out) == pixels(tmp_path / "whole") and len(pixels(flags.out)) == 12
+    assert all(file.stat().st_mtime_ns == when for file, when in first.items())
+
+
 def test_more_sets_and_seeds_are_added_and_other_suites_refused(flags: RunFlags) -> None:
+    flags = replace(flags, metrics=("cost",))
     assert run(replace(flags, sets=1, seeds=1, methods="merge"), as_json=False)
     few = pixels(flags.out)
     assert len(few) == 2

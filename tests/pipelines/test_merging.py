@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from composer import registry
 from composer.merges.common import Weighted
 from composer.merges.linear import linear
 from composer.merging import MergingMethod
 from composer.request import AdapterUse
-from lora_zoo.adapter import Adapter
+from lora_zoo.adapter import Adapter, DenseDelta
+from pipelines import bank, specs
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
 from pipelines.store import AdapterStore
@@ -108,3 +113,47 @@ def test_one_pass_a_step(name: str, engine: Engine, small_folder: Path) -> None:
     assert engine.dry_run(request).unet_passes == 2
     base = ask(str(small_folder), num_inference_steps=2)
     assert dataclasses.astuple(engine.dry_run(base)) == dataclasses.astuple(engine.dry_run(request))
+
+
+def test_what_was_made_is_forgotten_and_what_was_loaded_is_not(small: LoadedModel) -> None:
+    store, shelf = filled(small, 1 << 30)
+    merge, members = Counted(), ((shelf[0].digest, 1.0), (shelf[1].digest, 0.5))
+    digest = store.merged(merge, members)
+    store.forget()
+    with pytest.raises(KeyError):
+        store[digest]
+    assert store[shelf[0].digest] is shelf[0]
+    assert store.merged(merge, members) == digest and merge.calls == 2
+
+
+def test_memory_of_merges_that_were_dropped_counts(small: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged copies are known by their deltas, which are as large as they are: both together stay within the room."""
+    layer = max(small.layout["unet"], key=lambda path: prod(small.layout["unet"][path]))
+    size = 4 * prod(small.layout["unet"][layer])
+    monkeypatch.setattr(bank, "_CALLS_BYTES", 0)
+    monkeypatch.setattr(bank, "_GATES_BYTES", 6 * size)
+    store = AdapterStore(0)
+    acting = bank.AdapterBank(small.unet, "unet", store)
+    deltas: list[weakref.ref[Tensor]] = []
+    for number in range(12):
+        delta = torch.full(small.layout["unet"][layer], float(number))
+        deltas.append(weakref.ref(delta))
+        made = Adapter(f"made {number}", f"{number}", {"unet": {layer: DenseDelta(delta)}})
+        store.hold(made.name, made.digest, lambda made=made: made)
+        del delta
+        with acting.gate([((made.digest, 1.0),)]):
+            pass
+        del made
+        store.trim(frozenset())
+    assert sum(one() is not None for one in deltas) == 3  # and as many merged copies
+
+
+@pytest.mark.parametrize(("weights", "wanted"), [(1 << 20, 768 << 20), (1 << 30, 1 << 30), (8 << 30, 2 << 30)])
+def test_a_store_is_as_large_as_its_model_within_limits(
+    weights: int, wanted: int, small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms: list[int] = []
+    monkeypatch.setattr("pipelines.model.AdapterStore", lambda most: rooms.append(most) or AdapterStore(most))
+    monkeypatch.setattr("pipelines.model._bytes", lambda _: weights)
+    LoadedModel.load(specs.find(str(small_folder)), torch.device("cpu"))
+    assert rooms == [wanted]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
+from torchvision.models import alexnet
 
 from composer.errors import UnknownChoice
 from eval import sanity, suites
@@ -101,7 +105,7 @@ def test_cost_is_what_was_noted(tools: Tools) -> None:
 def test_a_metric_that_a_suite_does_not_allow_is_an_error(tools: Tools) -> None:
     wish = Wish(suite="compos", mapped=None, sets=1, seeds=1, methods=("merge",), overrides=Overrides(), clip=None)
     suite = suites.load("compos")
-    run = Run(__import__("pathlib").Path(), wish, suite, (), suite.cases(1))
+    run = Run(Path(), wish, suite, (), suite.cases(1))
     with pytest.raises(BadMetric, match="'sides' needs sides"):
         chosen(run, ["sides"])
     with pytest.raises(UnknownChoice, match="did you mean 'clipscore'"):
@@ -118,8 +122,61 @@ def test_lpips_without_its_weights_is_an_error(tools: Tools, monkeypatch: pytest
         of("lpips", [Shot(case, "x", shown(case))], tools)
 
 
+@pytest.mark.slow  # a network of 244 MB is made and written
+def test_lpips_is_least_to_the_truth_itself(tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On weights by chance under torchmetrics' own: distances need no training to be distances."""
+    pytest.importorskip("torchmetrics")
+    torch.manual_seed(0)
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    case = suites.load("compos").cases(1)[0]
+    same, other = drawings(case)[3], Image.new("RGB", (64, 64), "grey")
+    exact, far = of("lpips", [Shot(case, "x", same), Shot(case, "x", other)], tools)
+    assert exact.values["lpips"] == pytest.approx(0, abs=1e-6) and far.values["lpips"] > 1e-4
+
+
 def test_an_unknown_clip_is_told() -> None:
     with pytest.raises(UnknownChoice, match="did you mean 'ViT-B-16'"):
         _ = Tools("ViT-B16:openai").clip
     with pytest.raises(UnknownChoice, match="unknown weights of CLIP ViT-B-16 'opanai'; did you mean 'openai'"):
         _ = Tools("ViT-B-16:opanai").clip
+
+
+@pytest.fixture
+def dino(tmp_path: Path) -> str:
+    """Return timm's smallest vision transformer with weights by chance in a file."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "dino.safetensors")
+    return f"test_vit:{tmp_path / 'dino.safetensors'}"
+
+
+def test_dino_is_greatest_to_what_is_the_same(dino: str) -> None:
+    case = suites.load("compos").cases(1)[0]
+    same, other = drawings(case)[3], Image.new("RGB", (64, 64), "grey")
+    names = [one.name for one in case.set.members]
+    tools = Tools(references={name: [same] for name in names}, dino=dino)
+    for metric in ("dino_truth", "dino_reference"):
+        exact, far = of(metric, [Shot(case, "x", same), Shot(case, "x", other)], tools)
+        assert exact.values[metric] == pytest.approx(100, abs=1e-3) and far.values[metric] < 99.9
+    assert list(exact.parts) == names
+    views = tools.dino.images([same, other])
+    assert views.norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_dino_is_asked_only_where_one_is_named(tmp_path: Path, dino: str) -> None:
+    suite = suites.load("compos")
+    wish = Wish(suite="compos", mapped=None, sets=1, seeds=1, methods=("merge",), overrides=Overrides(), clip=None)
+    run = Run(Path(), wish, suite, (), suite.cases(1))
+    assert not {one.name for one in chosen(run, [])} & {"dino_truth", "dino_reference"}
+    with pytest.raises(BadMetric, match=r"'dino_truth' needs a DINO \(--dino\)"):
+        chosen(run, ["dino_truth"])
+    named = replace(run, wish=wish.model_copy(update={"dino": dino}))
+    assert "dino_truth" in {one.name for one in chosen(named, [])}
+    with pytest.raises(UnknownChoice, match="did you mean 'vit_small_patch16_224.dino'"):
+        _ = Tools(dino="vit_small_patch16_224.dimo").dino
+    with pytest.raises(BadMetric, match="must be a safetensors file"):
+        _ = Tools(dino="test_vit:weights.pth").dino
+    with pytest.raises(BadMetric, match="does not hold the weights of this DINO"):
+        _ = Tools(dino=dino.replace("test_vit:", "test_vit2:")).dino

@@ -58,6 +58,11 @@ def tree(folder: Path) -> dict[str, str]:
 
 def child(act: Callable[[], None]) -> int:
     """Run something in a forked process; return how it ended, as waitpid says."""
+    return os.waitpid(begun(act), 0)[1]
+
+
+def begun(act: Callable[[], None]) -> int:
+    """Begin something in a forked process; return its number."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -66,4 +71,4 @@ def child(act: Callable[[], None]) -> int:
             code = 0
         finally:
             os._exit(code)
-    return os.waitpid(pid, 0)[1]
+    return pid

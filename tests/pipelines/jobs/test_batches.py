@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,6 +117,56 @@ def test_a_stop_gives_back_what_was_claimed(tmp_path: Path, engine: Engine, smal
     assert [one.attempts for one in ledger.entries()] == [0] * 4
     ledger.close()
     assert counts(tmp_path) == {State.DONE: 1, State.WAITING: 3}
+
+
+def test_the_ledger_is_on_the_disk_before_it_is_relied_on(tmp_path: Path, engine: Engine, small_folder: Path) -> None:
+    start(tmp_path, engine, requests(str(small_folder), 1))
+    ledger = Ledger(tmp_path)
+    told = {name: ledger._db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")}  # noqa: SLF001
+    ledger.close()
+    assert told == {"journal_mode": ("wal",), "synchronous": (2,)}  # 2: FULL
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, engine: Engine, small_folder: Path) -> Path:
+    """Three jobs, all done."""
+    folder = tmp_path_factory.mktemp("finished")
+    start(folder, engine, requests(str(small_folder), 3))
+    run(folder, engine)
+    assert verified(folder) == []
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("number", 99),
+        ("digest", "f" * 64),
+        ("request", "other"),
+        ("go", 99),
+        ("file", "other.png"),
+        ("state", "waiting"),
+        ("state", "failed"),
+        ("apart", 1),
+        ("attempts", 1),
+        ("owner", "x"),
+        ("error", "x"),
+        ("sha256", "0" * 64),
+        ("sha256", None),
+        ("pixels_sha256", "0" * 64),
+        ("pixels_sha256", None),
+        ("seconds", None),
+    ],
+)
+def test_verify_finds_an_edited_ledger(column: str, value: object, tmp_path: Path, finished: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    db = sqlite3.connect(folder / FILE)
+    if value == "other":
+        value = db.execute("SELECT request FROM jobs WHERE number = 2").fetchone()[0]
+    db.execute(f"UPDATE jobs SET {column} = ? WHERE number = 1", (value,))
+    db.commit()
+    db.close()
+    assert verified(folder)
 
 
 @pytest.mark.parametrize("harm", ["change", "delete", "add", "swap"])

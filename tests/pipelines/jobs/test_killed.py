@@ -18,9 +18,10 @@ import pytest
 
 from pipelines.engine import Engine
 from pipelines.jobs import worker
+from pipelines.jobs.grids import Content
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
-from tests.pipelines.jobs.folders import child, requests, start, tree
+from tests.pipelines.jobs.folders import begun, child, requests, start, tree
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -94,6 +95,31 @@ def test_kills_by_the_clock_lose_nothing(
     seconds: float, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path
 ) -> None:
     check_kill(tmp_path, engine, small_folder, whole, dies_after(seconds, tmp_path, engine))
+
+
+def with_grid(folder: Path, engine: Engine, small: Path) -> None:
+    start(folder, engine, requests(str(small), 4))
+    ledger = Ledger(folder)
+    cells = [([place], one.digest) for place, one in enumerate(ledger.entries())]
+    ledger.add_grid(Content(title="four", labels=[list("abcd")], cells=cells).model_dump_json())
+    ledger.close()
+
+
+def test_a_kill_while_a_sheet_is_written_leaves_nothing_behind(
+    tmp_path: Path, engine: Engine, small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_grid(tmp_path / "whole", engine, small_folder)
+    worker.work(tmp_path / "whole", engine, lambda _: None)
+    with_grid(tmp_path / "killed", engine, small_folder)
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda a, b: die() if Path(b).name.startswith("grid") else replace(a, b))
+        assert os.WIFSIGNALED(child(lambda: worker.work(tmp_path / "killed", engine, lambda _: None)))
+    assert len(list((tmp_path / "killed").glob(".grid-*.part"))) == 1
+    others = [begun(lambda: worker.work(tmp_path / "killed", engine, lambda _: None)) for _ in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in others] == [0, 0]
+    assert (tmp_path / "killed" / "grid-0001.png").is_file()
+    assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
 def test_two_processes_share_the_work(tmp_path: Path, engine: Engine, small_folder: Path, whole: Path) -> None:

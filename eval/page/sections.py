@@ -18,7 +18,7 @@ from eval.summary import Figures, Versus
 from lora_zoo.world.vocabulary import CATEGORIES
 
 _LEVEL = 0.05
-_COUNTED = ("passes", "rows", "labels")  # units of whole things
+_WORK = ("passes", "rows")
 
 
 class PublishedTable(Frozen):
@@ -44,12 +44,12 @@ def published() -> Published:
 
 
 def number(measure: Measure, value: float) -> str:
-    """Return a value as its measure is read: shares in percent, counts as they are, others to three digits."""
+    """Return a value as its measure is read: shares in percent, counts to a tenth, others to a hundredth."""
     if measure.unit == "share":
         return f"{100 * value:.1f} %"
-    if measure.unit in _COUNTED:
+    if measure.unit in _WORK:  # the same for every picture, as a rule
         return f"{value:.1f}".removesuffix(".0")
-    return f"{value:.2f}"
+    return f"{value:.1f}" if measure.unit == "labels" else f"{value:.2f}"
 
 
 def counted(count: int, what: str) -> str:

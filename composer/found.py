@@ -60,6 +60,15 @@ def with_rest(masks: Sequence[Tensor], height: int, width: int) -> Tensor:
     return torch.cat([1.0 - grown.amax(0, keepdim=True), grown])
 
 
+def shown(names: Sequence[str], masks: Sequence[Tensor], concepts: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return masks and the maps that they come from as findings: the mean of a concept's maps, 1 where it is most."""
+    means = [mean_spread(one) for one in concepts]
+    maps = {
+        f"attention to {name}": mean / mean.max().clamp(min=_NOTHING) for name, mean in zip(names, means, strict=True)
+    }
+    return {f"mask of {name}": mask for name, mask in zip(names, masks, strict=True)} | maps
+
+
 def drawn(mask: Tensor) -> Drawn:
     """Return a mask [h, w] in 0 to 1 as a value."""
     cells = mask.clamp(0, 1).mul(255).round().to("cpu", torch.uint8)

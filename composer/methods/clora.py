@@ -53,7 +53,7 @@ class CLora(MethodModel):
         readers = {BASE: (), **{use.name: (use,) for use in job.adapters}}
         prompts = {key: prompt_by(job, who, text) for (key, who), text in zip(readers.items(), texts, strict=True)}
         loras = [Pass({use.name: use.weight}, use.name, capture=True) for use in job.adapters]
-        wanted, shown = [Pass({}, BASE), *loras], dict[str, "Tensor"]()
+        wanted, saw = [Pass({}, BASE), *loras], dict[str, "Tensor"]()
 
         def before(step: Step, latents: Tensor, look: Look) -> Tensor:
             from composer.contrast import Concepts, contrastive
@@ -66,15 +66,15 @@ class CLora(MethodModel):
 
         def combine(step: Step, passes: Sequence[Pass], predictions: Sequence[Prediction]) -> Prediction:
             from composer.contrast import Concepts
-            from composer.found import claims, drawn, with_rest
+            from composer.found import claims, drawn, shown, with_rest
 
             maps = Concepts(texts, owners).own([one.attention for one in predictions if one.attention is not None])
             masks = with_rest(claims(maps, self.threshold, self.masks == "parted"), job.height, job.width)
-            shown.update({f"mask of {use.name}": mask for use, mask in zip(job.adapters, masks[1:], strict=True)})
+            saw.update(shown([use.name for use in job.adapters], masks[1:], maps))
             masked = [replace(one, mask=drawn(mask)) for one, mask in zip(passes, masks, strict=True)]
             return weighted_mean(step, masked, predictions)
 
-        return Plan(lambda _: wanted, prompts, combine, before, lambda s: len(wanted) * self._updates(s), lambda: shown)
+        return Plan(lambda _: wanted, prompts, combine, before, lambda s: len(wanted) * self._updates(s), lambda: saw)
 
     def _updates(self, step: Step) -> int:
         return updates(step, self.until, self.refine) if self.update else 0

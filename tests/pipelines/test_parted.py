@@ -220,8 +220,10 @@ def test_clora_costs_what_it_says_and_shows_masks(engine: Engine, small_folder: 
     found = render(engine, small_folder, "clora", adapters=uses(3), parameters={"refine": 2, "until": 0.4})
     assert found.record.unet_passes == 5 * 4
     assert found.record.looks == found.record.slopes == 4 * (3 + 3)  # five steps: each is a fifth, two are early
-    assert list(found.findings) == [f"mask of lora{n}" for n in range(3)]
+    assert list(found.findings) == [f"{what} lora{n}" for what in ("mask of", "attention to") for n in range(3)]
     assert all(one.size == (12, 6) and one.getextrema()[1] == 255 for one in found.findings.values())
+    attention, mask = (np.array(found.findings[f"{what} lora0"]) for what in ("attention to", "mask of"))
+    assert set(np.unique(mask)) <= {0, 255} and len(np.unique(attention)) > 2
     still = render(engine, small_folder, "clora", parameters={"update": 0.0})
     assert (still.record.looks, still.record.unet_passes) == (0, 15)
 

@@ -128,6 +128,10 @@ class TextReader:
         """The number of tokens that are read at once, less the two marks."""
         return self._tokenizer.model_max_length - 2
 
+    def forget(self) -> None:
+        """Let go of what was prepared for calls to come."""
+        self._bank.forget()
+
     def tokens(self, text: str) -> list[int]:
         """Return the tokens of a text, without marks."""
         return self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

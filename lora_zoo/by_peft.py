@@ -23,6 +23,15 @@ _ROOT = "base_model.model."
 _NAME = "default"  # PEFT's own name of an adapter
 _LARGEST = 1 << 16  # of a configuration's numbers, which become sizes; seeds may be larger
 _SEEDS = ("seed", "key")
+#: Fields that say of which model and of which of its layers an adapter is, which the keys say too.
+_ELSEWHERE = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "exclude_modules",
+    "layers_to_transform",
+    "revision",
+    "task_type",
+)
 _RAISED = (ValueError, TypeError, KeyError, RuntimeError, AttributeError, IndexError, AssertionError, ImportError)
 
 
@@ -63,7 +72,10 @@ def read(config: fields.Object, tensors: Mapping[str, Tensor], layout: ModelLayo
     try:
         with torch.random.fork_rng(devices=[]):  # PEFT draws what it is about to load
             model = _loaded(_prepared(config, names, where), names, tensors, _Bases(layout, component), where)
-        return list(_changes(model, names, _Bases(layout, component)))
+        found = list(_changes(model, names, _Bases(layout, component)))
+        if not any(bool(one.weight.any()) or (one.bias is not None and bool(one.bias.any())) for one in found):
+            raise ValueError("merging it changes nothing")
+        return found
     except BadFile:
         raise
     except _RAISED as error:
@@ -110,7 +122,7 @@ def _prepared(config: fields.Object, names: Mapping[str, str], where: str) -> di
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and not name.endswith(_SEEDS) and not abs(value) <= _LARGEST:
             raise BadFile(f"{where}: {name} is {value}; {_LARGEST} is the largest that is read")
-    aimed = {"target_modules": list(names), "exclude_modules": None, "layers_to_transform": None, "task_type": None}
+    aimed = {**dict.fromkeys(_ELSEWHERE), "target_modules": list(names), "inference_mode": False}
     return {"peft_type": "LORA", **config, **{name: value for name, value in aimed.items() if name in config}}
 
 

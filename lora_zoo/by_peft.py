@@ -20,7 +20,6 @@ from lora_zoo.adapter import BaseLayer, ModelLayout
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
 
 _ROOT = "base_model.model."
-_NAME = "default"  # PEFT's own name of an adapter
 _LARGEST = 1 << 16  # of a configuration's numbers, which become sizes; seeds may be larger
 _SEEDS = ("seed", "key")
 #: Fields that say of which model and of which of its layers an adapter is, which the keys say too.

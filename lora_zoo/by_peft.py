@@ -22,6 +22,7 @@ from lora_zoo.errors import BadFile, UnsupportedKind, first_few
 _ROOT = "base_model.model."
 _LARGEST = 1 << 16  # of a configuration's numbers, which become sizes; seeds may be larger
 _SEEDS = ("seed", "key")
+_SAID = 300  # characters of what PEFT says of a failure
 #: Fields that say of which model and of which of its layers an adapter is, which the keys say too.
 _ELSEWHERE = (
     "auto_mapping",
@@ -78,7 +79,8 @@ def read(config: fields.Object, tensors: Mapping[str, Tensor], layout: ModelLayo
     except BadFile:
         raise
     except _RAISED as error:
-        told = f"{where}: PEFT states no change of weights for this adapter of kind {kind}: {error}"
+        why = " ".join(str(error).split())[:_SAID]
+        told = f"{where}: PEFT states no change of weights for this adapter of kind {kind}: {why}"
         raise UnsupportedKind(told) from error
 
 
@@ -134,12 +136,21 @@ def _loaded(
         _put(root, name, _layer(bases[path]))
     model = peft.get_peft_model(root, peft.get_peft_config(config), autocast_adapter_dtype=False)
     loaded = peft.set_peft_model_state_dict(model, dict(tensors))
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if missing := sorted(trained & set(loaded.missing_keys)):
+    if missing := _missing(model, loaded):
         raise BadFile(f"{where}: tensors that are missing: {first_few(missing)}")
     if loaded.unexpected_keys:
         raise BadFile(f"{where}: tensors that belong to nothing: {first_few(loaded.unexpected_keys)}")
     return model.eval().double()
+
+
+def _missing(model: nn.Module, loaded: _Loaded) -> list[str]:
+    """Return the adapter's parameters for which there was no tensor; one that layers share has several names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter.requires_grad:
+            names.setdefault(id(parameter), []).append(name)
+    unset = set(loaded.missing_keys)
+    return [one[0] for one in names.values() if unset.issuperset(one)]
 
 
 def _changes(model: nn.Module, names: Mapping[str, str], bases: _Bases) -> Iterator[Change]:

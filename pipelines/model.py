@@ -78,6 +78,8 @@ class LoadedModel:
         self._placement = Placement(parts.modules(), device, runtime.offload == "parts")
         use_attention(parts.unet, runtime.attention)
         self._vae = cast(_Vae, parts.vae)
+        if hasattr(parts.vae, "spatial_scale_factor"):
+            cast(Any, parts.vae).spatial_scale_factor = spec.latent_factor  # of tiles; diffusers takes it for 8
         if runtime.vae_tiling:
             self._vae.enable_tiling()
         adapted = {name: module for name, module in parts.modules().items() if name != VAE}

@@ -80,7 +80,7 @@ class Room:
         if failed <= least:
             raise OutOfMemory(f"the memory of {self._model.device} is too little for one pass at a time; {_HELP}")
         self._failed = self._failed or failed
-        self._rows = max(failed // 2, least)
+        self._rows = max(-(-failed // 2), least)
 
 
 def in_tiles_if_need_be(

@@ -98,7 +98,7 @@ def test_the_users_own_word_comes_first(tmp_path: Path) -> None:
         ending, content, _ = CASES[name]
         beside[ending] = tmp_path / f"alice{ending}"
         beside[ending].write_text(json.dumps(content))
-    assert sidecars.read(beside) == Beside(("al1ce", "blue dress"), 0.7, (0.4, 0.9), "sdxl", "A girl")
+    assert sidecars.read(beside) == Beside(("al1ce", "blue dress"), 0.7, (0.4, 0.9), "sdxl", "A girl", 1)
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ def read(config: fields.Object, tensors: Mapping[str, Tensor], layout: ModelLayo
     """Return what a PEFT folder's adapter changes of a model; `tensors` are checked, in float32."""
     kind = fields.text(config.get("peft_type", "LORA"), f"{where}: peft_type").lower()
     component, names = _layers(tensors, layout, where)
+    state = torch.get_rng_state()  # PEFT draws what it is about to load
     try:
-        with torch.random.fork_rng(devices=[]):  # PEFT draws what it is about to load
-            model = _loaded(_prepared(config, names, where), names, tensors, _Bases(layout, component), where)
+        model = _loaded(_prepared(config, names, where), names, tensors, _Bases(layout, component), where)
         found = list(_changes(model, names, _Bases(layout, component)))
         if not any(bool(one.weight.any()) or (one.bias is not None and bool(one.bias.any())) for one in found):
             raise ValueError("merging it changes nothing")
@@ -82,6 +82,8 @@ def read(config: fields.Object, tensors: Mapping[str, Tensor], layout: ModelLayo
         why = " ".join(str(error).split())[:_SAID]
         told = f"{where}: PEFT states no change of weights for this adapter of kind {kind}: {why}"
         raise UnsupportedKind(told) from error
+    finally:
+        torch.set_rng_state(state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +122,9 @@ def _prepared(config: fields.Object, names: Mapping[str, str], where: str) -> di
     if config.get("modules_to_save"):
         raise UnsupportedKind(f"{where}: holds whole modules beside the adapter (modules_to_save), which are not read")
     for name, value in config.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and not name.endswith(_SEEDS) and not abs(value) <= _LARGEST:
+        if not isinstance(value, int | float) or isinstance(value, bool) or name.endswith(_SEEDS):
+            continue
+        if not abs(value) <= _LARGEST:
             raise BadFile(f"{where}: {name} is {value}; {_LARGEST} is the largest that is read")
     aimed = {**dict.fromkeys(_ELSEWHERE), "target_modules": list(names), "inference_mode": False}
     return {"peft_type": "LORA", **config, **{name: value for name, value in aimed.items() if name in config}}
@@ -181,7 +184,7 @@ def _layer(base: BaseLayer) -> nn.Linear | nn.Conv2d:
     out, into, *window = base.weight.shape
     has_bias = base.bias is not None
     layer = (
-        nn.Conv2d(into, out, tuple(window), bias=has_bias, device="meta")
+        nn.Conv2d(into, out, (window[0], window[1]), bias=has_bias, device="meta")
         if window
         else nn.Linear(into, out, bias=has_bias, device="meta")
     )

@@ -128,7 +128,7 @@ def test_civitais_own_list_is_of_all_loras_or_none() -> None:
     bare, _, listed = text.partition(", Civitai resources: ")
     assert bare == a1111_text.write(made, FileHashes())
     assert json.loads(listed) == [
-        {"type": "lora", "weight": use.weight, "modelVersionId": versions[use.name]} for use in made.adapters
+        {"type": "lora", "weight": use.weight or 1.0, "modelVersionId": versions[use.name]} for use in made.adapters
     ]
     for rule in (as_a1111, as_civitai):
         with_list, without = rule(text), rule(bare)

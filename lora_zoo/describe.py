@@ -82,6 +82,7 @@ class Described:
     configs: scaling.Configs
     groups: families.Groups
     ranks: Mapping[tuple[str, str], int]
+    foreign: bool = False  # of a kind that PEFT reads
 
     def alphas(self) -> list[float]:
         """Return each layer's effective alpha: its own, the configuration's, or its rank."""
@@ -95,13 +96,18 @@ class Described:
 
 def described_part(part: Part) -> Described:
     """Look at the head of one file of a LoRA, and group its tensors by layer."""
-    head = header(part.weights)
-    groups = {(part.component or component, module): g for (component, module), g in keys.group(head.tensors).items()}
+    head, foreign = header(part.weights), scaling.foreign(part)
+    found = keys.group(head.tensors) if foreign is None else keys.foreign(head.tensors, _kind_of(foreign))
+    groups = {(part.component or component, module): group for (component, module), group in found.items()}
     downs = {
         target: key for target, group in groups.items() for key in group if (key.kind, key.part) == ("lora", "down")
     }
     ranks = {target: head.tensors[key.raw].shape[0] for target, key in downs.items() if head.tensors[key.raw].shape}
-    return Described(head, scaling.configs(part, head), groups, ranks)
+    return Described(head, scaling.configs(part, head) if foreign is None else {}, groups, ranks, foreign is not None)
+
+
+def _kind_of(config: fields.Object) -> str:
+    return str(config.get("peft_type", "lora")).lower()
 
 
 def _family(described: list[Described]) -> str:

@@ -90,7 +90,9 @@ def fit(path: Path, layout: Layout, norms: Mapping[str, Sequence[str]] | None = 
     head, groups = described[0].head, described[0].groups
     return Fit(
         components=tuple(sorted(components, key=lambda one: (one.component != "unet", one.component))),
-        unused=tuple(raw for part in described for raw in part.head.tensors if keys.parse(raw) is None),
+        unused=tuple(
+            raw for part in described if not part.foreign for raw in part.head.tensors if keys.parse(raw) is None
+        ),
         stated=families.of_metadata(head),
         told=families.of_layers(head, groups),
         model=families.of_layout(layout),

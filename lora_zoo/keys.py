@@ -242,6 +242,17 @@ def group(raw_keys: Iterable[str]) -> dict[tuple[str, str], list[Key]]:
     return groups
 
 
+def foreign(raw_keys: Iterable[str], kind: str) -> dict[tuple[str, str], list[Key]]:
+    """Group the keys of an adapter of a kind that PEFT reads; what several layers share is no part of one."""
+    groups: dict[tuple[str, str], list[Key]] = {}
+    for raw in raw_keys:
+        module, _, part = raw.removeprefix(_PEFT).removesuffix(".weight").rpartition(".")
+        if raw.startswith(_PEFT) and module:
+            component = "text_encoder" if re.match(r"text_model\.|encoder\.", module) else "unet"
+            groups.setdefault((component, module), []).append(Key(raw, "peft", kind, part, None, module))
+    return groups
+
+
 def words(raw_keys: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the textual inversions that a file bundles: word -> component -> key."""
     found: dict[str, dict[str, str]] = {}

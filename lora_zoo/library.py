@@ -99,6 +99,12 @@ class Library:
         """Read an entry's LoRA for a model."""
         return self.catalog.read(entry, layout)
 
+    def civitai_version(self, entry: Entry) -> int | None:
+        """Return the number under which CivitAI has an entry's file, if a sidecar beside a copy of it says so."""
+        rows = self._store.hashed(entry.sha256, self._roots) if self._store else []
+        known = (row.facts.civitai_version for row in rows if row.facts is not None)
+        return next((version for version in known if version is not None), None)
+
     def profile(self, entry: Entry) -> Profile | None:
         """Return a LoRA's frequency profile; None: its content was not measured."""
         known = profiles.load().get(entry.sha256)

@@ -25,6 +25,23 @@ _ALPHA_KEYS = {
     **dict.fromkeys(("OFT", "BOFT", "IA3", "SHIRA")),
 }
 
+#: What a LoRA's configuration may ask for beyond up @ down, which PEFT itself must work out.
+_BEYOND = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "lora_bias",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_qalora",
+    "velora_config",
+)
+#: Beginnings that leave the model's own weights as they are; with any other, a LoRA's change is not up @ down.
+_PLAIN_BEGINNINGS = ("gaussian", "eva", "orthogonal")
+
 #: Patterns of module names, each with the number that holds for those it fits.
 Patterns = tuple[tuple[re.Pattern[str], float], ...]
 
@@ -96,6 +113,22 @@ def _first(patterns: Patterns, names: Iterable[str], default: float) -> float:
     return default
 
 
+def foreign(part: Part) -> fields.Object | None:
+    """Return the configuration of an adapter that PEFT itself must read, None for those that are read here."""
+    if part.config is None:
+        return None
+    where = str(part.config)
+    values = fields.parse_object(part.config.read_bytes(), where)
+    return None if _kind(values, where) in _ALPHA_KEYS and not _goes_beyond(values) else values
+
+
+def _goes_beyond(values: fields.Object) -> bool:
+    """Tell whether an adapter of a known kind changes something else than its factors say."""
+    beginning = values.get("init_lora_weights", True)
+    strange = isinstance(beginning, str) and beginning not in _PLAIN_BEGINNINGS
+    return strange or values.get("bias", "none") != "none" or any(values.get(name) for name in _BEYOND)
+
+
 def configs(part: Part, head: Header) -> Configs:
     """Read the configurations of a file: PEFT's beside it, or the one diffusers puts in the header."""
     if part.config is not None:
@@ -111,8 +144,12 @@ def configs(part: Part, head: Header) -> Configs:
     return {component: _config(values, where) for component, values in by_component.items()}
 
 
+def _kind(values: fields.Object, where: str) -> str:
+    return fields.text(values.get("peft_type", "LORA"), f"{where}: peft_type").upper()
+
+
 def _config(values: fields.Object, where: str) -> PeftConfig:
-    kind = fields.text(values.get("peft_type", "LORA"), f"{where}: peft_type").upper()
+    kind = _kind(values, where)
     if kind not in _ALPHA_KEYS:
         known = ", ".join(_ALPHA_KEYS).lower()
         raise UnsupportedKind(f"{where}: adapters of kind {kind.lower()} are not read, only {known}")

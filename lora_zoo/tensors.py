@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lora_zoo import families, keys, scaling, words
-from lora_zoo.adapter import Adapter, BaseLayer, Delta, Layout, ModelLayout, tensors_of
-from lora_zoo.errors import BadFile, first_few
+from lora_zoo import by_peft, families, fields, keys, scaling, words
+from lora_zoo.adapter import Adapter, BaseLayer, Delta, DenseDelta, Layout, ModelLayout, tensors_of
+from lora_zoo.errors import BadFile, UnsupportedKind, first_few
 from lora_zoo.header import Header, header, parse
 from lora_zoo.keys import Module
 from lora_zoo.kinds import Layer, Misfit, read_layer
@@ -44,11 +44,15 @@ def read(path: Path, layout: Layout, name: str | None = None) -> Adapter:
         head = header(part.weights)  # before any of the data: what fails here has cost nothing
         wanted = _wanted(part, layout, str(path))
         try:
-            modules = keys.bind(head.tensors, wanted, str(path), _norms(layout, wanted))
-            stored = _load(part, head, digest)
-            reader = _Reader(layout, scaling.configs(part, head), stored)
-            found = reader.all(modules, path)
-            bundled |= words.read(stored, layout, str(path), _checked)
+            foreign = scaling.foreign(part)
+            if foreign is None:
+                modules = keys.bind(head.tensors, wanted, str(path), _norms(layout, wanted))
+                reader = _Reader(layout, scaling.configs(part, head), _load(part, head, digest))
+                found = reader.all(modules, path)
+            else:
+                reader = _Reader(layout, {}, _load(part, head, digest))
+                found = reader.by_peft(foreign, wanted, path)
+            bundled |= words.read(reader.tensors, layout, str(path), _checked)
         except BadFile as error:
             raise families.explained(error, head, layout) from error
         for (component, layer), delta in found:
@@ -85,7 +89,7 @@ class _Reader:
     def __init__(self, layout: Layout, configs: scaling.Configs, tensors: Mapping[str, Tensor]) -> None:
         self._layout = layout
         self._configs = configs
-        self._tensors = tensors
+        self.tensors = tensors
         self.vectors: dict[str, dict[str, Tensor]] = {}
 
     def all(self, modules: Mapping[tuple[str, str], Module], path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
@@ -104,10 +108,27 @@ class _Reader:
             raise BadFile(f"{path}: layers that cannot be used: {first_few(problems)}")
         return found
 
+    def by_peft(self, config: fields.Object, wanted: Layout, path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
+        """Read an adapter of a kind of which PEFT says what it changes."""
+        if not isinstance(self._layout, ModelLayout):
+            raise UnsupportedKind(f"{path}: is stated relative to the model's weights, so that it needs one in memory")
+        among = ModelLayout(wanted, self._layout.base, self._layout.vectors)
+        found: list[tuple[tuple[str, str], Delta]] = []
+        try:
+            whole = {key: t if not t.is_floating_point() else _checked(key, t) for key, t in self.tensors.items()}
+            for change in by_peft.read(config, whole, among, str(path)):
+                _check_values(f"the change of {change.path}", change.weight)
+                found.append(((change.component, change.path), DenseDelta(change.weight)))
+                if change.bias is not None:
+                    self._keep_vector(change.component, f"{change.path}.bias", change.bias)
+        except Misfit as misfit:
+            raise BadFile(f"{path}: cannot be used: {misfit}") from misfit
+        return found
+
     def _read(self, target: tuple[str, str], module: Module) -> Delta | None:
         """Return a layer's delta, None for one of whose weight nothing is changed; vectors are kept apart."""
         component, layer = target
-        stored = {part: self._tensors[key] for part, key in module.parts.items()}
+        stored = {part: self.tensors[key] for part, key in module.parts.items()}
         _check_types(stored)
         parts = {part: _checked(part, tensor) for part, tensor in stored.items()}
         if layer not in self._layout[component]:

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from lora_zoo.adapter import Vectors
 from lora_zoo.errors import BadFile, UnknownName
 
 Dialect = Literal["kohya", "diffusers", "peft"]
@@ -37,6 +38,8 @@ class Factors:
 
 Layers = Mapping[str, Mapping[str, Factors]]  # component -> module path -> factors
 
+_NO_VECTORS: Vectors = {}
+
 
 def check_dtype(name: str) -> None:
     """Refuse a type that files are not written in."""
@@ -44,9 +47,19 @@ def check_dtype(name: str) -> None:
         raise UnknownName("type of stored values", name, DTYPES)
 
 
-def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, str], dtype: str = DTYPES[0]) -> Path:
-    """Write the file (for PEFT, the folder) atomically; return its path. What `dtype` cannot hold is refused."""
-    tensors = _stored(layers, dialect, dtype)
+def write(  # noqa: PLR0913  what a file holds, and how it is spelled and stored
+    path: Path,
+    layers: Layers,
+    dialect: Dialect,
+    metadata: Mapping[str, str],
+    dtype: str = DTYPES[0],
+    vectors: Vectors = _NO_VECTORS,
+) -> Path:
+    """Write the file (for PEFT, the folder) atomically; return its path. What `dtype` cannot hold is refused.
+
+    Changes of biases and normalisation, `vectors`, have a spelling among kohya's alone.
+    """
+    tensors = _stored(layers, dialect, dtype, vectors)
     if dialect != "peft":
         _save(tensors, path, {"format": "pt", **metadata})
         return path
@@ -56,16 +69,17 @@ def write(path: Path, layers: Layers, dialect: Dialect, metadata: Mapping[str, s
     return path
 
 
-def data_sha256(layers: Layers, dialect: Dialect, dtype: str = DTYPES[0]) -> str:
+def data_sha256(layers: Layers, dialect: Dialect, dtype: str = DTYPES[0], vectors: Vectors = _NO_VECTORS) -> str:
     """Return the sha256 of a file's tensor data, which kohya's tools know a LoRA by whatever its metadata says."""
-    content = safetensors.torch.save(_stored(layers, dialect, dtype))
+    content = safetensors.torch.save(_stored(layers, dialect, dtype, vectors))
     return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
 
 
-def _stored(layers: Layers, dialect: Dialect, dtype: str) -> dict[str, Tensor]:
+def _stored(layers: Layers, dialect: Dialect, dtype: str, vectors: Vectors) -> dict[str, Tensor]:
     check_dtype(dtype)
+    assert dialect == "kohya" or not vectors, "no other dialect has a spelling for biases and normalisation"
     stored: dict[str, Tensor] = {}
-    for key, value in _WRITERS[dialect](layers).items():
+    for key, value in (_kohya(layers, vectors) if dialect == "kohya" else _OTHERS[dialect](layers)).items():
         stored[key] = value.to(getattr(torch, dtype)).contiguous()
         if not bool(torch.isfinite(stored[key]).all()):
             raise BadFile(f"{key}: its values leave the range of {dtype}; {DTYPES[-1]} holds what is finite")
@@ -79,19 +93,29 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
     os.replace(partial, path)
 
 
-def _kohya(layers: Layers) -> dict[str, Tensor]:
-    first = "lora_te1_" if "text_encoder_2" in layers else "lora_te_"
-    prefix = {"unet": "lora_unet_", "text_encoder": first, "text_encoder_2": "lora_te2_"}
+def _kohya_stem(component: str, path: str, sdxl: bool) -> str:
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te1_" if sdxl else "lora_te_", "text_encoder_2": "lora_te2_"}
+    inner = "" if component == "unet" or path == "text_projection" else "text_model."
+    return prefix[component] + (inner + path.removeprefix("text_model.")).replace(".", "_")
+
+
+def _kohya(layers: Layers, vectors: Vectors) -> dict[str, Tensor]:
+    sdxl = "text_encoder_2" in layers or "text_encoder_2" in vectors
     out: dict[str, Tensor] = {}
     for component, paths in layers.items():
         for path, one in paths.items():
-            inner = "" if component == "unet" or path == "text_projection" else "text_model."
-            stem = prefix[component] + (inner + path.removeprefix("text_model.")).replace(".", "_")
+            stem = _kohya_stem(component, path, sdxl)
             convolution = one.down.ndim == 4
             out[f"{stem}.lora_down.weight"] = one.down
             out[f"{stem}.lora_up.weight"] = one.up.reshape(*one.up.shape[:2], 1, 1) if convolution else one.up
             if one.alpha is not None:
                 out[f"{stem}.alpha"] = torch.tensor(one.alpha)
+    for component, changes in vectors.items():
+        for path, change in changes.items():
+            owner, _, name = path.rpartition(".")
+            norm = "norm" in owner.rpartition(".")[2]  # as all models here call their normalisation layers
+            ending = f"{name[0]}_norm" if norm else "diff_b"
+            out[f"{_kohya_stem(component, owner, sdxl)}.{ending}"] = change
     return out
 
 
@@ -141,4 +165,4 @@ def _peft_config(layers: Layers) -> dict[str, object]:
     }
 
 
-_WRITERS = {"kohya": _kohya, "diffusers": _diffusers, "peft": _peft}
+_OTHERS = {"diffusers": _diffusers, "peft": _peft}

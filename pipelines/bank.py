@@ -12,7 +12,7 @@ as an idle hook.
   thin low-rank products after it.
 * Merged copies that would take too much memory are not made: there the low-rank products are added.
 * Changes to biases and to normalisation go the same two ways: see `vectors.py`.
-* Adapters that act in a part of the picture only come on top, as products of their own: see `local.py`.
+* Adapters that act in a part of the picture only come on top, as terms of their own: see `local.py`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
-from composer.errors import BadRequest
 from lora_zoo.adapter import Delta, tensors_of
 from pipelines.changes import Forward, Layer, Weighted, added, merged_weight, mixed
 from pipelines.local import Drawings, LocalGate, Term, local_layer
 from pipelines.store import AdapterStore, ByteCache
-from pipelines.vectors import Changes, merged_vector, renormed, shifted, vector_parameters
+from pipelines.vectors import Changes, Norm, merged_vector, renormed, shifted, vector_parameters
 
 #: The adapters active in one row, in order: (digest, weight).
 Gate = tuple[tuple[str, float], ...]
@@ -121,18 +121,13 @@ class AdapterBank:
         drawings = Drawings()
         forwards = dict(front.forwards)
         acting = [[one for one in row if one.weight and self._acts(one.digest)] for row in rows]
-        for one in (one for row in acting for one in row if self._changes(one.digest)):
-            raise BadRequest(
-                f"LoRA '{self._store[one.digest].name}' changes biases or normalisation layers, which act on all of a "
-                "picture; it cannot act in a region"
-            )
-        for path in {path: None for row in acting for one in row for path in self._deltas(one.digest)}:
-            layer = self._layers[path]
+        for path in {path: None for row in acting for one in row for path in self._touched(one.digest)}:
+            layer = cast(Layer | Norm, self._modules[path])
             terms = [
-                Term(place, delta, one.weight, one.where)
+                Term(place, self._deltas(one.digest).get(path), one.weight, one.where, vectors)
                 for place, row in enumerate(acting)
                 for one in row
-                if (delta := self._deltas(one.digest).get(path)) is not None
+                if (vectors := self._vectors_of(one.digest, path)) or path in self._deltas(one.digest)
             ]
             under = forwards.get(path, layer.forward)
             forwards[path] = local_layer(layer, under, terms, drawings, path in self._reads_text)
@@ -195,6 +190,16 @@ class AdapterBank:
 
     def _changes(self, digest: str) -> Mapping[str, Tensor]:
         return self._store[digest].vectors.get(self._component, {})
+
+    def _touched(self, digest: str) -> Iterable[str]:
+        """Return the paths of the modules that an adapter changes anything of."""
+        owners = (vector.rpartition(".")[0] for vector in self._changes(digest))
+        return dict.fromkeys([*self._deltas(digest), *owners])
+
+    def _vectors_of(self, digest: str, path: str) -> dict[str, Tensor]:
+        """Return an adapter's changes to a module's parameters of one dimension, by their names in it."""
+        changes = self._changes(digest)
+        return {name: changes[f"{path}.{name}"] for name in ("weight", "bias") if f"{path}.{name}" in changes}
 
     def _changed(self, path: str, gate: Gate) -> Changes:
         found = ((self._changes(digest).get(path), weight) for digest, weight in gate)

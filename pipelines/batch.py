@@ -27,6 +27,7 @@ from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.reading import Conditioning, PromptReader, together
 from pipelines.resolve import Resolved
 from pipelines.revision import revision
+from pipelines.room import Room, told
 from pipelines.schedulers import Solver
 from pipelines.sdxl import time_ids
 from pipelines.sources import AdapterSource
@@ -36,7 +37,7 @@ _VERSIONS_OF = ("torch", "diffusers", "transformers")
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """What to render, from which LoRAs, in calls of how many rows, watched and stopped by whom."""
+    """What to render, from which LoRAs, in calls of how many rows at most, watched and stopped by whom."""
 
     resolved: Sequence[Resolved]
     source: AdapterSource
@@ -107,25 +108,25 @@ class Live:
 @torch.no_grad()
 def render(model: LoadedModel, order: Order) -> list[Rendering]:
     """Render an order while holding the model's lock."""
-    with model.lock:
+    with model.lock, told(model):
         started = time.perf_counter()
-        live = _start(model, order)
-        _run(model, order, live, dict(enumerate(live)))
+        live, room = _start(model, order), Room(model, order.max_rows)
+        _run(model, order, live, dict(enumerate(live)), room)
         again = {
             place: _second(model, one, one.resolved.second) for place, one in enumerate(live) if one.resolved.second
         }
-        _run(model, order, live, again)
+        _run(model, order, live, again, room)
         decoded = [_finished(model, again.get(place, one), one) for place, one in enumerate(live)]
         seconds = (time.perf_counter() - started) / len(live)
         return [
-            Rendering(picture.image, _record(model, one, picture, seconds), findings=_shown(one.plan.findings()))
+            Rendering(picture.image, _record(model, one, picture, room, seconds), findings=_shown(one.plan.findings()))
             for one, picture in zip(live, decoded, strict=True)
         ]
 
 
-def _run(model: LoadedModel, order: Order, live: Sequence[Live], going: Mapping[int, Live]) -> None:
+def _run(model: LoadedModel, order: Order, live: Sequence[Live], going: Mapping[int, Live], room: Room) -> None:
     """Take those that are going, by their places among all, through their steps."""
-    for now in denoise(list(going.values()), Denoiser(model, order.max_rows, order.cancel)):
+    for now in denoise(list(going.values()), Denoiser(model, room, order.cancel)):
         if order.on_step is not None:
             order.on_step(_report(model, live, going, now))
         order.cancel.check()
@@ -196,7 +197,7 @@ def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
     hires = first.resolved.request.hires or Hires()
     begun = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
     solver = begin.solver(model, one, first.generator)
-    first.notices = tuple(dict.fromkeys((*first.notices, *notices)))
+    first.notices = tuple(dict.fromkeys((*first.notices, *notices, *filter(None, [begun.notice]))))
     return Live(
         one,
         plan,
@@ -255,7 +256,7 @@ def _progress(model: LoadedModel, one: Live, position: int, place: tuple[int, in
     )
 
 
-def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> RenderRecord:
+def _record(model: LoadedModel, one: Live, picture: Decoded, room: Room, seconds: float) -> RenderRecord:
     return RenderRecord(
         **one.resolved.request.model_dump(),
         versions={"medley": revision(), **{package: version(package) for package in _VERSIONS_OF}},
@@ -270,5 +271,5 @@ def _record(model: LoadedModel, one: Live, picture: Decoded, seconds: float) -> 
         unet_calls=one.tally.unet_calls,
         seconds=seconds,
         pixels_sha256=pixels_sha256(picture.image),
-        notices=(*one.notices, *filter(None, [picture.notice])),
+        notices=(*one.notices, *filter(None, [room.notice, picture.notice])),
     )

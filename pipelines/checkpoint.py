@@ -1,7 +1,7 @@
 """A merge as a model: a folder in diffusers' layout whose weights have the LoRAs in them, for any tool without LoRAs.
 
-The base model's files are copied one by one and only the weights of adapted layers differ: w + delta, summed in float32
-and stored in the type that the base has them in. The model is never loaded. The folder appears whole or not at all.
+The base model's files are copied one by one and only what LoRAs change differs: w + delta, summed in float32 and stored
+in the type that the base has it in. The model is never loaded. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
 from pipelines import cards, layout, merges
@@ -22,6 +23,9 @@ from pipelines.errors import BadModel
 from pipelines.layout import Place
 from pipelines.merges import Merged, MergeOrder
 from pipelines.progress import Watch, unwatched
+
+if TYPE_CHECKING:
+    from lora_zoo.adapter import Delta
 
 _INDEX = "model_index.json"
 _WEIGHTS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb"}
@@ -61,7 +65,7 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
         os.rename(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Written(out, sum(map(len, made.adapter.layers.values())), made.measured)
+    return Written(out, made.changed, made.measured)
 
 
 def _fill(folder: Path, made: Merged, parts: tuple[str, ...], title: str) -> None:
@@ -71,10 +75,11 @@ def _fill(folder: Path, made: Merged, parts: tuple[str, ...], title: str) -> Non
         (folder / part).mkdir()
         for file in _copied(base / part):
             shutil.copyfile(file, folder / part / file.name)
+    vectors = layout.vector_places(base)
     for component, places in layout.places(base).items():
+        changes = _changes(made, component, places, vectors[component])
         for file in layout.weight_files(base, component):
-            mine = {path: place for path, place in places.items() if place.file == file}
-            _merge_file(file, folder / component / file.name, made, component, mine)
+            _merge_file(file, folder / component / file.name, made, changes)
     card = cards.of_checkpoint(made, title)
     (folder / "README.md").write_text(card.text, encoding="utf-8")
     (folder / "medley.json").write_text(json.dumps(card.recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -101,22 +106,32 @@ def _copied(folder: Path) -> list[Path]:
     return [file for file in files if file.suffix not in _WEIGHTS or _LOADED.fullmatch(file.name)]
 
 
-def _merge_file(source: Path, target: Path, made: Merged, component: str, places: Mapping[str, Place]) -> None:
-    """Write one file of weights again, with the deltas of its layers added; every other tensor is as it was."""
+def _changes(
+    made: Merged, component: str, layers: Mapping[str, Place], vectors: Mapping[str, Place]
+) -> dict[Place, Delta]:
+    """Return what changes in one component, by where it is stored."""
+    from lora_zoo.adapter import DenseDelta
+
+    found: dict[Place, Delta] = {layers[path]: delta for path, delta in made.adapter.component(component).items()}
+    changes = made.adapter.vectors.get(component, {})
+    return {**found, **{vectors[path]: DenseDelta(change) for path, change in changes.items()}}
+
+
+def _merge_file(source: Path, target: Path, made: Merged, changes: Mapping[Place, Delta]) -> None:
+    """Write one file of weights again, with what changes in it; every other tensor is as it was."""
     import safetensors.torch
     import torch
 
     from lora_zoo.header import header
 
     tensors = safetensors.torch.load_file(source)
-    for path, place in places.items():
-        delta = made.adapter.component(component).get(path)
-        if delta is None:
+    for place, delta in changes.items():
+        if place.file != source:
             continue
         base = tensors[place.key]
         merged = (base.float() + delta.dense().reshape(base.shape)).to(base.dtype)
         if not torch.isfinite(merged).all():
-            raise BadRequest(f"the weights of {component} {path} leave the range of {base.dtype}; lower the LoRAs'")
+            raise BadRequest(f"the weights of {place.key} leave the range of {base.dtype}; lower the LoRAs'")
         tensors[place.key] = merged
     stated = {"format": "pt", **header(source).metadata, **made.adapter.metadata}
     safetensors.torch.save_file(tensors, target, stated)

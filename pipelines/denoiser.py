@@ -18,12 +18,12 @@ from torch import Tensor
 from composer.plan import Attention, Pass, Prediction
 from pipelines.attention import RowWish, Spot
 from pipelines.bank import Gate
-from pipelines.batching import deal
 from pipelines.captured import Captured, Enough
 from pipelines.local import LocalGate
 from pipelines.model import UNET, LoadedModel
 from pipelines.progress import Cancel
 from pipelines.reading import Conditioning
+from pipelines.room import Room
 from pipelines.sdxl import added
 from pipelines.text import Context
 
@@ -100,19 +100,19 @@ class Ask:
 
 
 class Denoiser:
-    """Answers passes, in calls of at most `max_rows` rows."""
+    """Answers passes, in calls of as many rows as there is room for."""
 
-    def __init__(self, model: LoadedModel, max_rows: int, cancel: Cancel) -> None:
+    def __init__(self, model: LoadedModel, room: Room, cancel: Cancel) -> None:
         self._model = model
-        self._max_rows = max_rows
+        self._room = room
         self._cancel = cancel
 
     def predict(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Return the predictions of passes, in their order."""
         answers: dict[int, Prediction] = {}
         for group in _groups(asks):
-            for call in deal(group, lambda ask: ask.rows, self._max_rows):
-                answers.update(zip(map(id, call), self._call(call), strict=True))
+            for ask, answer in self._room.answers(group, lambda ask: ask.rows, self._call):
+                answers[id(ask)] = answer
         return [answers[id(ask)] for ask in asks]
 
     def _call(self, asks: Sequence[Ask]) -> list[Prediction]:
@@ -128,26 +128,30 @@ class Denoiser:
         with self._opened(order, len(guided)) as found:
             noise = self._run(order, texts).split(1)
         self._keep(order, found.deep)
-        self._count(asks, len(order))
         conds = {id(ask): row for ask, row in zip(order[len(guided) :], noise[len(guided) :], strict=True)}
         firsts = {id(ask): row for ask, row in zip(guided, noise[: len(guided)], strict=True)}
         attention = found.attention(order)
+        self._count(asks, len(order))  # last, for a call that fails anywhere is made again
         return [Prediction(conds[id(ask)], firsts.get(id(ask)), attention.get(id(ask))) for ask in asks]
 
     def look(self, asks: Sequence[Ask]) -> list[Attention]:
         """Return what the conditional rows of passes read, running the UNet no further; gradients may pass through."""
         answers: dict[int, Attention] = {}
-        calls = [call for group in _groups(asks) for call in deal(group, lambda _ask: 1, self._max_rows)]
-        for call in calls:
-            self._cancel.check()
-            self._model.bring(UNET)
-            wishes = [replace(ask.reading, tells=True, places=ask.wish.places) for ask in call]
-            with self._model.bank.gate([ask.gate for ask in call], [ask.local for ask in call]):
-                height, width = call[0].latents.shape[-2:]
-                with self._model.attention.opened(wishes, height, width, ends=True) as captured:
-                    with suppress(Enough):
-                        self._run(call, [ask.read.cond for ask in call])
-            answers.update(_Found({}, captured).attention(call))
+        for group in _groups(asks):
+            for ask, answer in self._room.answers(group, lambda _ask: 1, self._look):
+                answers[id(ask)] = answer
+        return [answers[id(ask)] for ask in asks]
+
+    def _look(self, asks: Sequence[Ask]) -> list[Attention]:
+        self._cancel.check()
+        self._model.bring(UNET)
+        wishes = [replace(ask.reading, tells=True, places=ask.wish.places) for ask in asks]
+        with self._model.bank.gate([ask.gate for ask in asks], [ask.local for ask in asks]):
+            height, width = asks[0].latents.shape[-2:]
+            with self._model.attention.opened(wishes, height, width, ends=True) as captured:
+                with suppress(Enough):
+                    self._run(asks, [ask.read.cond for ask in asks])
+        answers = _Found({}, captured).attention(asks)
         return [answers[id(ask)] for ask in asks]
 
     def _run(self, rows: Sequence[Ask], texts: Sequence[Context]) -> Tensor:

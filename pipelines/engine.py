@@ -95,8 +95,8 @@ class Engine:
         """Add the hashes that other tools know the files by."""
         from pipelines.metadata import hashes
 
-        files = {use.name: self.source.describe(use.name).file for use in rendering.record.adapters}
-        return replace(rendering, hashes=hashes.of_files(Path(rendering.record.model), files))
+        infos = {use.name: self.source.describe(use.name) for use in rendering.record.adapters}
+        return replace(rendering, hashes=hashes.of_files(Path(rendering.record.model), infos))
 
     def _resolve_all(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         resolved = [self.resolve(request) for request in requests]

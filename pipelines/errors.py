@@ -17,5 +17,9 @@ class BadMetadata(ZooError):
     """What a picture says of itself is malformed, beyond what is read, or does not fit into its format."""
 
 
+class OutOfMemory(ZooError):
+    """A device whose memory is too little, however little is done at a time."""
+
+
 class Cancelled(Exception):
     """The user stopped a rendering. Not a mistake: nothing is wrong with the request."""

@@ -38,7 +38,7 @@ class Exported:
     """A file that was written."""
 
     path: Path
-    layers: int
+    layers: int  # that it changes
     ranks: tuple[int, int]  # least, greatest
     energy_kept: float  # squared norm of the file / of the merge before it was cut to a rank
     measured: Mapping[str, float]  # by a fit
@@ -67,7 +67,7 @@ def _write(made: Merged, rank: int | None, out: Path, dtype: str) -> Exported:
     )
     kept *= float(merged.metadata.get(ENERGY, 1.0))
     factors = {component: {path: _factors(one) for path, one in paths.items()} for component, paths in cut.items()}
-    ranks = sorted(one.rank for paths in cut.values() for one in paths.values())
+    ranks = sorted(one.rank for paths in cut.values() for one in paths.values()) or [0]  # a LoRA of biases has none
     stated = str(ranks[0]) if ranks[0] == ranks[-1] else "Dynamic"
     metadata = {
         **_about(made.resolved, members, out.stem),
@@ -75,10 +75,10 @@ def _write(made: Merged, rank: int | None, out: Path, dtype: str) -> Exported:
         ENERGY: f"{kept:.6f}",
         "ss_network_dim": stated,
         "ss_network_alpha": stated,
-        "sshs_model_hash": writer.data_sha256(factors, "kohya", dtype),
+        "sshs_model_hash": writer.data_sha256(factors, "kohya", dtype, merged.vectors),
     }
-    writer.write(out, factors, "kohya", metadata, dtype)
-    return Exported(out, len(ranks), (ranks[0], ranks[-1]), kept, made.measured)
+    writer.write(out, factors, "kohya", metadata, dtype, merged.vectors)
+    return Exported(out, made.changed, (ranks[0], ranks[-1]), kept, made.measured)
 
 
 def _rank(member: Adapter, component: str, path: str) -> int:

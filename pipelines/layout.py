@@ -26,14 +26,14 @@ _NO_LAYER = "embedding.weight"  # ends the names of tables, whose weights have t
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer's weight is stored."""
+    """Where a parameter is stored."""
 
     file: Path
     key: str
     shape: tuple[int, ...]
 
 
-Places = Mapping[str, Mapping[str, Place]]  # component -> module path -> place
+Places = Mapping[str, Mapping[str, Place]]  # component -> path of a layer, or of a parameter of one dimension -> place
 
 
 def weight_files(folder: Path, component: str) -> tuple[Path, ...]:
@@ -60,8 +60,18 @@ def folder_of(spec: ModelSpec) -> Path:
 
 def places(folder: Path) -> Places:
     """Return where the weights of all adaptable layers are: the linear ones and the convolutions."""
-    there = (component for component in STEMS if (folder / component).is_dir())
-    return {component: _of(weight_files(folder, component), _DROPPED.get(component, "")) for component in there}
+    return {
+        component: {path.removesuffix(".weight"): place for path, place in all_of_it.items() if _is_layer(path, place)}
+        for component, all_of_it in _parameters(folder).items()
+    }
+
+
+def vector_places(folder: Path) -> Places:
+    """Return where the parameters of one dimension are: biases, and all of normalisation layers."""
+    return {
+        component: {path: place for path, place in all_of_it.items() if len(place.shape) == 1}
+        for component, all_of_it in _parameters(folder).items()
+    }
 
 
 def read(folder: Path) -> ModelLayout:
@@ -69,22 +79,32 @@ def read(folder: Path) -> ModelLayout:
     from lora_zoo.adapter import ModelLayout
 
     found = places(folder)
-    shapes = {c: {path: place.shape for path, place in paths.items()} for c, paths in found.items()}
 
     def base(component: str, path: str) -> BaseLayer:
         return _layer(found[component][path])
 
-    return ModelLayout(shapes, base)
+    return ModelLayout(_shapes(found), base, _shapes(vector_places(folder)))
 
 
-def _of(files: tuple[Path, ...], dropped: str) -> dict[str, Place]:
-    found: dict[str, Place] = {}
-    for file in files:
-        for key, info in header(file).tensors.items():
-            if key.endswith(".weight") and not key.endswith(_NO_LAYER) and len(info.shape) in (2, 4):
-                path = key.removesuffix(".weight").removeprefix(dropped)
-                found[path] = Place(file, key, info.shape)
-    return found
+def _shapes(found: Places) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {c: {path: place.shape for path, place in paths.items()} for c, paths in found.items()}
+
+
+def _is_layer(path: str, place: Place) -> bool:
+    return path.endswith(".weight") and not path.endswith(_NO_LAYER) and len(place.shape) in (2, 4)
+
+
+def _parameters(folder: Path) -> Places:
+    """Return where all of a model is, by the paths that parameters have in memory."""
+    return {
+        component: {
+            key.removeprefix(_DROPPED.get(component, "")): Place(file, key, info.shape)
+            for file in weight_files(folder, component)
+            for key, info in header(file).tensors.items()
+        }
+        for component in STEMS
+        if (folder / component).is_dir()
+    }
 
 
 def _layer(place: Place) -> BaseLayer:

@@ -1,14 +1,15 @@
 """Adapters that act in a part of the picture only: their change of a layer's output, times a mask of the layer's size.
 
-h' = h + sum_i m_i * delta_i x. What m is depends on what the layer sees: image tokens or cells take the mask drawn at
+h' = h + sum_i m_i * (delta_i x + b_i), b_i a change of bias; a changed normalisation adds m_i * (w_i * n(x) + b_i),
+with n(x) what is normalised. What m is depends on what the layer sees: image tokens or cells take the mask drawn at
 their size; the words of a text are blocks, one per prompt, and an adapter acts on its own block; a layer without places
 (of the timestep's embedding) takes the mask's mean. So a full mask is the plain LoRA and an empty one the base model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from composer.masks import Mask
 from lora_zoo.adapter import Delta, LowRank
 from pipelines.changes import Forward, Layer
+from pipelines.vectors import Norm, normalised, over
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Term:
     """What one adapter adds to one row of a layer's output."""
 
     row: int
-    delta: Delta
+    delta: Delta | None
     weight: float
     where: Where
+    vectors: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # of "bias"; of norms also of "weight"
 
 
 class Drawings:
@@ -86,7 +89,7 @@ def grid(tokens: int, height: int, width: int) -> tuple[int, int]:
 class _LocalLayer:
     """A layer plus what local adapters add, row by row."""
 
-    layer: Layer
+    layer: Layer | Norm
     under: Forward
     terms: Sequence[Term]
     drawings: Drawings
@@ -97,7 +100,7 @@ class _LocalLayer:
         added = torch.zeros_like(out)
         for term in self.terms:
             mine = slice(term.row, term.row + 1)
-            change = _product(self.layer, term.delta, x[mine]) * term.weight
+            change = _change(self.layer, term, x[mine], out[mine]) * term.weight
             added[mine] += change * self._mask(term.where, out[mine])
         return out + added
 
@@ -120,9 +123,21 @@ def _words(where: Where, tokens: int) -> Tensor:
     return inside & ~torch.isin(place % length % where.tokens, torch.tensor(where.without))
 
 
-def local_layer(layer: Layer, under: Forward, terms: Sequence[Term], drawings: Drawings, reads_text: bool) -> Forward:
+def local_layer(
+    layer: Layer | Norm, under: Forward, terms: Sequence[Term], drawings: Drawings, reads_text: bool
+) -> Forward:
     """Return a layer's stand-in that adds these terms to what `under` returns."""
     return _LocalLayer(layer, under, terms, drawings, reads_text)
+
+
+def _change(layer: Layer | Norm, term: Term, x: Tensor, out: Tensor) -> Tensor:
+    """Return what a term adds to a layer's output where its mask is 1, or what is broadcast to that."""
+    first = isinstance(layer, nn.Conv2d | nn.GroupNorm)
+    weight, bias = (term.vectors.get(name) for name in ("weight", "bias"))
+    found = out.new_zeros(()) if term.delta is None or isinstance(layer, Norm) else _product(layer, term.delta, x)
+    if weight is not None and isinstance(layer, Norm):
+        found = normalised(layer, x) * over(weight.to(x)[None], x, first)
+    return found if bias is None else found + over(bias.to(out)[None], out, first)
 
 
 def _product(layer: Layer, delta: Delta, x: Tensor) -> Tensor:

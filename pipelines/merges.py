@@ -17,7 +17,6 @@ from pipelines.engine import Engine
 from pipelines.fitting import FITS, Fit
 from pipelines.progress import Watch
 from pipelines.resolve import Resolved
-from pipelines.store import check_mergeable
 
 if TYPE_CHECKING:
     from composer.merges.common import Parameters
@@ -45,6 +44,13 @@ class Merged:
     members: tuple[Adapter, ...]
     adapter: Adapter
     measured: Mapping[str, float]  # by a fit
+
+    @property
+    def changed(self) -> int:
+        """Return how many layers change, be it a bias alone."""
+        weights = {(c, path) for c, paths in self.adapter.layers.items() for path in paths}
+        rest = {(c, path.rpartition(".")[0]) for c, changes in self.adapter.vectors.items() for path in changes}
+        return len(weights | rest)
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,14 @@ def _merged(resolved: Resolved, method: MergingMethod, members: Sequence[Adapter
     if text.digest == unet.digest:
         return unet
     layers = {**text.layers, "unet": unet.component("unet")}
+    vectors = {**text.vectors, "unet": unet.vectors.get("unet", {})}
     metadata = {**unet.metadata, f"{RECIPE}.text_encoder": text.metadata[RECIPE]}
-    return replace(unet, layers={name: paths for name, paths in layers.items() if paths}, metadata=metadata)
+    return replace(
+        unet,
+        layers={name: paths for name, paths in layers.items() if paths},
+        metadata=metadata,
+        vectors={name: changes for name, changes in vectors.items() if changes},
+    )
 
 
 def _member(engine: Engine, use: AdapterUse, shapes: Layout) -> Adapter:
@@ -174,18 +186,19 @@ def _member(engine: Engine, use: AdapterUse, shapes: Layout) -> Adapter:
     if adapter.words:
         words = ", ".join(map(repr, adapter.words))
         raise BadRequest(f"LoRA '{use.name}' brings words along ({words}), which would be lost in what is made of it")
-    check_mergeable(adapter)
     return shaped(adapter, use.blocks, shapes) if isinstance(use.blocks, dict) else adapter
 
 
 def _fitted(engine: Engine, checked: Checked, fit: Fit, watch: Watch) -> Merged:
-    from composer.merges.common import Recipe, Weighted
+    from composer.merges.common import Recipe, Weighted, refuse_vectors
     from pipelines.fitting.base import Member, strengthened
     from pipelines.fitting.studio import Studio
 
     resolved, order = checked.resolved, checked.order
     model, uses = engine.model(resolved.spec.name), resolved.request.adapters
     members = tuple(_member(engine, use, model.layout) for use in uses)
+    weighted = [Weighted(one, use.weight or 0.0) for one, use in zip(members, uses, strict=True)]
+    refuse_vectors(order.request.method, [Weighted(one, 1.0) for one in members])
     strong = [
         Member(strengthened(one, use.weight or 0.0, use.text_encoder_weight or 0.0), order.prompts[use.name])
         for one, use in zip(members, uses, strict=True)
@@ -199,7 +212,6 @@ def _fitted(engine: Engine, checked: Checked, fit: Fit, watch: Watch) -> Merged:
         "prompts": json.dumps(order.prompts),
         "text_encoder_weights": json.dumps(texts),
     }
-    weighted = [Weighted(one, use.weight or 0.0) for one, use in zip(members, uses, strict=True)]
     adapter = Recipe(order.request.method, parameters).adapter(weighted, made.layers)
     metadata = {**adapter.metadata, MEASURED: json.dumps(made.measured)}
     return Merged(resolved, members, replace(adapter, metadata=metadata), made.measured)

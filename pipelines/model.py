@@ -26,6 +26,7 @@ from pipelines.bank import AdapterBank, Gate
 from pipelines.devices import Placement, check, pick_dtype, use_attention
 from pipelines.features import DeepFeatures
 from pipelines.loading import Parts
+from pipelines.room import Tiled, in_tiles_if_need_be
 from pipelines.runtime import Runtime
 from pipelines.specs import ModelSpec
 from pipelines.store import AdapterStore
@@ -37,7 +38,7 @@ VAE = "vae"
 _STORED = (768 << 20, 2 << 30)  # bytes of LoRAs and of merges in memory: as many as the model has, within these
 
 
-class _Vae(Protocol):
+class _Vae(Tiled, Protocol):
     dtype: torch.dtype
 
     def decode(self, z: Tensor, return_dict: bool) -> tuple[Tensor]: ...
@@ -77,6 +78,8 @@ class LoadedModel:
         self._placement = Placement(parts.modules(), device, runtime.offload == "parts")
         use_attention(parts.unet, runtime.attention)
         self._vae = cast(_Vae, parts.vae)
+        if hasattr(parts.vae, "spatial_scale_factor"):
+            cast(Any, parts.vae).spatial_scale_factor = spec.latent_factor  # of tiles; diffusers takes it for 8
         if runtime.vae_tiling:
             self._vae.enable_tiling()
         adapted = {name: module for name, module in parts.modules().items() if name != VAE}
@@ -120,6 +123,14 @@ class LoadedModel:
     def bring(self, *components: str) -> None:
         """See that these components are where they can compute, before a gate is opened on them."""
         self._placement.bring(components)
+
+    def spare(self) -> None:
+        """Let go of what only saves time, so that the device has room."""
+        self.bank.forget()
+        for reader in self._readers:
+            reader.forget()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     def chunk_length(self) -> int:
@@ -192,19 +203,22 @@ class LoadedModel:
     def decode(self, latents: Tensor) -> Decoded:
         """Return the picture of one row of latents, rounded as diffusers rounds it.
 
-        Where half precision overflows, a copy of the decoder in single precision takes its place.
+        Where half precision overflows, a copy of the decoder in single precision takes its place; where memory runs
+        out, it works in tiles.
         """
         self.bring(VAE)
-        decoded, notice = self._decoded(latents, self._vae), ""
+        decoded, tiled = self._decoded(latents, self._vae)
+        told = [tiled]
         if not decoded.isfinite().all() and self._vae.dtype != torch.float32:
             rescue = cast(_Vae, copy.deepcopy(self._parts.vae).float())
-            notice = f"the decoder overflowed in {str(self.dtype).removeprefix('torch.')}; it was run in float32"
-            decoded = self._decoded(latents, rescue)
+            decoded, tiled = self._decoded(latents, rescue)
+            overflow = f"the decoder overflowed in {str(self.dtype).removeprefix('torch.')}; it was run in float32"
+            told = [overflow, tiled]
         if not decoded.isfinite().all():
-            notice = "the picture holds what is no number, shown black: a LoRA's weight or the guidance is too strong"
+            told = ["the picture holds what is no number, shown black: a LoRA's weight or the guidance is too strong"]
             decoded = decoded.nan_to_num(-1.0, -1.0, -1.0)
         pixels = _to_pixels(decoded)[0].permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8)
-        return Decoded(Image.fromarray(pixels.numpy()), notice)
+        return Decoded(Image.fromarray(pixels.numpy()), "; ".join(filter(None, told)))
 
     def preview(self, latents: Tensor) -> Image.Image:
         """Return a rough picture, one pixel per latent pixel, without the decoder.
@@ -242,15 +256,21 @@ class LoadedModel:
         layer = cast(nn.Linear | nn.Conv2d, self.component(component).get_submodule(path))
         return BaseLayer(layer.weight, layer.bias)
 
-    def _decoded(self, latents: Tensor, vae: _Vae) -> Tensor:
-        return vae.decode((latents / self._scaling).to(vae.dtype), return_dict=False)[0]
+    def _decoded(self, latents: Tensor, vae: _Vae) -> tuple[Tensor, str]:
+        """Return what a decoder makes of latents, and what is to be told of it."""
+
+        def work() -> Tensor:
+            return vae.decode((latents / self._scaling).to(vae.dtype), return_dict=False)[0]
+
+        return in_tiles_if_need_be(self, vae, work, max(latents.shape[-2:]), self.spec.latent_factor)
 
     def _fit_preview(self) -> Tensor:
         """Return the [channels + 1, 3] map, by least squares over patches of random latents."""
         generator = torch.Generator("cpu").manual_seed(0)
         samples = torch.randn(64, self._latent_channels, generator=generator).to(self.device)
         patches = samples.to(self.dtype)[:, :, None, None].expand(-1, -1, 4, 4)
-        colours = torch.stack([_to_pixels(self._decoded(patch[None], self._vae))[0].mean((1, 2)) for patch in patches])
+        decoded = [self._decoded(patch[None], self._vae)[0] for patch in patches]
+        colours = torch.stack([_to_pixels(one)[0].mean((1, 2)) for one in decoded])
         inputs = torch.cat([samples, torch.ones_like(samples[:, :1])], 1)
         return torch.linalg.lstsq(inputs, colours).solution
 

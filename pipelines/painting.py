@@ -31,6 +31,7 @@ class Ground:
     latents: Tensor  # [1, channels, h, w]
     noise: Tensor  # the same shape
     mask: Tensor | None = None  # [1, 1, h, w], 1 is painted; None: everything
+    notice: str = ""  # of what it took
 
     def begin(self, solver: Solver, whole: bool) -> Tensor:
         """Return what the first step begins with. With a mask, and none of the steps left out, it is noise alone."""
@@ -59,13 +60,14 @@ def enlarged(
     model: LoadedModel, latents: Tensor, hires: Hires, size: tuple[int, int], generator: torch.Generator
 ) -> Ground:
     """Return what the second pass over a picture begins with; `size` is height and width of its latents."""
+    notice = ""
     if hires.upscaler == "latent":
         larger = F.interpolate(latents, size, mode="bilinear")
     else:
-        factor = model.spec.latent_factor
-        picture = model.decode(latents).image.resize((size[1] * factor, size[0] * factor), Image.Resampling.LANCZOS)
-        larger = model.encode_image(picture, generator)
-    return Ground(larger, _noise(model, larger, generator))
+        factor, first = model.spec.latent_factor, model.decode(latents)
+        picture = first.image.resize((size[1] * factor, size[0] * factor), Image.Resampling.LANCZOS)
+        larger, notice = model.encode_image(picture, generator), first.notice
+    return Ground(larger, _noise(model, larger, generator), notice=notice)
 
 
 def finished(canvas: Canvas | None, picture: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -15,6 +16,8 @@ from pipelines.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from composer.conflict import Conflict
     from lora_zoo.adapter import Adapter, Delta, ModelLayout
     from pipelines.model import LoadedModel
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 class Size:
     """How large a LoRA's change to one component is beside the weights it changes."""
 
-    component: str
+    component: str  # or what of it
     layers: int
     frobenius: float  # norm of the change / norm of the weights changed, all layers as one
     spectral: float  # greatest over the layers: of the change / of the weight
@@ -89,7 +92,20 @@ def check(engine: Engine, model: str, uses: Sequence[AdapterUse]) -> Report:
 
 
 def _sizes(adapter: Adapter, model: LoadedModel) -> list[Size]:
-    return [_size(component, deltas, model) for component, deltas in adapter.layers.items() if deltas]
+    layers = [_size(component, deltas, model) for component, deltas in adapter.layers.items() if deltas]
+    return layers + [_rest(component, changes, model) for component, changes in adapter.vectors.items() if changes]
+
+
+def _rest(component: str, changes: Mapping[str, Tensor], model: LoadedModel) -> Size:
+    """Return how large the changes to biases and normalisation are; of one dimension, both norms are one."""
+    bases = {path: model.component(component).get_parameter(path).detach().float() for path in changes}
+    norms = {path: float(change.float().norm()) for path, change in changes.items()}
+    there = {path: float(base.norm()) for path, base in bases.items()}
+    ratios = {path: norm / (there[path] or float("inf")) for path, norm in norms.items()}
+    strongest = max(ratios, key=lambda path: ratios[path])
+    whole = math.hypot(*there.values())
+    frobenius = math.hypot(*norms.values()) / whole if whole else 0.0
+    return Size(f"{component}, biases and normalisation", len(changes), frobenius, ratios[strongest], strongest)
 
 
 def _size(component: str, deltas: Mapping[str, Delta], model: LoadedModel) -> Size:

@@ -26,6 +26,7 @@ class AdapterInfo:
     triggers: tuple[str, ...] = ()  # words that call for what it was trained on
     file: Path | None = None  # None: it is in none
     frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
+    civitai_version: int | None = None  # the number under which CivitAI has it
 
 
 class AdapterSource(Protocol):
@@ -46,7 +47,8 @@ class ZooSource:
         family = None if entry.family in _UNKNOWN else entry.family
         rings, path = self._library.profile(entry), self._library.path(entry)
         measured = None if rings is None else spectrum.frequency(rings)
-        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured)
+        version = self._library.civitai_version(entry)
+        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured, version)
 
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._library.read(self._library.find(name), layout)

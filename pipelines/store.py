@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from composer.blocks import shaped
-from composer.errors import BadRequest
 from composer.merges.common import Weighted
 from composer.plan import Merge
 from lora_zoo.adapter import Adapter, Layout, nbytes
@@ -21,15 +20,6 @@ _V = TypeVar("_V")
 
 #: Adapters held here and their weights, in order.
 Members = tuple[tuple[str, float], ...]
-
-
-def check_mergeable(adapter: Adapter) -> None:
-    """Refuse a LoRA that changes more than weights of layers: what is merged of them has nothing else."""
-    if any(adapter.vectors.values()):
-        raise BadRequest(
-            f"LoRA '{adapter.name}' changes biases or normalisation layers, which would be lost in a merge; "
-            "choose a method that merges nothing, such as merge, switch or composite"
-        )
 
 
 class ChangedAdapter(ZooError):
@@ -65,8 +55,6 @@ class AdapterStore:
 
     def merged(self, merge: Merge, members: Members) -> str:
         """Return the digest of what a merge makes of adapters held here; it is made once, and held too."""
-        for member, _ in members:
-            check_mergeable(self[member])
         return self._make(
             (merge, members), lambda: merge.prepare([Weighted(self[member], weight) for member, weight in members])
         )

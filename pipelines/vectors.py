@@ -47,7 +47,7 @@ class Shifted:
 
     def __call__(self, x: Tensor) -> Tensor:
         out = self.base(x)
-        return out + _over(self.shifts, out, self.first)
+        return out + over(self.shifts, out, self.first)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,11 +60,7 @@ class Renormed:
 
     def __call__(self, x: Tensor) -> Tensor:
         first = isinstance(self.layer, nn.GroupNorm)
-        if isinstance(self.layer, nn.GroupNorm):
-            plain = F.group_norm(x, self.layer.num_groups, eps=self.layer.eps)
-        else:
-            plain = F.layer_norm(x, self.layer.normalized_shape, eps=self.layer.eps)
-        return plain * _over(self.weights, x, first) + _over(self.biases, x, first)
+        return normalised(self.layer, x) * over(self.weights, x, first) + over(self.biases, x, first)
 
 
 def shifted(layer: nn.Module, under: Forward, bias: Tensor, pattern: Sequence[Changes]) -> Shifted:
@@ -82,8 +78,15 @@ def renormed(layer: Norm, weights: Sequence[Changes], biases: Sequence[Changes])
     )
 
 
-def _over(values: Tensor, x: Tensor, first: bool) -> Tensor:
-    """Return [period, n] as it is multiplied with rows: [rows, n, 1...] or [rows, 1..., n]."""
+def normalised(layer: Norm, x: Tensor) -> Tensor:
+    """Return what a normalisation layer makes of its input before its own weight and bias."""
+    if isinstance(layer, nn.GroupNorm):
+        return F.group_norm(x, layer.num_groups, eps=layer.eps)
+    return F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+
+
+def over(values: Tensor, x: Tensor, first: bool) -> Tensor:
+    """Return [period, n] as it goes with rows like x: [rows, n, 1...] if channels come first, else [rows, 1..., n]."""
     rows = values.repeat(x.shape[0] // values.shape[0], 1)
     ones = (1,) * (x.ndim - 2)
     return rows.reshape(x.shape[0], -1, *ones) if first else rows.reshape(x.shape[0], *ones, -1)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from lora_zoo.catalog import Catalog
+from lora_zoo.catalog import Catalog, models
 from pipelines.cli import main
 from tests.lora_zoo.index.folders import lora
 
@@ -56,6 +56,20 @@ def test_a_lora_beside_its_own_negative_cancels(capsys: pytest.CaptureFixture[st
         assert one["overlap"] == pytest.approx(1.0, abs=1e-4)
         assert one["cancelled"] == pytest.approx(1.0, abs=1e-4)
         assert "fight" in one["told"]
+
+
+def test_biases_are_sized_apart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    zoo = Catalog.load()
+    tensors = load_file(zoo.path(zoo.get(ZORP)))
+    unet = next(one.path for one in models() if one.name == "tiny") / "unet" / "diffusion_pytorch_model.safetensors"
+    bias = load_file(unet)["conv_in.bias"].float()
+    tensors["lora_unet_conv_in.diff_b"] = torch.full_like(bias, 0.5)
+    save_file(tensors, tmp_path / "biased.safetensors")
+    assert main(["check", "--lora", "biased.safetensors", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["loras"]
+    apart = next(size for size in one["sizes"] if size["component"] == "unet, biases and normalisation")
+    assert (apart["layers"], apart["strongest"]) == (1, "conv_in.bias")
+    assert apart["frobenius"] == pytest.approx(float(0.5 * len(bias) ** 0.5 / bias.norm()), rel=1e-2)
 
 
 def test_what_does_not_fit_is_told_with_the_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from composer.errors import BadRequest
 from lora_zoo.adapter import Adapter, Delta, DenseDelta, LowRank
 
 RECIPE = "medley.recipe"  # metadata of a merged adapter: how it was made, as JSON
@@ -56,26 +57,58 @@ class Recipe:
         who = [{"sha256": one.adapter.digest, "weight": one.weight} for one in members]
         return hashlib.sha256(self._text(who).encode()).hexdigest()
 
-    def adapter(self, members: Sequence[Weighted], layers: Mapping[str, Mapping[str, Delta]]) -> Adapter:
-        """Return the merged adapter under its recipe's digest."""
+    def adapter(
+        self, members: Sequence[Weighted], layers: Mapping[str, Mapping[str, Delta]], sums: bool = False
+    ) -> Adapter:
+        """Return the merged adapter under its recipe's digest.
+
+        Biases and normalisation of one member alone, or of a merge that `sums`, add up; else they are refused, for what
+        a merge makes of matrices says nothing of them.
+        """
+        if not sums and counting(members) > 1:
+            refuse_vectors(self.method, members)
         names = [one.adapter.name for one in members]
         who = [{"name": m.adapter.name, "sha256": m.adapter.digest, "weight": m.weight} for m in members]
         metadata = {RECIPE: self._text(who)}
-        return Adapter(f"{self.method}({', '.join(names)})", self.digest(members), layers, metadata)
+        name = f"{self.method}({', '.join(names)})"
+        return Adapter(name, self.digest(members), layers, metadata, vectors=_summed(members))
 
     def _text(self, members: object) -> str:
         return json.dumps({"method": self.method, "parameters": self.parameters, "members": members}, sort_keys=True)
 
 
-def merge_layers(recipe: Recipe, members: Sequence[Weighted], merge_layer: MergeLayer) -> Adapter:
-    """Merge layer by layer, each on its own."""
+def merge_layers(recipe: Recipe, members: Sequence[Weighted], merge_layer: MergeLayer, sums: bool = False) -> Adapter:
+    """Merge layer by layer, each on its own; `sums` says that this adds deltas up and does no more."""
     table = parts_by_layer(members)
     alone = counting(members) == 1
     layers = {
         component: {path: parts[0].delta if alone else merge_layer(parts) for path, parts in paths.items()}
         for component, paths in table.items()
     }
-    return recipe.adapter(members, layers)
+    return recipe.adapter(members, layers, sums)
+
+
+def refuse_vectors(method: str, members: Sequence[Weighted]) -> None:
+    """Refuse members that change more than a merge of matrices can say anything of."""
+    for one in members:
+        if one.weight and any(one.adapter.vectors.values()):
+            raise BadRequest(
+                f"LoRA '{one.adapter.name}' changes biases or normalisation layers, and '{method}' merges matrices "
+                "alone; choose cat or svd, which add those up too, or a method that merges nothing, such as merge, "
+                "switch or composite"
+            )
+
+
+def _summed(members: Sequence[Weighted]) -> dict[str, dict[str, Tensor]]:
+    """Return the weighted sum of the members' changes to biases and normalisation."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for one in members:
+        for component, changes in one.adapter.vectors.items() if one.weight else ():
+            here = found.setdefault(component, {})
+            for path, change in changes.items():
+                mine = change.float() * one.weight
+                here[path] = here[path] + mine if path in here else mine
+    return found
 
 
 def acting(parts: Sequence[Part]) -> list[LowRank]:

@@ -2,6 +2,7 @@
 
 PEFT's `svd` merge, with two differences: alpha / rank counts once (theirs counts twice, as its weights and its deltas
 both hold it), and the sum is decomposed through its factors, so no out x in matrix is formed.
+Changes of biases and normalisation have no rank: their sum stays whole.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def svd(members: Sequence[Weighted], rank: int = 0) -> Adapter:
         return rank or max(rank_of(part.delta) for part in table[component][path])
 
     layers, kept = truncated(cat(members).layers, wanted)
-    made = Recipe("svd", {"rank": rank}).adapter(members, layers)
+    made = Recipe("svd", {"rank": rank}).adapter(members, layers, sums=True)
     return dataclasses.replace(made, metadata={**made.metadata, ENERGY: f"{kept:.6f}"})
 
 

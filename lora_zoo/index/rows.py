@@ -44,6 +44,7 @@ class Facts:
     preview: str | None  # a picture beside the file
     thumbnail: bool  # there is one in the file's metadata
     metadata: Mapping[str, str]
+    civitai_version: int | None
     notes: tuple[str, ...]
 
 
@@ -166,6 +167,7 @@ def _read(candidate: Candidate, known: LoraHashes | None) -> Facts:
         preview=None if picture is None else str(picture),
         thumbnail=info.thumbnail,
         metadata=kept,
+        civitai_version=beside.civitai_version,
         notes=(*beside.notes, *cut),
     )
 

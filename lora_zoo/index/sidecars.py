@@ -38,6 +38,7 @@ class Beside:
     weight_range: tuple[float, float] | None = None  # in which its author found it to work
     family: str = ""
     description: str = ""
+    civitai_version: int | None = None  # the number under which CivitAI has this file
     notes: tuple[str, ...] = ()  # sidecars that could not be read, and why
 
 
@@ -73,6 +74,7 @@ def _joined(first: Beside, then: Beside) -> Beside:
         weight_range=first.weight_range or then.weight_range,
         family=first.family or then.family,
         description=first.description or then.description,
+        civitai_version=then.civitai_version if first.civitai_version is None else first.civitai_version,
         notes=(*first.notes, *then.notes),
     )
 
@@ -97,6 +99,7 @@ def _manager(said: Object) -> Beside:
         weight_range=None if least is None or most is None or least > most else (least, most),
         family=_family(said.get("base_model")),
         description=_text(said.get("modelDescription")),
+        civitai_version=_version(civitai.get("id")),
     )
 
 
@@ -105,6 +108,7 @@ def _civitai(said: Object) -> Beside:
         triggers=_words(_list(said.get("trainedWords"))),
         family=_family(said.get("baseModel")),
         description=_text(said.get("description")),
+        civitai_version=_version(said.get("id")),
     )
 
 
@@ -120,6 +124,10 @@ def _weight(value: object) -> float | None:
         return fields.number(float(value) if isinstance(value, str) else value, "weight")
     except ValueError:
         return None
+
+
+def _version(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _family(value: object) -> str:

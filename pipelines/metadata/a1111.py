@@ -55,6 +55,8 @@ def _settings(draft: Draft, settings: dict[str, str]) -> None:
     if (size := take("Size", None)) is not None:
         _size(draft, size)
     draft.hires = a1111_hires.read(draft, settings)
+    if draft.tool == "medley":
+        settings.pop("Civitai resources", None)  # says of the same LoRAs what their tags say
     for key, value in settings.items():
         if key not in _IDLE and _NEUTRAL.get(key) != value:
             draft.note(f"{key}: {shown(value)}")

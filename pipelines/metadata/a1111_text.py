@@ -8,6 +8,7 @@ become spaces.
 
 from __future__ import annotations
 
+import json
 import re
 
 from composer.prompting import emphasis
@@ -34,7 +35,8 @@ def write(request: RenderRequest, hashes: FileHashes) -> str:
     lines = [" ".join(filter(None, (prompt, marks)))]
     if negative:
         lines.append(f"Negative prompt: {negative}")
-    lines.append(", ".join(f"{key}: {quote(value)}" for key, value in _settings(request, uses, hashes).items()))
+    settings = [f"{key}: {quote(value)}" for key, value in _settings(request, uses, hashes).items()]
+    lines.append(", ".join(filter(None, [*settings, _resources(request, hashes)])))
     return "\n".join(line for line in lines if line)
 
 
@@ -77,6 +79,20 @@ def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes
         "Composed with": "Medley",
     }
     return {key: value for key, value in stated.items() if value}
+
+
+def _resources(request: RenderRequest, hashes: FileHashes) -> str:
+    """Return CivitAI's own list, which counts for it before all else: hence of all LoRAs or not at all.
+
+    It stands last, for its brackets are read by CivitAI alone; to A1111 it is one more key that means nothing.
+    """
+    if not request.adapters or any(use.name not in hashes.versions for use in request.adapters):
+        return ""
+    listed = [
+        {"type": "lora", "weight": _weight(use), "modelVersionId": hashes.versions[use.name]}
+        for use in request.adapters
+    ]
+    return f"Civitai resources: {json.dumps(listed)}"
 
 
 def _composition(request: RenderRequest) -> str:

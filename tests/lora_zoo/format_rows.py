@@ -122,6 +122,22 @@ def comfy(one: Family, component: str, path: str) -> str:
     return f"{'clip_g' if component.endswith('2') else 'clip_l'}.transformer.text_model.{_short(path)}"
 
 
+def omi(one: Family, component: str, path: str) -> str:
+    if component == "unet":
+        return f"diffusion_model.{one.originals[path]}"
+    return f"text_encoders.{'clip_g' if component.endswith('2') else 'clip_l'}.transformer.text_model.{_short(path)}"
+
+
+def lycoris_name(_one: Family, _component: str, path: str) -> str:
+    return "lycoris_" + path.replace(".", "_")
+
+
+def both_names(one: Family, component: str, path: str) -> str:
+    """Name every second layer as the original does."""
+    places = list(one.layers)
+    return (kohya_original if places.index((component, path)) % 2 else kohya)(one, component, path)
+
+
 def old(one: Family, component: str, path: str) -> str:
     if component != "unet":
         return f"{component}.text_model.{_short(path)}"
@@ -255,6 +271,9 @@ ROWS: tuple[Format, ...] = (
     Format("without any prefix", lora(bare, AB), UNET_ATTENTION),
     Format("ComfyUI, lora_up and lora_down", lora(comfy, UP_DOWN, lambda n: 0.5 + n % 4), "."),
     Format("ComfyUI, lora_A and lora_B", lora(comfy, AB), "."),
+    Format("ComfyUI, text encoders by their place", lora(omi, AB), "."),
+    Format("kohya, original names and diffusers' in one file", lora(both_names, UP_DOWN, lambda n: 0.5 + n % 4), "."),
+    Format("LyCORIS's own names", lora(lycoris_name, UP_DOWN, lambda n: 0.5 + n % 4), UNET_ATTENTION),
     Format("Tucker (lora_mid)", tucker, r"resnets\.\d\.conv\d"),
     Format("rsLoRA of LyCORIS", lycoris("rslora")),
     Format("DoRA", lycoris("dora")),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from lora_zoo import formats
 from lora_zoo.catalog import Catalog, Entry, entry_for, models, write_catalog
 from lora_zoo.errors import BadFile, UnknownName
+from lora_zoo.sources import locate
 from tests.lora_zoo.files import DIALECTS, LAYOUT, make, write
 
 STATED = {
@@ -76,6 +78,22 @@ def test_a_file_other_than_the_promised_one_is_refused(catalog: Catalog, tmp_pat
     write(tmp_path / "vest.safetensors", make(DIALECTS["kohya"], 9).tensors)
     with pytest.raises(BadFile, match="sha256"):
         catalog.read(entry, LAYOUT)
+
+
+def test_10000_flipped_bits_are_noticed(catalog: Catalog, tmp_path: Path) -> None:
+    path, entry, rng = tmp_path / "vest.safetensors", catalog.get("vest"), random.Random(7)
+    sound = path.read_bytes()
+    for _ in range(10_000):
+        flipped = bytearray(sound)
+        flipped[rng.randrange(len(sound))] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        assert locate(path).digest() != entry.sha256
+    for _ in range(200):
+        flipped = bytearray(sound)
+        flipped[rng.randrange(len(sound))] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(BadFile):
+            catalog.read(entry, LAYOUT)
 
 
 def test_no_file_is_an_empty_catalogue(tmp_path: Path) -> None:

@@ -113,3 +113,9 @@ def test_any_name_a_file_can_have_is_found_or_told(names: list[str], root: Path)
             assert library.find(entry.name).sha256 in {one.sha256 for one in library.entries()}
         except ZooError as error:
             assert isinstance(error, AmbiguousName | UnknownName)
+
+
+def test_civitais_number_is_found_beside_any_copy(root: Path) -> None:
+    (root / "copies" / "alice.civitai.info").write_text('{"id": 42}')
+    library, _ = Library.scanned([root])
+    assert [library.civitai_version(library.find(name)) for name in ("alice", "x1")] == [42, None]

@@ -115,6 +115,17 @@ def test_tiles_give_nearly_the_same(sd15_folder: Path, sd15: LoadedModel) -> Non
     assert 0 < abs(a - b).mean() < 40
 
 
+def test_an_autoencoder_of_another_factor_works_in_tiles_too(small_folder: Path, small: LoadedModel) -> None:
+    tiled = load(small_folder, vae_tiling=True)
+    latents = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(0))
+    vae = tiled._parts.vae  # pyright: ignore[reportPrivateUsage]
+    vae.tile_latent_min_size = 16  # type: ignore[assignment]
+    with torch.no_grad():
+        a, b = (np.asarray(model.decode(latents).image, dtype=int) for model in (tiled, small))
+    assert a.shape == b.shape == (48, 48, 3)
+    assert 0 < abs(a - b).mean() < 8
+
+
 def test_an_engine_loads_as_it_is_told(small_folder: Path) -> None:
     rendering = Engine(runtime=Runtime(dtype="bfloat16")).render(ask(str(small_folder), num_inference_steps=1))
     assert rendering.record.dtype == "bfloat16"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,14 +13,22 @@ from torch import Tensor, nn
 
 from composer.errors import BadRequest
 from composer.masks import Box
+from composer.methods.cat import Cat
+from composer.methods.svd import Svd
 from composer.methods.ties import Ties
+from composer.request import AdapterUse
 from lora_zoo.adapter import Adapter
+from pipelines import checkpoint, export
 from pipelines.bank import AdapterBank, Gate
-from pipelines.local import Local, Where
+from pipelines.engine import Engine
+from pipelines.local import Drawings, Local, Term, Where, local_layer
+from pipelines.merges import MergeOrder
 from pipelines.model import LoadedModel
+from pipelines.sources import ZooSource
 from pipelines.store import AdapterStore
 from pipelines.vectors import vector_parameters
-from tests.adapters import ATTENTION, BOTH, CONVOLUTIONS, Kind, random_adapter
+from tests.adapters import ATTENTION, BOTH, CONVOLUTIONS, Kind, Shelf, random_adapter
+from tests.requests import ask, final_latents
 
 ROWS: tuple[Gate, ...] = ((("a", 0.7),), (("b", -0.5), ("a", 1.0)), ())
 
@@ -112,12 +121,101 @@ def test_blocks_count_for_vectors_too(small: LoadedModel, store: AdapterStore) -
         assert torch.equal(found.vectors["text_encoder"][path], change * 0.25)
 
 
-def test_what_has_no_place_for_them_is_an_error(small: LoadedModel, store: AdapterStore) -> None:
-    with pytest.raises(BadRequest, match="'a' changes biases or normalisation layers, which would be lost in a merge"):
+@pytest.mark.parametrize("merge", [Cat(), Svd(rank=64)], ids=["cat", "svd"])
+def test_a_merge_that_adds_up_adds_them_too(merge: Cat | Svd, small: LoadedModel, store: AdapterStore) -> None:
+    members = (("a", 0.7), ("b", -0.5))
+    made = store.merged(merge, members)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    bank = AdapterBank(small.unet, "unet", store)
+    with bank.gate([((made, 1.0),)]):
+        found = call(small.unet, latents)
+    torch.testing.assert_close(found, call(changed(small.unet, members, store, "unet"), latents), rtol=1e-4, atol=1e-4)
+    for component, paths in store["a"].vectors.items():
+        for path, change in paths.items():
+            assert torch.equal(store[made].vectors[component][path], change * 0.7)  # the other changes other ones
+
+
+def test_a_merge_of_one_is_itself(store: AdapterStore) -> None:
+    alone = store[store.merged(Ties(density=0.5), (("a", 0.5), ("b", 0.0)))]
+    assert {c: list(paths) for c, paths in alone.vectors.items()} == {
+        c: list(paths) for c, paths in store["a"].vectors.items()
+    }
+
+
+def test_a_merge_of_matrices_says_that_it_has_no_place_for_them(store: AdapterStore) -> None:
+    with pytest.raises(BadRequest, match="'a' changes biases or normalisation .* 'ties' merges matrices alone.* cat"):
         store.merged(Ties(density=0.5), (("a", 1.0), ("b", 1.0)))
-    local = Local("a", 1.0, Where(Box(0, 0, 0.5, 1), 8, 8, 0, 1))
-    with (
-        pytest.raises(BadRequest, match="'a' changes .* cannot act in a region"),
-        AdapterBank(small.unet, "unet", store).gate([()], [(local,)]),
-    ):
-        raise AssertionError("a gate was opened")
+
+
+@pytest.mark.parametrize("under", [(), (("b", -0.5),)], ids=["over the base", "over another"])
+def test_a_full_region_is_the_lora_and_an_empty_one_is_not_there(
+    under: Gate, small: LoadedModel, store: AdapterStore
+) -> None:
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    full = Local("a", 0.7, Where(Box(0, 0, 1, 1), 8, 8, block=0, blocks=1))
+    nowhere = Local("a", 0.7, Where(Box(0, 0, 0, 1), 8, 8, block=1, blocks=1))  # its words are not among those read
+    with AdapterBank(small.unet, "unet", store).gate([under, under], [(full,), (nowhere,)]):
+        found = call(small.unet, latents)
+    for row, gate in enumerate(((*under, ("a", 0.7)), under)):
+        wanted = call(changed(small.unet, gate, store, "unet"), latents[row : row + 1])
+        torch.testing.assert_close(found[row : row + 1], wanted, rtol=1e-4, atol=1e-4)
+
+
+NORMS = {"conv": nn.GroupNorm(4, 8), "tokens": nn.LayerNorm(8)}
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_a_changed_normalisation_acts_in_its_part(kind: str) -> None:
+    """n(x) W + b on the left, the layer's own on the right."""
+    layer, generator = NORMS[kind], torch.Generator().manual_seed(5)
+    shape = (1, 8, 4, 6) if kind == "conv" else (1, 24, 8)
+    x, weight, bias = (torch.randn(size, generator=generator) for size in (shape, (8,), (8,)))
+    where = Where(Box(0, 0, 0.5, 1), 4, 6, 0, 1)
+    term = Term(0, None, 0.5, where, {"weight": weight, "bias": bias})
+    with torch.no_grad():
+        found = local_layer(layer, layer.forward, [term], Drawings(), reads_text=False)(x)
+        other = copy.deepcopy(layer)
+        other.weight += 0.5 * weight
+        other.bias += 0.5 * bias
+        changed, base = other(x), layer(x)
+    if kind == "tokens":
+        found, changed, base = (one.mT.reshape(1, 8, 4, 6) for one in (found, changed, base))
+    torch.testing.assert_close(found[..., :3], changed[..., :3])
+    torch.testing.assert_close(found[..., 3:], base[..., 3:])
+
+
+def vectored(small: LoadedModel) -> Engine:
+    """Return an engine with two LoRAs of both kinds of change."""
+    return Engine(Shelf([adapter(small, name, seed) for seed, name in enumerate("ab")]), load=lambda spec: small)
+
+
+def test_written_as_a_file_and_into_a_model_they_draw_the_same(
+    small: LoadedModel, small_folder: Path, tmp_path: Path
+) -> None:
+    own = vectored(small)
+    uses = (AdapterUse(name="a", weight=0.7, text_encoder_weight=0.4), AdapterUse(name="b", weight=-0.5))
+    order = MergeOrder(ask(str(small_folder), method="cat", adapters=uses), dtype="float32")
+    wanted = final_latents(own, [order.request])[0]
+    file = export.export(own, order, tmp_path / "both.safetensors")
+    alone = ask(str(small_folder), adapters=(AdapterUse(name=str(file.path)),))
+    found = final_latents(Engine(ZooSource(), load=lambda spec: small), [alone])[0]
+    assert float((found - wanted).abs().max()) <= 1e-4 * float(wanted.abs().max())
+    model = checkpoint.export(own, replace(order, dtype=None), tmp_path / "model")
+    found = final_latents(Engine(ZooSource()), [ask(str(model.path))])[0]
+    assert float((found - wanted).abs().max()) <= 1e-4 * float(wanted.abs().max())
+    touched = {(c, path) for one in "ab" for c, paths in own.source.load(one, {}).layers.items() for path in paths}
+    vectors = (own.source.load(one, {}).vectors for one in "ab")
+    touched |= {(c, path.rpartition(".")[0]) for one in vectors for c, paths in one.items() for path in paths}
+    assert file.layers == model.layers == len(touched)
+
+
+@pytest.mark.parametrize("method", ["ties", "ssr"])
+def test_what_merges_matrices_alone_writes_nothing(
+    method: str, small: LoadedModel, small_folder: Path, tmp_path: Path
+) -> None:
+    uses = (AdapterUse(name="a", weight=0.7), AdapterUse(name="b", weight=-0.5))
+    prompts = {"a": "a cat", "b": "a mat"} if method == "ssr" else {}
+    order = MergeOrder(ask(str(small_folder), method=method, adapters=uses), prompts=prompts)
+    with pytest.raises(BadRequest, match=f"'a' changes biases or normalisation .* '{method}' merges matrices alone"):
+        export.export(vectored(small), order, tmp_path / "both.safetensors")
+    assert list(tmp_path.iterdir()) == []

@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, object, Beside]] = {
             "civitai": {"id": 1, "trainedWords": ["al1ce", "blue dress"]},
             "modelDescription": "A girl",
         },
-        Beside(("al1ce", "blue dress"), 0.6, (0.4, 0.9), "sd15", "A girl"),
+        Beside(("al1ce", "blue dress"), 0.6, (0.4, 0.9), "sd15", "A girl", civitai_version=1),
     ),
     "Lora-Manager, nothing found at CivitAI": (
         ".metadata.json",
@@ -74,7 +74,7 @@ CASES: dict[str, tuple[str, object, Beside]] = {
             "description": "<p>A girl</p>",
             "files": [{"hashes": {"AutoV2": "0123456789"}}],
         },
-        Beside(("al1ce", "hat"), None, None, "sdxl", "<p>A girl</p>"),
+        Beside(("al1ce", "hat"), None, None, "sdxl", "<p>A girl</p>", civitai_version=2),
     ),
     "a CivitAI helper, for what is not there any more": (
         ".civitai.info",
@@ -98,7 +98,7 @@ def test_the_users_own_word_comes_first(tmp_path: Path) -> None:
         ending, content, _ = CASES[name]
         beside[ending] = tmp_path / f"alice{ending}"
         beside[ending].write_text(json.dumps(content))
-    assert sidecars.read(beside) == Beside(("al1ce", "blue dress"), 0.7, (0.4, 0.9), "sdxl", "A girl")
+    assert sidecars.read(beside) == Beside(("al1ce", "blue dress"), 0.7, (0.4, 0.9), "sdxl", "A girl", 1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -16,6 +17,7 @@ from pipelines.errors import BadMetadata
 from pipelines.metadata import hashes, readers
 from pipelines.metadata.found import Found, FoundLora
 from pipelines.metadata.matching import match_to
+from pipelines.sources import AdapterInfo
 from tests.pipelines.metadata.samples import chunks
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -67,9 +69,9 @@ def test_autov3_is_of_the_data_or_as_stated(tmp_path: Path) -> None:
 
 def test_files_are_known_by_the_hashes_of_other_tools(tmp_path: Path) -> None:
     path = lora(tmp_path, "a")
-    adapters = {"here": path, "nowhere": None}
-    known = hashes.of_files(tmp_path, adapters)
-    assert (known.model, known.adapters) == (None, {"here": hashes.autov3(path)})
+    here, nowhere = (AdapterInfo("a", "0" * 64, None, 1.0, file=file) for file in (path, None))
+    known = hashes.of_files(tmp_path, {"here": replace(here, civitai_version=7), "nowhere": nowhere})
+    assert (known.model, known.adapters, known.versions) == (None, {"here": hashes.autov3(path)}, {"here": 7})
     assert hashes.of_files(path, {}).model == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,25 @@ def test_what_a_jpeg_cannot_hold_is_refused_before_and_after() -> None:
         else:
             images.check_room(long.record.request(), chosen)
             assert images.encode(long, chosen)
+
+
+def test_civitais_own_list_is_of_all_loras_or_none() -> None:
+    made = record()
+    versions = {use.name: 100 + place for place, use in enumerate(made.adapters)}
+    text = a1111_text.write(made, FileHashes(versions=versions))
+    bare, _, listed = text.partition(", Civitai resources: ")
+    assert bare == a1111_text.write(made, FileHashes())
+    assert json.loads(listed) == [
+        {"type": "lora", "weight": use.weight or 1.0, "modelVersionId": versions[use.name]} for use in made.adapters
+    ]
+    for rule in (as_a1111, as_civitai):
+        with_list, without = rule(text), rule(bare)
+        for field in ("weights", "hashes", "prompt", "negative_prompt"):
+            assert getattr(with_list, field) == getattr(without, field)
+        assert without.settings.items() <= with_list.settings.items()
+    assert readers.read({PARAMETERS: text}) == readers.read({PARAMETERS: bare})
+    some = FileHashes(versions=dict(list(versions.items())[1:]))
+    assert a1111_text.write(made, some) == bare
 
 
 def test_text_alone_tells_what_it_can() -> None:

@@ -74,7 +74,7 @@ class Calls:
 
     def loras(self) -> Answer:
         """List the LoRAs that a request may name, by `handle`."""
-        return {"loras": cards(self._service.library)}
+        return {"loras": cards(self._service.shelf.library)}
 
     def methods(self) -> Answer:
         """List methods with their parameters, schedulers and models."""

@@ -14,7 +14,6 @@ from pipelines.wildcards import expand
 from ui import more
 
 _MOST_PICTURES = 10_000
-_MOST_KEPT = 1_000_000  # characters of a picture to begin with: browsers keep 5 MB for a page, and count twice
 
 
 class Chosen(BaseModel):
@@ -86,15 +85,10 @@ class Draft(BaseModel):
     def from_request(cls, request: RenderRequest, count: int = 1) -> Self:
         """Return the fields that ask for this request."""
         stated = request.model_dump(include=set(cls.model_fields))
-        if request.start is not None:  # it is held whole: what it is called by its digests is not needed
+        if request.start is not None:  # it is named or held whole: its digests are not needed
             stated["start"] = {**stated["start"], "sha256": None, "mask_sha256": None}
         further, chosen = more.further_of(request), [_chosen(use) for use in request.adapters]
         return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
-
-    def remembered(self) -> Draft:
-        """Return what a browser is to keep of the fields over a reload; a large picture to begin with is not."""
-        large = self.start is not None and len(self.start.image) > _MOST_KEPT
-        return self.model_copy(update={"start": None}) if large else self
 
     def request(self, seed: int | None = None) -> RenderRequest:
         """Return the request for one picture; choices in its prompts are drawn from its seed."""

@@ -7,9 +7,11 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
+from lora_zoo.errors import ZooError
 from pipelines.jobs.states import OPEN
 from ui import reports
 from ui.errors import NotThere
@@ -44,6 +46,7 @@ def add(app: FastAPI, service: Service) -> None:
     """Serve all of them."""
     _page(app)
     _work(app, service)
+    _held(app, service)
     _files(app, service)
 
 
@@ -79,15 +82,37 @@ def _work(app: FastAPI, service: Service) -> None:
         return StreamingResponse(_moments(service, job), 200, {"cache-control": "no-store"}, "text/event-stream")
 
 
+def _held(app: FastAPI, service: Service) -> None:
+    @app.post("/medley/held", include_in_schema=False)
+    async def hold(request: Request) -> Response:
+        data = bytearray()
+        async for piece in request.stream():
+            data += piece
+            if len(data) > service.limits.picture:
+                break
+        try:
+            name = await run_in_threadpool(service.held.take, bytes(data))
+        except ZooError as error:
+            return Response(str(error), 422, media_type="text/plain")
+        return JSONResponse({"name": name})
+
+    @app.get("/medley/held/{digest}.png", include_in_schema=False)
+    def held_file(digest: str) -> Response:
+        try:
+            return FileResponse(service.held.file(digest), 200, _FOREVER, "image/png")
+        except NotThere as error:
+            return _missing(error)
+
+
 def _files(app: FastAPI, service: Service) -> None:
     @app.get("/medley/thumbnails/{digest}", include_in_schema=False)
     def thumbnail(digest: str) -> Response:
-        path = service.thumbnail(digest)
+        path = service.shelf.thumbnail(digest)
         return Response(status_code=404) if path is None else FileResponse(path, headers=_FOREVER)
 
     @app.get("/medley/loras/{digest}", include_in_schema=False)
     def lora_file(digest: str) -> Response:
-        path = service.made(digest)
+        path = service.shelf.made(digest)
         if path is None:
             return Response(status_code=404)
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)

@@ -174,13 +174,6 @@ def test_fields_that_may_be_left_open_keep_their_kind_and_range() -> None:
     assert by_name["upscaler"]["choices"] == ["pixels", "latent"]
 
 
-def test_a_large_picture_to_begin_with_is_not_left_to_the_browser() -> None:
-    small = Draft(prompt="a", start=Start(image=DOT))
-    assert small.remembered() == small
-    large = Draft(prompt="a", start=Start(image=DOT + "A" * 1_000_000))
-    assert large.remembered() == Draft(prompt="a")
-
-
 def _through_the_page(request: RenderRequest) -> RenderRequest:
     """Fill the fields with a request, and read them again as a browser sends them."""
     draft = Draft.from_request(request)

@@ -21,7 +21,6 @@ from ui import forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
 from ui.history import Asked, Kept
-from ui.live import as_data
 from ui.restore import restore
 from ui.service import Service
 from ui.tabs import drawn, fields
@@ -59,7 +58,7 @@ def build(service: Service) -> Compose:
     inputs = panel.inputs
     tab = Compose(inputs, grid, live, gallery, plan, details, actions["compare"])
     _explain_method(inputs)
-    _frame(inputs, boxes)
+    _frame(service, inputs, boxes)
     _fit_model(service, tab)
     _price(service, panel)
     _render(service, tab, panel)
@@ -104,12 +103,12 @@ def _explain_method(inputs: Inputs) -> None:
     inputs.method.change(chosen, [inputs.method, inputs.parameters], [inputs.method, inputs.parameters], **QUIET)
 
 
-def _frame(inputs: Inputs, boxes: gr.HTML) -> None:
+def _frame(service: Service, inputs: Inputs, boxes: gr.HTML) -> None:
     """Show boxes and masks if the method looks at them, in a frame of the picture's shape."""
 
     def framed(*values: Any) -> JsonValue:
         try:
-            width, height = fields.size_of(values)
+            width, height = fields.size_of(service, values)
         except ZooError:
             return gr.skip()  # what is wrong is told beside the cost
         placed = registry.get(draft_of(values).method).uses_regions
@@ -125,7 +124,7 @@ def _fit_model(service: Service, tab: Compose) -> None:
     @told
     def chosen(model: str) -> JsonValue:
         family = specs.find(model).family if model in service.models else None
-        return {"cards": cards(service.library), "family": family}
+        return {"cards": cards(service.shelf.library), "family": family}
 
     tab.inputs.model.change(chosen, tab.inputs.model, tab.grid, **QUIET)
 
@@ -216,10 +215,10 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     def take(file: str | None) -> list[Any]:
         if file is None:
             return [gr.skip()] * (len(tab.inputs.all()) + 1)
-        found = restore(Path(file), service.library, service.models)
+        found = restore(Path(file), service.shelf.library, service.models)
         lines = "".join(f"<li>{escape(one)}</li>" for one in found.remarks)
         said = f"<p>Restored. Not taken over as it was:</p><ul>{lines}</ul>" if lines else "<p>Restored.</p>"
-        return [*values_of(Draft.from_request(found.request), service), said]
+        return [*values_of(Draft.from_request(service.held.named(found.request)), service), said]
 
     actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)
 
@@ -230,7 +229,7 @@ def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> N
     @told
     def begin(gallery: JsonValue) -> tuple[JsonValue, Any]:
         with Image.open(service.history.file(selected(gallery))) as made:
-            held = as_data(made, max(made.size))  # its pixels alone: its file may hold another picture in its record
-        return more.start_field(Start(image=held)), gr.Accordion(open=True)
+            named = service.held.hold(made.convert("RGB"))
+        return more.start_field(Start(image=named)), gr.Accordion(open=True)
 
     button.click(begin, tab.gallery, [tab.inputs.start, panel.more], **QUIET)

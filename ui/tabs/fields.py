@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from composer import registry
-from pipelines import canvas, schedulers, specs
+from pipelines import schedulers, specs
 from ui import forms, more, widgets
 from ui.cards import cards
 from ui.forms import Draft
@@ -72,7 +72,7 @@ def draft_of(values: Sequence[Any]) -> Draft:
 def values_of(draft: Draft, service: Service) -> list[Any]:
     """Return what the fields show for a draft."""
     found: dict[str, Any] = {name: getattr(draft, name) for name in Draft.model_fields}
-    found["chosen"] = forms.listed(draft.chosen, cards(service.library))
+    found["chosen"] = forms.listed(draft.chosen, cards(service.shelf.library))
     found["parameters"] = forms.controls(draft.method, draft.parameters)
     found["scheduler"] = draft.scheduler or DEFAULT
     found["start"] = more.start_field(draft.start)
@@ -83,18 +83,18 @@ def values_of(draft: Draft, service: Service) -> list[Any]:
     return list(found.values())
 
 
-def size_of(values: Sequence[Any]) -> tuple[int, int]:
+def size_of(service: Service, values: Sequence[Any]) -> tuple[int, int]:
     """Return width and height of the picture that the fields ask for; what is wrong with them is an error."""
     draft = draft_of(values)
     spec = specs.find(draft.model)
-    own = (spec.width, spec.height) if draft.start is None else canvas.size_of(draft.start)
+    own = (spec.width, spec.height) if draft.start is None else service.held.size(draft.start)
     return draft.width or own[0], draft.height or own[1]
 
 
 def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
     """Lay out the cards, the list of those chosen, the boxes, and the button that fills in an example."""
     gr.HTML("<h2>1. LoRAs</h2>", apply_default_css=False)
-    grid = widgets.cards(cards(service.library), specs.find(service.models[0]).family)
+    grid = widgets.cards(cards(service.shelf.library), specs.find(service.models[0]).family)
     with gr.Row(elem_classes="m-headrow"):
         gr.HTML("<h2>2. In this order, this strong</h2>", apply_default_css=False)
         example = gr.Button("Fill in an example", size="sm", elem_id="example", scale=0, min_width=150)

@@ -90,10 +90,13 @@ class Draft(BaseModel):
         further, chosen = more.further_of(request), [_chosen(use) for use in request.adapters]
         return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
 
-    def request(self, seed: int | None = None) -> RenderRequest:
-        """Return the request for one picture; choices in its prompts are drawn from its seed."""
+    def request(self, seed: int | None = None, placed: bool = False) -> RenderRequest:
+        """Return the request for one picture; choices in its prompts are drawn from its seed.
+
+        Boxes and masks are part of it if its method looks at them, or if `placed`.
+        """
         seed = self.seed if seed is None else seed
-        placed = registry.get(self.method).uses_regions
+        placed = placed or registry.get(self.method).uses_regions
         data = self.model_dump(include=set(RenderRequest.model_fields))
         texts = {key: expand(data[key], seed, None) for key in ("prompt", "negative_prompt")}
         known = {one.name for one in registry.describe(self.method).parameters}

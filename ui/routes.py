@@ -12,9 +12,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from lora_zoo.errors import ZooError
+from pipelines import images
 from pipelines.jobs.states import OPEN
 from ui import reports
 from ui.errors import NotThere
+from ui.history import Kept
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
@@ -69,9 +71,23 @@ def _work(app: FastAPI, service: Service) -> None:
             path, kept = service.history.file(picture), service.history.picture(picture)
         except NotThere as error:
             return _missing(error)
-        name = f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.png"
         kind = "attachment" if download else "inline"
-        return FileResponse(path, 200, _FOREVER, "image/png", filename=name, content_disposition_type=kind)
+        return FileResponse(
+            path, 200, _FOREVER, "image/png", filename=_name(kept, "png"), content_disposition_type=kind
+        )
+
+    @app.get("/medley/pictures/{picture}.{suffix}", include_in_schema=False)
+    def other_file(picture: str, suffix: str) -> Response:
+        try:
+            path, kept = service.history.file(picture), service.history.picture(picture)
+            chosen = images.format_named(suffix)
+            data = images.converted(path, chosen)
+        except NotThere as error:
+            return _missing(error)
+        except ZooError as error:  # no such format, or one without room for the record
+            return Response(str(error), 422, media_type="text/plain")
+        named = {"content-disposition": f'attachment; filename="{_name(kept, suffix)}"'}
+        return Response(data, media_type=f"image/{chosen.name}", headers={**_FOREVER, **named})
 
     @app.get("/medley/jobs/{job}", include_in_schema=False)
     def job_events(job: str) -> Response:
@@ -123,6 +139,11 @@ def _files(app: FastAPI, service: Service) -> None:
             return FileResponse(reports.find(service.reports, report).path, 200, _REPORT, "text/html")
         except NotThere as error:
             return _missing(error)
+
+
+def _name(kept: Kept, suffix: str) -> str:
+    """Return what a picture's file is called on the disk of who saves it; nothing in it is a user's text."""
+    return f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.{suffix}"
 
 
 def _missing(error: NotThere) -> Response:

@@ -77,8 +77,11 @@ def finished(pictures: list[Kept]) -> str:
 
 
 def download(picture: str) -> str:
-    """Return a link by which a picture is saved as a file."""
-    return f'<a class="m-button" href="medley/pictures/{escape(picture)}.png?download=true" download>Download PNG</a>'
+    """Return links by which a picture is saved as a file; each holds its record."""
+    place = f"medley/pictures/{escape(picture)}"
+    whole = f'<a class="m-button" href="{place}.png?download=true" download>Download PNG</a>'
+    others = " ".join(f'<a href="{place}.{kind}" download>{kind.upper()}</a>' for kind in ("jpg", "webp", "avif"))
+    return f'<p class="m-save">{whole} <span>or {others}</span></p>'
 
 
 def _place(region: Region | None) -> str:

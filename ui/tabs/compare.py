@@ -63,7 +63,7 @@ def build(service: Service, inputs: Inputs) -> Memory:
 
     @told
     def submit(page: gr.Request, way: str, names: list[str], *rest: Any) -> tuple[JsonValue, str]:
-        request = draft_of(rest[4:]).request()
+        request = draft_of(rest[4:]).request(placed=True)
         made = series.by_methods(service, request, names) if way == _BY_METHODS else _over(service, request, rest[:4])
         return hand_in(service, made.asked, page), _left_out(made)
 

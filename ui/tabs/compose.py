@@ -38,11 +38,10 @@ class Compose:
     gallery: gr.HTML
     plan: gr.HTML
     details: gr.HTML
-    compare: gr.Button
 
 
-def build(service: Service) -> Compose:
-    """Lay the tab out and connect it."""
+def build(service: Service, tabs: gr.Tabs) -> Compose:
+    """Lay the tab out and connect it; it is one of the `tabs`."""
     with gr.Row(elem_classes="m-columns"):
         with gr.Column(scale=4, min_width=330):
             grid, chosen, boxes, example = fields.loras(service)
@@ -56,13 +55,14 @@ def build(service: Service) -> Compose:
             actions = _actions()
             details = gr.HTML("", elem_id="details", apply_default_css=False)
     inputs = panel.inputs
-    tab = Compose(inputs, grid, live, gallery, plan, details, actions["compare"])
+    tab = Compose(inputs, grid, live, gallery, plan, details)
     _explain_method(inputs)
     _frame(service, inputs, boxes)
     _fit_model(service, tab)
     _price(service, panel)
     _render(service, tab, panel)
     _after(service, tab, actions)
+    _send(service, tab, tabs, {"compare": actions["compare"], "explain": actions["explain"]})
     _begin(service, tab, panel, actions["begin"])
     example.click(lambda: values_of(EXAMPLE, service), None, inputs.all(), **QUIET)
     return tab
@@ -74,6 +74,7 @@ def _actions() -> dict[str, Any]:
         vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=130)
         begin = gr.Button("Begin with it", size="sm", elem_id="begin", min_width=130)
         compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=130)
+        why = gr.Button("Explain it", size="sm", elem_id="send_explain", min_width=130)
     save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
         label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
@@ -87,6 +88,7 @@ def _actions() -> dict[str, Any]:
         "vary": vary,
         "begin": begin,
         "compare": compare,
+        "explain": why,
         "save": save,
         "drop": drop,
         "remarks": remarks,
@@ -221,6 +223,21 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
         return [*values_of(Draft.from_request(service.held.named(found.request)), service), said]
 
     actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)
+
+
+def _send(service: Service, tab: Compose, tabs: gr.Tabs, buttons: dict[str, gr.Button]) -> None:
+    """Let another tab go on with the picture chosen in the gallery: its settings are filled in, and the tab opened."""
+
+    @told
+    def send(gallery: JsonValue, to: str) -> list[Any]:
+        record = service.history.picture(selected(gallery)).record
+        return [gr.Tabs(selected=to), *values_of(Draft.from_request(record.request()), service)]
+
+    def connect(button: gr.Button, to: str) -> None:
+        button.click(lambda gallery: send(gallery, to), tab.gallery, [tabs, *tab.inputs.all()], **QUIET)
+
+    for to, button in buttons.items():
+        connect(button, to)
 
 
 def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> None:

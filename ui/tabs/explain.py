@@ -10,6 +10,7 @@ import gradio as gr
 from PIL import Image
 from pydantic import JsonValue
 
+from pipelines import regions
 from ui import scores, series, widgets
 from ui.history import Job, Kept
 from ui.live import as_data
@@ -58,8 +59,10 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
     if len(kept) < len(job.asked.requests):
         return gr.skip(), gr.skip()
     images = [Image.open(service.history.file(one.id)).convert("RGB") for one in kept]
-    names = [use.name for use in job.asked.requests[0].adapters]
-    found = scores.parts(names, images, judged=bool(scores.known(names)))
+    uses = job.asked.requests[0].adapters
+    names = [use.name for use in uses]
+    placed = {use.name: regions.placed(use.region, "").mask for use in uses if use.region is not None}
+    found = scores.parts(names, images, bool(scores.known(names)), placed)
     items: list[JsonValue] = [item(kept[0], job.asked.labels[0])]
     for one, image in zip(kept[1:], images[1:], strict=True):
         label = job.asked.labels[one.position]

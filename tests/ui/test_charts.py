@@ -57,6 +57,8 @@ def test_what_is_open_is_said() -> None:
     looked = charts.timeline(replace(outline((1, 1, 1)), looks=(2, 1, 0)), {})
     assert "attention before 2 steps, the last of them step 2" in looked
     assert [notes(), notes(merged=True), notes(settled=False), notes(read=True), notes(second=1)] == [0, 1, 1, 1, 1]
+    assert "Provisional" in charts.timeline(outline((1, 1), read=True), {})
+    assert "Provisional" not in charts.timeline(outline((1, 1), read=True, known=True), {})
 
 
 def test_names_are_text() -> None:

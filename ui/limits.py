@@ -48,26 +48,27 @@ def check_names(request: RenderRequest, allowed: Allowed) -> None:
             raise NotAllowed(f"LoRA {use.name!r}: a mask is given inline here, as {INLINE}..., not by path")
 
 
-def check_count(count: int, limits: Limits) -> None:
-    """Refuse a job of more pictures than this server takes, before anything is read."""
-    if not 1 <= count <= limits.pictures:
-        raise TooMuch(f"a job has 1 to {limits.pictures} pictures here, not {count}")
-
-
-def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
-    """Refuse a job of resolved requests that is larger than this server takes."""
-    for one in requests:
-        longest = max(len(one.prompt), len(one.negative_prompt), len(one.undesired))
-        if longest > limits.prompt:
-            raise TooMuch(f"a prompt has at most {limits.prompt} characters here, not {longest}")
-        if len(one.adapters) > limits.loras:
-            raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
+def check_held(requests: Sequence[RenderRequest], limits: Limits) -> None:
+    """Refuse a job of more pictures than this server takes, or whose requests hold more; nothing is read for that."""
+    if not 1 <= len(requests) <= limits.pictures:
+        raise TooMuch(f"a job has 1 to {limits.pictures} pictures here, not {len(requests)}")
     held = sum(_held(one) for one in requests)
     if held > limits.inline:
         raise TooMuch(
             f"the pictures and masks that this job's requests hold have {held:,} characters together; "
             f"this server takes {limits.inline:,} per job: give smaller ones, or ask for fewer pictures"
         )
+
+
+def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
+    """Refuse a job of resolved requests, which hold what they begin with, that is larger than this server takes."""
+    for one in requests:
+        longest = max(len(one.prompt), len(one.negative_prompt), len(one.undesired))
+        if longest > limits.prompt:
+            raise TooMuch(f"a prompt has at most {limits.prompt} characters here, not {longest}")
+        if len(one.adapters) > limits.loras:
+            raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
+    check_held(requests, limits)
     work = sum(_work(one) for one in requests)
     if work > limits.work:
         raise TooMuch(

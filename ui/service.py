@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from composer.outline import Outline
-from composer.request import RenderRequest
+from composer.request import RenderRequest, Start
 from lora_zoo import catalog
 from lora_zoo.errors import ZooError
 from lora_zoo.fit import Fit
@@ -31,7 +31,7 @@ from ui import held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.held import Held
 from ui.history import Asked, History, Job, Kept
-from ui.limits import Allowed, Limits, check_amount, check_count, check_names
+from ui.limits import Allowed, Limits, check_amount, check_held, check_names
 from ui.live import Live, Watcher, as_data
 from ui.shelf import Shelf
 
@@ -116,12 +116,12 @@ class Service:
 
     def _resolved(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         """Resolve requests; those that differ by their seeds only, once."""
-        check_count(len(requests), self.limits)
+        check_held(requests, self.limits)
         allowed = Allowed(self.models, self.shelf.loras)
-        known: dict[str, Resolved] = {}
+        known: dict[tuple[str, Start | None], Resolved] = {}
         found: list[Resolved] = []
         for one in requests:
-            alike = one.model_dump_json(exclude={"seed"})
+            alike = (one.model_dump_json(exclude={"seed", "start"}), one.start)
             if alike not in known:
                 tagged = with_tags(one)
                 check_names(tagged, allowed)

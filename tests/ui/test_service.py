@@ -71,6 +71,13 @@ def test_a_job_gives_the_pictures_that_the_engine_gives(make: Callable[[], Servi
     assert service.cost(requests).unet_passes == 4
 
 
+def test_tags_in_the_prompt_are_loras(make: Callable[[], Service]) -> None:
+    (resolved,) = make().resolve([ask(prompt="zorp <lora:zorp:0.5> at night <lora:neon:-0.25:0.75>")])
+    assert resolved.prompt == "zorp at night"
+    assert [(use.name, use.weight) for use in resolved.adapters] == [("zorp", 0.5), ("neon", 0.75)]
+    assert resolved.adapters[1].text_encoder_weight == -0.25
+
+
 def test_a_running_job_is_seen_and_stopped(make: Callable[[], Service]) -> None:
     service = make()
     service.start()

@@ -46,7 +46,7 @@
       const picture = card.picture
         ? make("img", { src: card.picture, alt: "", loading: "lazy", width: 96, height: 96 })
         : make("span", { class: "m-blank", "aria-hidden": "true" }, card.name.slice(0, 2));
-      const facts = [card.category, `weight ${card.weight}`].filter(Boolean).join(" · ");
+      const facts = [card.category || card.family, `weight ${card.weight}`].filter(Boolean).join(" · ");
       const button = make(
         "button",
         {

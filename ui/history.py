@@ -63,6 +63,7 @@ class Listed:
     prompt: str
     method: str
     loras: tuple[str, ...]
+    created: float
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ class History:
         order += "CASE WHEN state = 'waiting' THEN place ELSE -created END LIMIT ?"
         return [
             _listed(row)
-            for row in self._base.all(f"SELECT id, kind, title, state, error, {first} FROM jobs {order}", limit)
+            for row in self._base.all(
+                f"SELECT id, kind, title, state, error, created, {first} FROM jobs {order}", limit
+            )
         ]
 
     def next(self) -> Job | None:
@@ -255,7 +258,7 @@ def _job(row: sqlite3.Row) -> Job:
 def _listed(row: sqlite3.Row) -> Listed:
     names = tuple(str(use["name"]) for use in json.loads(row["adapters"]))
     told = (row["error"], row["pictures"], row["prompt"], row["method"])
-    return Listed(row["id"], row["kind"], row["title"], State(row["state"]), *told, names)
+    return Listed(row["id"], row["kind"], row["title"], State(row["state"]), *told, names, row["created"])
 
 
 def _kept(row: sqlite3.Row) -> Kept:

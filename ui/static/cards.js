@@ -1,7 +1,7 @@
 // The grid of LoRAs: search, filter, and one press to add or take away.
 // value: {cards: [{name, handle, title, category, family, triggers, weight, rank, picture}], family}
 (() => {
-  const { make, tell, hear, says } = window.medley;
+  const { make, parted, tell, hear, says } = window.medley;
   const MOST = 240; // shown at once; the search finds the others
 
   window.medley.parts.cards = (element, props, trigger, watch) => {
@@ -57,7 +57,7 @@
           onclick: () => tell("toggle", card),
         },
         picture,
-        make("span", { class: "m-name" }, card.name),
+        make("span", { class: "m-name" }, ...parted(card.name)),
         make("span", { class: "m-facts" }, facts),
         make("span", { class: "m-words" }, card.triggers.join(", "))
       );

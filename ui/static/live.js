@@ -2,6 +2,7 @@
 // value: {jobs: [id]}: this page's jobs that are not over, the next one first
 (() => {
   const { make } = window.medley;
+  const NARROW = 640; // pixels, as in page.css
 
   const seconds = (left) => (left === null || left === undefined ? "" : left < 1 ? ", under 1 s left" : `, about ${Math.round(left)} s left`);
 
@@ -95,6 +96,7 @@
       following = next;
       if (!next) return;
       trigger("follow", { id: next });
+      if (window.innerWidth <= NARROW) element.scrollIntoView({ block: "center", behavior: "smooth" }); // it is far below the button
       source = new EventSource(`medley/jobs/${encodeURIComponent(next)}`);
       source.onmessage = (event) => {
         const now = JSON.parse(event.data);

@@ -74,16 +74,20 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
 
 
 def _table(parts: Sequence[Part]) -> str:
-    head = "".join(
-        f"<th scope='col'>{text}</th>" for text in ("LoRA", "Verdict", "Seen", "Seen without it", "Changes", "Why")
+    """Return the table; each cell says what it is of, for narrow pages, which have no room for a head."""
+    names = ("Verdict", "Seen", "Seen without it", "Changes", "Why")
+    head = "".join(f"<th scope='col'>{text}</th>" for text in ("LoRA", *names))
+    rows = ""
+    for one in parts:
+        verdict = f"<span class='m-{one.verdict.replace(' ', '-')}'>{one.verdict}</span>"
+        shares = (_share(one.score), _share(one.without), f"{one.change:.1%} of the picture")
+        cells = zip(names, (verdict, *shares, escape(one.told)), strict=True)
+        told = "".join(f"<td data-of='{name}'>{text}</td>" for name, text in cells)
+        rows += f"<tr><th scope='row'>{escape(one.name)}</th>{told}</tr>"
+    return (
+        f"<div class='m-scroll'><table class='m-table m-stacked'><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(one.name)}</th><td class='m-verdict'>{one.verdict}</td>"
-        f"<td>{_share(one.score)}</td><td>{_share(one.without)}</td>"
-        f"<td>{one.change:.1%} of the picture</td><td>{escape(one.told)}</td></tr>"
-        for one in parts
-    )
-    return f"<div class='m-scroll'><table class='m-table'><thead><tr>{head}</tr></thead>{rows}</table></div>"
 
 
 def _share(value: float | None) -> str:

@@ -122,6 +122,7 @@ def _row(job: Listed) -> JsonValue:
         "loras": ", ".join(job.loras),
         "method": job.method,
         "pictures": job.pictures,
+        "created": job.created,
         "error": job.error if job.state in STOPPED else "",
     }
 

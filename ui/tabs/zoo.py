@@ -43,7 +43,7 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
         elem_id="upload",
         height=170,
     )
-    odd = gr.Checkbox(False, label="Odd files too: 8-bit ones, and such as leave layers out", elem_id="upload_odd")
+    odd = gr.Checkbox(False, label="Odd files too (of 8 bits, or with layers missing)", elem_id="upload_odd")
     report = gr.HTML("", elem_id="upload_report", apply_default_css=False)
 
     @told

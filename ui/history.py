@@ -144,12 +144,8 @@ class History:
         first += "json_extract(requests, '$[0].adapters') AS adapters, json_array_length(requests) AS pictures"
         order = "ORDER BY state NOT IN ('running', 'waiting'), state = 'waiting', "
         order += "CASE WHEN state = 'waiting' THEN place ELSE -created END LIMIT ?"
-        return [
-            _listed(row)
-            for row in self._base.all(
-                f"SELECT id, kind, title, state, error, created, {first} FROM jobs {order}", limit
-            )
-        ]
+        columns = f"id, kind, title, state, error, created, {first}"
+        return [_listed(row) for row in self._base.all(f"SELECT {columns} FROM jobs {order}", limit)]
 
     def next(self) -> Job | None:
         """Take the first waiting job and mark it as running."""

@@ -54,7 +54,7 @@ def theme() -> Base:
 
 def build(service: Service) -> gr.Blocks:
     """Return the page of a service."""
-    with gr.Blocks(title="Medley", analytics_enabled=False) as page:
+    with gr.Blocks(title="Medley", analytics_enabled=False, fill_width=True) as page:
         api.build(service)  # first: the names are its own, whatever the page's handlers are called
         gr.HTML(_HEADER, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:

@@ -16,7 +16,7 @@ from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service
 from ui.tabs import vote
-from ui.tabs.common import MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
+from ui.tabs.common import LAST, MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 from ui.tabs.session import Memory
 
@@ -39,7 +39,11 @@ _NOTHING = "none"
 
 def build(service: Service, inputs: Inputs) -> Memory:
     """Lay the tab out and connect it; return what the session keeps of it."""
-    gr.HTML("<p class='m-note'>The prompt, LoRAs and seed are those of the Compose tab.</p>", apply_default_css=False)
+    gr.HTML(
+        "<p class='m-note'>The prompt, LoRAs and seed are those of the Compose tab. Press one of the pictures, then "
+        "another, to lay them over each other.</p>",
+        apply_default_css=False,
+    )
     by = gr.Radio([_BY_METHODS, _BY_AXES], value=_BY_METHODS, label="Compare", elem_id="compare_by")
     choices = [(registry.describe(name).title, name) for name in registry.names()]
     methods = gr.CheckboxGroup(choices, value=list(_USUAL), label="Methods", elem_id="compare_methods")
@@ -104,17 +108,23 @@ def _results(service: Service, live: gr.HTML, grid: gr.HTML, slider: gr.HTML, de
         pictures = service.history.pictures(job.id)
         return grid_of(service, job, pictures) if pictures else gr.skip()
 
-    live.done(finished, None, grid, **QUIET)
+    live.done(finished, None, grid, **LAST)
 
-    def pick(before: Any, event: gr.EventData) -> tuple[JsonValue, str]:
-        kept = service.history.picture(picked(event))
-        last = before.get("last") if isinstance(before, dict) else None
-        caption = service.history.job(kept.job).asked.labels[kept.position]
-        pair = {"left": last["right"], "captions": [last["captions"][1], caption]} if isinstance(last, dict) else {}
-        now = {"left": None, "captions": ["", caption], **pair, "right": address(kept.id)}
-        return {**now, "last": {"right": now["right"], "captions": now["captions"]}}, words.record(kept)
+    def pick(event: gr.EventData) -> tuple[JsonValue, str]:
+        now = service.history.picture(picked(event))
+        before = picked(event, "before")
+        pair: JsonValue = {}
+        if before and before != now.id:
+            both = [service.history.picture(before), now]
+            sides = dict(zip(("left", "right"), (address(one.id) for one in both), strict=True))
+            pair = {**sides, "captions": [_label(service, one) for one in both]}
+        return pair, words.record(now)
 
-    grid.pick(told(pick), slider, [slider, details], **QUIET)
+    grid.pick(told(pick), None, [slider, details], **LAST)
+
+
+def _label(service: Service, kept: Kept) -> str:
+    return service.history.job(kept.job).asked.labels[kept.position]
 
 
 def grid_of(service: Service, job: Job, pictures: Sequence[Kept]) -> dict[str, JsonValue]:

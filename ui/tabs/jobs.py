@@ -15,7 +15,7 @@ from ui.forms import Draft
 from ui.history import Kept, Listed
 from ui.service import Service
 from ui.tabs import drawn
-from ui.tabs.common import MODEL, QUIET, download_link, item, picked, selected, shown, told
+from ui.tabs.common import LAST, MODEL, QUIET, download_link, item, picked, selected, shown, told
 from ui.tabs.fields import Inputs, values_of
 
 _MOST = 60
@@ -51,7 +51,7 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     def pick(event: gr.EventData) -> str:
         return drawn.picture(service, service.history.picture(picked(event)))
 
-    found.pick(pick, None, details, **QUIET)
+    found.pick(pick, None, details, **LAST)
     tab.select(lambda: _reports(service), None, listed, **QUIET)
 
     @told

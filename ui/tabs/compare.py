@@ -10,12 +10,11 @@ import gradio as gr
 from PIL import Image
 from pydantic import JsonValue
 
-from composer import registry
 from ui import scores, series, widgets, words
 from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service
-from ui.tabs import vote
+from ui.tabs import fields, vote
 from ui.tabs.common import LAST, MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 from ui.tabs.session import Memory
@@ -45,8 +44,7 @@ def build(service: Service, inputs: Inputs) -> Memory:
         apply_default_css=False,
     )
     by = gr.Radio([_BY_METHODS, _BY_AXES], value=_BY_METHODS, label="Compare", elem_id="compare_by")
-    choices = [(registry.describe(name).title, name) for name in registry.names()]
-    methods = gr.CheckboxGroup(choices, value=list(_USUAL), label="Methods", elem_id="compare_methods")
+    methods = gr.CheckboxGroup(fields.methods(), value=list(_USUAL), label="Methods", elem_id="compare_methods")
     with gr.Group(visible=False) as axes:
         x = _axis("x", "Across", "method", "merge,switch,composite")
         y = _axis("y", "Down", "weight", "0.6,1,1.4")
@@ -57,8 +55,8 @@ def build(service: Service, inputs: Inputs) -> Memory:
         **QUIET,
     )
     with gr.Row():
-        start = gr.Button("Compare", variant="primary", elem_id="compare")
-        cancel = gr.Button("Cancel", elem_id="compare_cancel")
+        start = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=160)
+        cancel = gr.Button("Cancel", elem_id="compare_cancel", scale=0, min_width=160)
     live = widgets.live("compare_live")
     remarks = gr.HTML("", elem_id="compare_remarks", apply_default_css=False)
     grid = widgets.gallery("compare_grid", "The pictures appear here, side by side.")

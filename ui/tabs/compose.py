@@ -138,7 +138,7 @@ def _price(service: Service, panel: Panel) -> None:
         try:
             draft = draft_of(values)
             requests = draft.requests()
-            told = words.cost(service.cost(requests), len(requests))
+            told = f"Cost: {words.cost(service.cost(requests), len(requests))}"
             beside = escape(words.beside(draft.start is not None, draft.hires is not None, draft.further))
             line = f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>'
             return line, drawn.plan(service, requests[0])

@@ -113,13 +113,12 @@ def request(service: Service, chosen: gr.HTML) -> Panel:
         placeholder="What the picture shows. Press trigger words to insert them; <lora:name:0.8> works too.",
     )
     negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="negative", max_length=service.limits.prompt)
-    choices = [(registry.describe(name).title, name) for name in registry.names()]
-    method = gr.Dropdown(choices, value="merge", label="Method", elem_id="method", info=summary("merge"))
+    method = gr.Dropdown(methods(), value="merge", label="Method", elem_id="method", info=summary("merge"))
     parameters = widgets.form(forms.controls("merge"), "parameters")
     settings = _settings(service)
     folded, begun = _more()
     cost = gr.HTML("", elem_id="cost", apply_default_css=False)
-    with gr.Row():
+    with gr.Row(elem_id="go"):
         render = gr.Button("Render", variant="primary", elem_id="render")
         cancel = gr.Button("Cancel", elem_id="cancel")
     gr.HTML('<p class="m-note">Ctrl-Enter renders, Esc cancels.</p>', apply_default_css=False)
@@ -159,6 +158,13 @@ def _more() -> tuple[gr.Accordion, tuple[Any, ...]]:
 def optional(label: str, elem_id: str, placeholder: str = "auto") -> gr.Textbox:
     """Return a field for a number that may be left empty, which gradio's own number field may not."""
     return gr.Textbox("", label=label, placeholder=placeholder, elem_id=elem_id, max_length=20, min_width=80)
+
+
+def methods() -> list[tuple[str, str]]:
+    """Return all methods by their titles, as one looks them up."""
+    return sorted(
+        ((registry.describe(one).title, one) for one in registry.names()), key=lambda both: both[0].casefold()
+    )
 
 
 def summary(method: str) -> str:

@@ -19,6 +19,7 @@ from ui.service import Service
 
 _LOOK = 0.05  # seconds
 _MOST_FOUND = 200
+_OF_THE_PAGE = ("previews", "findings", "known", "told")  # what a job's standing holds for those who look on
 
 Answer = dict[str, Any]
 
@@ -49,7 +50,7 @@ class Calls:
 
     def job(self, job: str) -> Answer:
         """Tell how a job stands, and its pictures so far; each has an address on this server."""
-        told = {key: value for key, value in self._service.glance(job).items() if key not in ("previews", "told")}
+        told = {key: value for key, value in self._service.glance(job).items() if key not in _OF_THE_PAGE}
         return {"job": job, **told, "pictures": [_picture(one) for one in self._service.history.pictures(job)]}
 
     def cancel(self, job: str) -> Answer:

@@ -74,13 +74,14 @@ def test_weights_over_the_steps_and_a_second_pass_are_seen() -> None:
 
 def test_once_the_prompt_was_read_what_it_decides_is_told() -> None:
     """The outline that a report offers is what the plan under way asks for, its second pass included."""
-    request = ask("w_switch", 8, hires=Hires(scale=1.5, strength=0.5), parameters={"interval": 3, "tail": 0})
+    turns = {"interval": 6, "tail": 0, "pooling": "words"}
+    request = ask("w_switch", 12, hires=Hires(scale=1.25, strength=0.5), parameters=turns)
     found: list[Outline] = []
     Engine().render(request, lambda report: found.append(report.pictures[0].outline()))
     guess = told(request)
-    assert all(one == found[0] for one in found) and len(found) == found[0].count == guess.count == 12
-    assert found[0].known and not guess.known and found[0].second == 8
-    acting = [[line.name for line in found[0].lines if line.strengths[step]] for step in range(12)]
+    assert all(one == found[0] for one in found) and len(found) == found[0].count == guess.count == 18
+    assert found[0].known and not guess.known and found[0].second == 12
+    acting = [[line.name for line in found[0].lines if line.strengths[step]] for step in range(18)]
     assert all(len(one) == 1 for one in acting)
     assert found[0].lines != guess.lines  # of three LoRAs that do not count alike
 

@@ -77,10 +77,14 @@ def _actions() -> dict[str, Any]:
         why = gr.Button("Explain it", size="sm", elem_id="send_explain", min_width=130)
     save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
-        label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
+        label="Drop a picture: its settings come back",
         file_types=[".png", ".jpg", ".jpeg", ".webp", ".avif"],
         elem_id="drop",
-        height=110,
+        height=130,
+    )
+    gr.HTML(
+        "<p class='m-note'>One of Medley, A1111, ComfyUI, InvokeAI or Fooocus.</p>",
+        apply_default_css=False,
     )
     remarks = gr.HTML("", elem_id="remarks", apply_default_css=False)
     return {

@@ -54,7 +54,8 @@ def in_words(strengths: Sequence[float]) -> str:
     values = list(dict.fromkeys(value for value, _, _ in runs))
     if len(runs) > _MOST_RUNS:
         acting = sum(end - first + 1 for _, first, end in runs)
-        return f"{min(values):g} to {max(values):g} in {acting} of {len(strengths)} steps"
+        strength = f"{min(values):g} to {max(values):g}" if len(values) > 1 else f"{values[0]:g}"
+        return f"{strength} in {acting} of {len(strengths)} steps"
     return ", ".join(f"{value:g} in {_stretches(runs, value)}" for value in values)
 
 

@@ -55,6 +55,7 @@ def test_turns_are_drawn_as_the_prompt_decides_once_it_was_read(open_page: Visit
     pick_method(page, "W-Switch")
     set_steps(page, 200)
     expect(page.locator("#plan")).to_contain_text("Provisional")
+    expect(page.locator("#plan .m-axis span").last).to_have_text("200")
     guess = page.locator("#plan").get_by_role("img").get_attribute("aria-label")
     page.evaluate(SEEN)
     page.click("#render")

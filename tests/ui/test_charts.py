@@ -29,6 +29,7 @@ def bars(page: str) -> list[str]:
         ((0, 0.5, 0), "0.5 in step 2"),
         ((1, 0, 1, 0), "1 in steps 1 and 3"),
         ((0.5, 0.5, 1.0), "0.5 in steps 1 to 2, 1 in step 3"),
+        ((1, 0) * 6, "1 in 6 of 12 steps"),
         ((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "0.1 to 0.6 in 6 of 7 steps"),
     ],
 )

@@ -101,12 +101,12 @@ def _left_out(made: Series) -> str:
 
 
 def _results(service: Service, live: gr.HTML, grid: gr.HTML, slider: gr.HTML, details: gr.HTML) -> None:
-    def finished(event: gr.EventData) -> Any:
+    def finished(event: gr.EventData) -> tuple[Any, Any, Any]:
         job = service.history.job(picked(event))
         pictures = service.history.pictures(job.id)
-        return grid_of(service, job, pictures) if pictures else gr.skip()
+        return (grid_of(service, job, pictures), {}, "") if pictures else (gr.skip(), gr.skip(), gr.skip())
 
-    live.done(finished, None, grid, **LAST)
+    live.done(finished, None, [grid, slider, details], **LAST)
 
     def pick(event: gr.EventData) -> tuple[JsonValue, str]:
         now = service.history.picture(picked(event))

@@ -38,8 +38,8 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)
     found = widgets.gallery("history", _NOTHING)
     with gr.Row():
-        use = gr.Button("Use these settings", size="sm", elem_id="history_use", min_width=130)
-        older = gr.Button("Show older ones", size="sm", elem_id="history_older", min_width=130)
+        use = gr.Button("Use these settings", size="sm", elem_id="history_use", scale=0, min_width=160)
+        older = gr.Button("Show older ones", size="sm", elem_id="history_older", scale=0, min_width=160)
     save = gr.HTML("", elem_id="history_save", apply_default_css=False)
     details = gr.HTML("", elem_id="history_details", apply_default_css=False)
     gr.HTML("<h2>Evaluation reports</h2>", apply_default_css=False)

@@ -14,6 +14,16 @@ from pipelines.wildcards import expand
 from ui import more
 
 _MOST_PICTURES = 10_000
+#: Fields in which a number is typed, as the page calls them, and what a number is called that cannot be read.
+_LABELS = {
+    "num_inference_steps": "Steps",
+    "guidance_scale": "Guidance",
+    "width": "Width",
+    "height": "Height",
+    "seed": "Seed",
+    "count": "Pictures",
+}
+_NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
 
 
 class Chosen(BaseModel):
@@ -79,7 +89,7 @@ class Draft(BaseModel):
         try:
             return cls.model_validate(kept)
         except ValidationError as error:
-            raise BadRequest(explain(error, tuple(cls.model_fields))) from error
+            raise BadRequest(_mistake(error, tuple(cls.model_fields))) from error
 
     @classmethod
     def from_request(cls, request: RenderRequest, count: int = 1) -> Self:
@@ -108,6 +118,14 @@ class Draft(BaseModel):
     def requests(self) -> list[RenderRequest]:
         """Return one request per picture; seeds count up from the first."""
         return [self.request(self.seed + offset) for offset in range(self.count)]
+
+
+def _mistake(error: ValidationError, known: tuple[str, ...]) -> str:
+    """Return what is wrong with the fields, in the words of the page where a number cannot be read."""
+    found = [(_LABELS.get(str(one["loc"][0])), _NUMBERS.get(one["type"]), one["input"]) for one in error.errors()]
+    if not all(label and kind for label, kind, _ in found):
+        return explain(error, known)
+    return "; ".join(f"{label}: {kind} is needed, or nothing, not {value!r}" for label, kind, value in found)
 
 
 def _chosen(use: AdapterUse) -> dict[str, object]:

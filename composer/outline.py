@@ -33,6 +33,7 @@ class Outline:
     merged: bool = False  # whether one adapter is made of several: what it keeps of each is decided layer by layer
     settled: bool = True  # whether passes count by their shares; if not, strengths are their weights, not divided
     read: bool = False  # whether the plan depends on what the prompt's words mean to the model
+    known: bool = False  # whether that was read; if not, all LoRAs are taken to matter alike
     ranked: bool = False  # whether it depends on how much fine detail each LoRA draws
     second: int | None = None  # the step in which a second pass, over the picture enlarged, begins
 

@@ -239,4 +239,4 @@ class Plan:
     combine: Combine = weighted_mean
     before_step: BeforeStep | None = None
     looks: Callable[[Step], int] = lambda _step: 0  # how many passes `before_step` looks at, at most
-    findings: Callable[[], Findings] = dict  # what to show of what was found on the way, asked for at the end
+    findings: Callable[[], Findings] = dict  # what to show of what was found so far; asked for at any time

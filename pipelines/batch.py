@@ -15,6 +15,7 @@ from torch import Tensor
 from composer.plan import Findings, Pass, Plan, Prediction, Step
 from composer.record import RenderRecord
 from composer.request import Hires
+from composer.texts import TextEmbedding
 from pipelines import begin, text
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
@@ -22,6 +23,7 @@ from pipelines.held import Held
 from pipelines.images import Rendering, pixels_sha256
 from pipelines.looking import Looking
 from pipelines.model import Decoded, LoadedModel
+from pipelines.outlines import outlined
 from pipelines.painting import Ground, enlarged, finished, ground
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.reading import Conditioning, PromptReader, together
@@ -54,6 +56,7 @@ class Live:
     plan: Plan
     held: Held
     prompts: dict[str, Conditioning]
+    texts: Mapping[str, TextEmbedding]  # that the method compares
     solver: Solver
     latents: Tensor  # [1, channels, h, w]
     notices: tuple[str, ...]
@@ -179,36 +182,49 @@ def _start(model: LoadedModel, order: Order) -> list[Live]:
 
 def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) -> Live:
     generator = torch.Generator("cpu").manual_seed(one.request.seed)
-    plan, prompts, notices = begin.planned(reader, one, held)
+    begun = begin.planned(reader, one, held)
     if one.canvas is None:
-        noise = model.initial_noise(one.job.height, one.job.width, generator)
+        noise, under = model.initial_noise(one.job.height, one.job.width, generator), None
         solver = begin.solver(model, one, generator)
-        return Live(
-            one, plan, held, prompts, solver, noise * solver.init_noise_sigma, notices, time_ids(one.request), generator
-        )
-    begun, solver = ground(model, one.canvas, generator), begin.solver(model, one, generator)
-    latents = begun.begin(solver, not one.skipped)
-    return Live(one, plan, held, prompts, solver, latents, notices, time_ids(one.request), generator, begun)
+        latents = noise * solver.init_noise_sigma
+    else:
+        under, solver = ground(model, one.canvas, generator), begin.solver(model, one, generator)
+        latents = under.begin(solver, not one.skipped)
+    return Live(
+        one,
+        begun.plan,
+        held,
+        begun.prompts,
+        begun.texts,
+        solver,
+        latents,
+        begun.notices,
+        time_ids(one.request),
+        generator,
+        under,
+    )
 
 
 def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
     """Return a picture's second pass: as the first, on its latents enlarged; its draws go on where those ended."""
-    plan, prompts, notices = begin.planned(PromptReader(model), one, first.held)
+    begun = begin.planned(PromptReader(model), one, first.held)
     hires = first.resolved.request.hires or Hires()
-    begun = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
+    under = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
     solver = begin.solver(model, one, first.generator)
-    first.notices = tuple(dict.fromkeys((*first.notices, *notices, *filter(None, [begun.notice]))))
+    told = (*first.notices, *begun.notices, *filter(None, [under.notice]))
+    first.notices = tuple(dict.fromkeys(told))
     return Live(
         one,
-        plan,
+        begun.plan,
         first.held,
-        prompts,
+        begun.prompts,
+        begun.texts,
         solver,
-        begun.begin(solver, whole=False),
+        under.begin(solver, whole=False),
         first.notices,
         time_ids(one.request),
         first.generator,
-        begun,
+        under,
         before=len(first.solver.steps),
         tally=first.tally,
     )
@@ -227,7 +243,7 @@ def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live],
     pictures: list[PictureProgress] = []
     for position, one in going.items():
         if index < len(one.solver.steps):
-            pictures.append(_progress(model, one, position, (one.before + index, _steps_of(live[position]))))
+            pictures.append(_progress(model, one, position, (one.before + index, live[position])))
     return StepReport(max(one.index for one in pictures), max(map(_steps_of, live)), tuple(pictures))
 
 
@@ -242,17 +258,21 @@ def _shown(findings: Findings) -> dict[str, Image.Image]:
     return {name: Image.fromarray(one.numpy()) for name, one in grey.items()}
 
 
-def _progress(model: LoadedModel, one: Live, position: int, place: tuple[int, int]) -> PictureProgress:
-    """Report on a picture; its previews show what the step's prediction points at, not the noise still in it."""
+def _progress(model: LoadedModel, one: Live, position: int, place: tuple[int, Live]) -> PictureProgress:
+    """Report on a picture, at a step of what it began as; its previews show what the step's prediction points at."""
     latents, request = one.latents.clone(), one.resolved.request
+    index, first = place
     estimate = one.estimate or latents.clone
     return PictureProgress(
         position,
-        *place,
+        index,
+        _steps_of(first),
         latents,
         pixels=(request.width or 0) * (request.height or 0),
         preview=lambda: model.preview(estimate()),
         decoded=lambda: model.decode(estimate()).image,
+        findings=lambda: _shown(one.plan.findings()),
+        outline=lambda: outlined(first.resolved, first.texts),
     )
 
 

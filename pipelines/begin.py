@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from composer.plan import Plan, Prompt
+from composer.texts import TextEmbedding
 from pipelines.bank import Gate
 from pipelines.model import LoadedModel
 from pipelines.reading import Asked, Conditioning, PromptReader, Undesired
@@ -23,12 +26,21 @@ class Holding(Protocol):
     def gate(self, one: Prompt) -> Gate: ...
 
 
-def planned(
-    reader: PromptReader, one: Resolved, held: Holding
-) -> tuple[Plan, dict[str, Conditioning], tuple[str, ...]]:
-    """Start a request's method and read its prompts; return what there is to tell of them too."""
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A method that was started, and all that was read for it."""
+
+    plan: Plan
+    prompts: dict[str, Conditioning]
+    texts: Mapping[str, TextEmbedding]  # that the method compares
+    notices: tuple[str, ...]  # what there is to tell of the prompts
+
+
+def planned(reader: PromptReader, one: Resolved, held: Holding) -> Begun:
+    """Start a request's method and read its prompts."""
     undesired = Undesired(one.request.undesired, one.request.undesired_strength)
-    plan = one.plan({text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)})
+    texts = {text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)}
+    plan = one.plan(texts)
     notices = dict[str, None]()
     prompts = {
         key: reader.read(
@@ -36,7 +48,7 @@ def planned(
         )
         for key, prompt in plan.prompts.items()
     }
-    return plan, prompts, tuple(notices)
+    return Begun(plan, prompts, texts, tuple(notices))
 
 
 def solver(model: LoadedModel, one: Resolved, generator: torch.Generator) -> Solver:

@@ -58,7 +58,10 @@ class Engine:
 
     def dry_run_many(self, requests: Sequence[RenderRequest]) -> Cost:
         """Count what requests rendered together will take, without loading a model."""
-        resolved = self._resolve_all(requests)
+        return self.price(self._resolve_all(requests))
+
+    def price(self, resolved: Sequence[Resolved]) -> Cost:
+        """Count what resolved requests of one model, rendered together, will take."""
         return price(resolved, self._rows(resolved[0].spec)) if resolved else Cost(0, 0, 0)
 
     def render(self, request: RenderRequest, on_step: OnStep | None = None, cancel: Cancel | None = None) -> Rendering:

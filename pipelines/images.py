@@ -55,12 +55,22 @@ def encode(rendering: Rendering, chosen: Format = FORMATS[0]) -> bytes:
         OWN: rendering.record.model_dump_json(),
         PARAMETERS: a1111_text.write(rendering.record, rendering.hashes),
     }
+    return _file(rendering.image, texts, chosen)
+
+
+def converted(path: Path, chosen: Format) -> bytes:
+    """Return a picture of ours as a file of another format, with the same record."""
+    with Image.open(path, formats=[one.pillow for one in FORMATS]) as image:
+        return _file(image, carriers.texts_of(image), chosen)
+
+
+def _file(image: Image.Image, texts: Mapping[str, str], chosen: Format) -> bytes:
     buffer = io.BytesIO()
     if chosen.name == "png":
-        rendering.image.save(buffer, format="PNG", pnginfo=_chunks(texts))
+        image.save(buffer, format="PNG", pnginfo=_chunks(texts))
     else:
         block = carriers.exif_of(texts, chosen)
-        rendering.image.convert("RGB").save(buffer, format=chosen.pillow, exif=block, **chosen.settings)
+        image.convert("RGB").save(buffer, format=chosen.pillow, exif=block, **chosen.settings)
     return buffer.getvalue()
 
 
@@ -141,7 +151,7 @@ def pixels_sha256(image: Image.Image) -> str:
     return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
 
 
-def _chunks(texts: dict[str, str]) -> PngImagePlugin.PngInfo:
+def _chunks(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     info.add_itxt(OWN, texts[OWN])
     info.add_text(PARAMETERS, texts[PARAMETERS])  # Latin-1 where that suffices, as A1111 does

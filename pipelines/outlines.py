@@ -1,28 +1,35 @@
-"""What a request will do in each step, told before any of it is done, and without a model."""
+"""What a request does in each step: told before any of it is done, without a model, and once its prompt was read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from composer.outline import Outline, outline
 from composer.plan import Job
 from pipelines.resolve import Resolved, steps_of
 
+if TYPE_CHECKING:
+    from composer.texts import TextEmbedding
 
-def outlined(resolved: Resolved) -> Outline:
+
+def outlined(resolved: Resolved, texts: Mapping[str, TextEmbedding] | None = None) -> Outline:
     """Return the outline of a request, with that of its second pass behind it if it has one.
 
-    Where a plan depends on what the prompt's words mean to the model, all LoRAs are taken to matter alike.
+    Where a plan depends on what the prompt's words mean to the model, `texts` is what its text encoder made of them;
+    without that, all LoRAs are taken to matter alike.
     """
-    first = _told(resolved)
-    return first if resolved.second is None else first.then(_told(resolved.second))
+    first = _told(resolved, texts or {})
+    return first if resolved.second is None else first.then(_told(resolved.second, texts or {}))
 
 
-def _told(resolved: Resolved) -> Outline:
-    found = _of(resolved, resolved.job)
-    job = resolved.job
+def _told(resolved: Resolved, texts: Mapping[str, TextEmbedding]) -> Outline:
+    job = replace(resolved.job, texts=texts)
+    found = _of(resolved, job)
     turned = replace(job, adapters=tuple(replace(use, frequency=-(use.frequency or 0.0)) for use in job.adapters))
-    return replace(found, read=bool(resolved.method.texts(job)), ranked=_of(resolved, turned) != found)
+    ranked = _of(resolved, turned) != found
+    return replace(found, read=bool(resolved.method.texts(job)), known=bool(texts), ranked=ranked)
 
 
 def _of(resolved: Resolved, job: Job) -> Outline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from pipelines.errors import Cancelled
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+    from composer.outline import Outline
 
 
 class Cancel:
@@ -31,17 +33,20 @@ class Cancel:
 
 @dataclass(frozen=True, eq=False)
 class PictureProgress:
-    """One picture after a step. The latents are a copy: nothing done to them reaches the rendering."""
+    """One picture after a step. The latents are a copy: nothing done to them reaches the rendering.
+
+    What is called here costs what it says, and nothing unless it is called.
+    """
 
     position: int  # in the list of requests
     index: int  # of the step just done
     count: int
     latents: Tensor  # [1, channels, h, w]
     pixels: int  # of the whole picture
-    preview: Callable[[], Image]  # a small, rough picture; costs next to nothing, and nothing unless called
-    decoded: Callable[
-        [], Image
-    ]  # the whole picture as it stands; costs a run of the decoder, and nothing unless called
+    preview: Callable[[], Image]  # a small, rough picture: next to nothing
+    decoded: Callable[[], Image]  # the whole picture as it stands: a run of the decoder
+    findings: Callable[[], Mapping[str, Image]]  # what the method has found so far, grey, of any size: as a preview
+    outline: Callable[[], Outline]  # what acts in which step, now that the prompt was read: some questions to the plan
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from ui.service import Service
 
 _LOOK = 0.05  # seconds
 _MOST_FOUND = 200
+_OF_THE_PAGE = ("previews", "findings", "known", "told")  # what a job's standing holds for those who look on
 
 Answer = dict[str, Any]
 
@@ -49,7 +50,7 @@ class Calls:
 
     def job(self, job: str) -> Answer:
         """Tell how a job stands, and its pictures so far; each has an address on this server."""
-        told = {key: value for key, value in self._service.glance(job).items() if key not in ("previews", "told")}
+        told = {key: value for key, value in self._service.glance(job).items() if key not in _OF_THE_PAGE}
         return {"job": job, **told, "pictures": [_picture(one) for one in self._service.history.pictures(job)]}
 
     def cancel(self, job: str) -> Answer:
@@ -74,7 +75,7 @@ class Calls:
 
     def loras(self) -> Answer:
         """List the LoRAs that a request may name, by `handle`."""
-        return {"loras": cards(self._service.library)}
+        return {"loras": cards(self._service.shelf.library)}
 
     def methods(self) -> Answer:
         """List methods with their parameters, schedulers and models."""

@@ -54,7 +54,8 @@ def in_words(strengths: Sequence[float]) -> str:
     values = list(dict.fromkeys(value for value, _, _ in runs))
     if len(runs) > _MOST_RUNS:
         acting = sum(end - first + 1 for _, first, end in runs)
-        return f"{min(values):g} to {max(values):g} in {acting} of {len(strengths)} steps"
+        strength = f"{min(values):g} to {max(values):g}" if len(values) > 1 else f"{values[0]:g}"
+        return f"{strength} in {acting} of {len(strengths)} steps"
     return ", ".join(f"{value:g} in {_stretches(runs, value)}" for value in values)
 
 
@@ -119,10 +120,12 @@ def _bars(line: Line, ends: tuple[float, float], drawn: Callable[[int], bool]) -
 
 
 def _notes(found: Outline, labels: Mapping[str, str]) -> list[str]:
+    open_still = found.read and not found.known
     told = {
         "One LoRA is made of all of them; what it keeps of each is decided layer by layer.": found.merged,
         "How the answers are mixed is decided as they come; the bars are the weights.": not found.settled,
-        "How much each counts is read from the prompt while rendering; drawn as if all counted alike.": found.read,
+        "Provisional: how much each counts is read from the prompt; until then, all count alike here.": open_still,
+        "How much each counts is what the model read in the prompt.": found.read and found.known,
         "Pale: from features kept in an earlier step.": any(any(line.kept) for line in found.lines),
     }
     notes = [text for text, holds in told.items() if holds]

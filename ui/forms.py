@@ -14,7 +14,16 @@ from pipelines.wildcards import expand
 from ui import more
 
 _MOST_PICTURES = 10_000
-_MOST_KEPT = 1_000_000  # characters of a picture to begin with: browsers keep 5 MB for a page, and count twice
+#: Fields in which a number is typed, as the page calls them, and what a number is called that cannot be read.
+_LABELS = {
+    "num_inference_steps": "Steps",
+    "guidance_scale": "Guidance",
+    "width": "Width",
+    "height": "Height",
+    "seed": "Seed",
+    "count": "Pictures",
+}
+_NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
 
 
 class Chosen(BaseModel):
@@ -80,26 +89,24 @@ class Draft(BaseModel):
         try:
             return cls.model_validate(kept)
         except ValidationError as error:
-            raise BadRequest(explain(error, tuple(cls.model_fields))) from error
+            raise BadRequest(_mistake(error, tuple(cls.model_fields))) from error
 
     @classmethod
     def from_request(cls, request: RenderRequest, count: int = 1) -> Self:
         """Return the fields that ask for this request."""
         stated = request.model_dump(include=set(cls.model_fields))
-        if request.start is not None:  # it is held whole: what it is called by its digests is not needed
+        if request.start is not None:  # it is named or held whole: its digests are not needed
             stated["start"] = {**stated["start"], "sha256": None, "mask_sha256": None}
         further, chosen = more.further_of(request), [_chosen(use) for use in request.adapters]
         return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
 
-    def remembered(self) -> Draft:
-        """Return what a browser is to keep of the fields over a reload; a large picture to begin with is not."""
-        large = self.start is not None and len(self.start.image) > _MOST_KEPT
-        return self.model_copy(update={"start": None}) if large else self
+    def request(self, seed: int | None = None, placed: bool = False) -> RenderRequest:
+        """Return the request for one picture; choices in its prompts are drawn from its seed.
 
-    def request(self, seed: int | None = None) -> RenderRequest:
-        """Return the request for one picture; choices in its prompts are drawn from its seed."""
+        Boxes and masks are part of it if its method looks at them, or if `placed`.
+        """
         seed = self.seed if seed is None else seed
-        placed = registry.get(self.method).uses_regions
+        placed = placed or registry.get(self.method).uses_regions
         data = self.model_dump(include=set(RenderRequest.model_fields))
         texts = {key: expand(data[key], seed, None) for key in ("prompt", "negative_prompt")}
         known = {one.name for one in registry.describe(self.method).parameters}
@@ -111,6 +118,14 @@ class Draft(BaseModel):
     def requests(self) -> list[RenderRequest]:
         """Return one request per picture; seeds count up from the first."""
         return [self.request(self.seed + offset) for offset in range(self.count)]
+
+
+def _mistake(error: ValidationError, known: tuple[str, ...]) -> str:
+    """Return what is wrong with the fields, in the words of the page where a number cannot be read."""
+    found = [(_LABELS.get(str(one["loc"][0])), _NUMBERS.get(one["type"]), one["input"]) for one in error.errors()]
+    if not all(label and kind for label, kind, _ in found):
+        return explain(error, known)
+    return "; ".join(f"{label}: {kind} is needed, or nothing, not {value!r}" for label, kind, value in found)
 
 
 def _chosen(use: AdapterUse) -> dict[str, object]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from composer.request import RenderRequest
 from lora_zoo.errors import nearest
 from ui.errors import NotAllowed, TooMuch
-
-INLINE = "data:image/png;base64,"
+from ui.held import INLINE, NAMED
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,7 @@ class Limits:
     loras: int = 16  # of one picture
     work: int = 64 * 1024 * 1024 * 50  # steps x pixels of one job, all its pictures together: 64 of 1024x1024, 50 steps
     prompt: int = 10_000  # characters
+    picture: int = 32 << 20  # bytes of a picture to begin with, as it is sent
     inline: int = 64 << 20  # characters of the pictures and masks that the requests of one job hold
     upload: int = 1 << 30  # bytes of one file
     folders: bool = True  # whether a page may have folders of this machine scanned
@@ -39,7 +39,7 @@ def check_names(request: RenderRequest, allowed: Allowed) -> None:
     if request.model not in allowed.models:
         raise NotAllowed(f"model {request.model!r} is not offered here{nearest(request.model, allowed.models)}")
     named = [] if request.start is None else [request.start.image, request.start.mask]
-    if any(one is not None and not one.startswith(INLINE) for one in named):
+    if any(one is not None and not one.startswith((INLINE, NAMED)) for one in named):
         raise NotAllowed(f"a picture to begin with, and its mask, are given inline here, as {INLINE}..., not by path")
     for use in request.adapters:
         if use.name not in allowed.loras:
@@ -48,22 +48,27 @@ def check_names(request: RenderRequest, allowed: Allowed) -> None:
             raise NotAllowed(f"LoRA {use.name!r}: a mask is given inline here, as {INLINE}..., not by path")
 
 
-def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
-    """Refuse a job of resolved requests that is larger than this server takes."""
+def check_held(requests: Sequence[RenderRequest], limits: Limits) -> None:
+    """Refuse a job of more pictures than this server takes, or whose requests hold more; nothing is read for that."""
     if not 1 <= len(requests) <= limits.pictures:
         raise TooMuch(f"a job has 1 to {limits.pictures} pictures here, not {len(requests)}")
-    for one in requests:
-        longest = max(len(one.prompt), len(one.negative_prompt), len(one.undesired))
-        if longest > limits.prompt:
-            raise TooMuch(f"a prompt has at most {limits.prompt} characters here, not {longest}")
-        if len(one.adapters) > limits.loras:
-            raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
     held = sum(_held(one) for one in requests)
     if held > limits.inline:
         raise TooMuch(
             f"the pictures and masks that this job's requests hold have {held:,} characters together; "
             f"this server takes {limits.inline:,} per job: give smaller ones, or ask for fewer pictures"
         )
+
+
+def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
+    """Refuse a job of resolved requests, which hold what they begin with, that is larger than this server takes."""
+    for one in requests:
+        longest = max(len(one.prompt), len(one.negative_prompt), len(one.undesired))
+        if longest > limits.prompt:
+            raise TooMuch(f"a prompt has at most {limits.prompt} characters here, not {longest}")
+        if len(one.adapters) > limits.loras:
+            raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
+    check_held(requests, limits)
     work = sum(_work(one) for one in requests)
     if work > limits.work:
         raise TooMuch(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 from pydantic import JsonValue
 
+from composer.outline import Outline
 from pipelines.progress import PictureProgress, StepReport
 
 _SHOWN = 9  # pictures of a go that are shown while it runs
@@ -31,7 +32,9 @@ class Live:
     steps: int = 0
     seconds_left: float | None = None  # None: too early to say
     previews: tuple[str, ...] = ()  # as data: addresses
+    findings: tuple[tuple[str, str], ...] = ()  # what the method found for the first of them: name, data: address
     frame: int = 0  # counts the previews
+    outlines: Mapping[int, Outline] = field(default_factory=dict[int, Outline])  # of those that their prompts decide
 
     def told(self) -> dict[str, JsonValue]:
         """Return the moment as a page shows it."""
@@ -43,6 +46,8 @@ class Live:
             "steps": self.steps,
             "seconds_left": self.seconds_left,
             "previews": list(self.previews),
+            "findings": [list(one) for one in self.findings],
+            "known": bool(self.outlines),
             "frame": self.frame,
         }
 
@@ -58,7 +63,7 @@ class Watcher:
 
     def go(self, pictures: int) -> None:
         """Begin a go of this many pictures."""
-        self.live = replace(self.live, together=pictures, step=0, steps=0, previews=())
+        self.live = replace(self.live, together=pictures, step=0, steps=0, previews=(), findings=(), outlines={})
 
     def on_step(self, report: StepReport) -> None:
         """Take a report; previews are made if the last ones are old enough, or these are the last."""
@@ -68,10 +73,13 @@ class Watcher:
         here = self.live
         goes_left = max(0, here.pictures - here.done - here.together) / here.together
         left = pace * (report.count - report.index - 1 + report.count * goes_left)
-        moment = replace(self.live, step=report.index + 1, steps=report.count, seconds_left=left)
+        moment = replace(here, step=report.index + 1, steps=report.count, seconds_left=left)
+        if begun := {one.position: one.outline() for one in report.pictures if one.index == 0}:
+            moment = replace(moment, outlines={place: told for place, told in begun.items() if told.known})
         if now - self._shown >= _PAUSE or report.index + 1 == report.count:
             self._shown = now
-            moment = replace(moment, previews=previews(report.pictures), frame=moment.frame + 1)
+            seen = previews(report.pictures), findings(report.pictures[0])
+            moment = replace(moment, previews=seen[0], findings=seen[1], frame=moment.frame + 1)
         self.live = moment
 
     def finished(self, pictures: int) -> None:
@@ -83,6 +91,11 @@ def previews(pictures: Sequence[PictureProgress]) -> tuple[str, ...]:
     shown = pictures[:_SHOWN]
     small = sum(one.pixels for one in shown) <= _CHEAP
     return tuple(as_data(one.decoded() if small else one.preview()) for one in shown)
+
+
+def findings(picture: PictureProgress) -> tuple[tuple[str, str], ...]:
+    """Return what a picture's method has found so far, to be shown."""
+    return tuple((name, as_data(image)) for name, image in picture.findings().items())
 
 
 def as_data(image: Image.Image, side: int = _SIDE) -> str:

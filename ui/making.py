@@ -50,7 +50,7 @@ def order(service: Service, draft: Draft, wish: Wish) -> MergeOrder:
 
 def place(service: Service, wish: Wish) -> Path:
     """Return where the file will lie; a name that is taken is refused."""
-    return uploads.place(service.history.folder / uploads.FOLDER, wish.name)
+    return uploads.place(service.shelf.folder, wish.name)
 
 
 class Making:
@@ -77,7 +77,7 @@ class Making:
                 if not going.done():
                     self.cancel()
             self.made = going.result()
-        self._service.refresh()
+        self._service.shelf.refresh()
 
     def _watch(self, what: str, done: int, count: int) -> None:
         self._cancel.check()

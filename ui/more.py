@@ -17,7 +17,7 @@ from composer.registry import Parameter
 from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start, explain
 from lora_zoo.errors import ZooError
 from pipelines import specs
-from ui.limits import INLINE
+from ui.held import INLINE
 
 FURTHER = (
     "undesired",

@@ -8,7 +8,6 @@ from gradio.themes import Base, colors, sizes
 from ui import api
 from ui.service import Service
 from ui.tabs import compare, compose, explain, jobs, session, zoo
-from ui.tabs.common import QUIET
 
 _HEADER = """
 <header class="m-header">
@@ -55,12 +54,12 @@ def theme() -> Base:
 
 def build(service: Service) -> gr.Blocks:
     """Return the page of a service."""
-    with gr.Blocks(title="Medley", analytics_enabled=False) as page:
+    with gr.Blocks(title="Medley", analytics_enabled=False, fill_width=True) as page:
         api.build(service)  # first: the names are its own, whatever the page's handlers are called
         gr.HTML(_HEADER, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Compose", id="compose"):
-                tab = compose.build(service)
+                tab = compose.build(service, tabs)
             with gr.Tab("Compare", id="compare"):
                 compared = compare.build(service, tab.inputs)
             with gr.Tab("Explain", id="explain"):
@@ -69,7 +68,6 @@ def build(service: Service) -> gr.Blocks:
                 zoo.build(service, tab.inputs, tab.grid)
             with gr.Tab("Jobs and history", id="jobs") as last:
                 jobs.build(service, tab.inputs, tabs, last)
-        tab.compare.click(lambda: gr.Tabs(selected="compare"), None, tabs, **QUIET)
         results = (tab.gallery, tab.details)
         composed = session.Memory(
             "compose", tab.live, tab.gallery, results, lambda _, pictures: compose.result(service, pictures)

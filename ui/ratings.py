@@ -13,12 +13,18 @@ ENOUGH = 5
 #: Of the votes against it, how many a method wins that is rated 1 higher than another.
 SHARE = 1 / (1 + math.exp(-1))
 
-_OF_METHODS = ("method", "parameters", "text_encoder_adapters")
+#: What is a method's own, regions included: not every method looks at them.
+_OF_METHODS = {
+    "method": True,
+    "parameters": True,
+    "text_encoder_adapters": True,
+    "adapters": {"__all__": {"region": True}},
+}
 
 
 def comparable(one: Kept, other: Kept) -> bool:
     """Return whether two pictures differ by their method only: same noise, LoRAs, weights, prompt, size."""
-    first, second = (kept.record.request().model_dump(mode="json", exclude=set(_OF_METHODS)) for kept in (one, other))
+    first, second = (kept.record.request().model_dump(mode="json", exclude=_OF_METHODS) for kept in (one, other))
     return one.record.method != other.record.method and first == second
 
 

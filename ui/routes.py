@@ -7,12 +7,16 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
+from lora_zoo.errors import ZooError
+from pipelines import images
 from pipelines.jobs.states import OPEN
 from ui import reports
 from ui.errors import NotThere
+from ui.history import Kept
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
@@ -44,6 +48,7 @@ def add(app: FastAPI, service: Service) -> None:
     """Serve all of them."""
     _page(app)
     _work(app, service)
+    _held(app, service)
     _files(app, service)
 
 
@@ -66,9 +71,23 @@ def _work(app: FastAPI, service: Service) -> None:
             path, kept = service.history.file(picture), service.history.picture(picture)
         except NotThere as error:
             return _missing(error)
-        name = f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.png"
         kind = "attachment" if download else "inline"
-        return FileResponse(path, 200, _FOREVER, "image/png", filename=name, content_disposition_type=kind)
+        return FileResponse(
+            path, 200, _FOREVER, "image/png", filename=_name(kept, "png"), content_disposition_type=kind
+        )
+
+    @app.get("/medley/pictures/{picture}.{suffix}", include_in_schema=False)
+    def other_file(picture: str, suffix: str) -> Response:
+        try:
+            path, kept = service.history.file(picture), service.history.picture(picture)
+            chosen = images.format_named(suffix)
+            data = images.converted(path, chosen)
+        except NotThere as error:
+            return _missing(error)
+        except ZooError as error:  # no such format, or one without room for the record
+            return Response(str(error), 422, media_type="text/plain")
+        named = {"content-disposition": f'attachment; filename="{_name(kept, suffix)}"'}
+        return Response(data, media_type=f"image/{chosen.name}", headers={**_FOREVER, **named})
 
     @app.get("/medley/jobs/{job}", include_in_schema=False)
     def job_events(job: str) -> Response:
@@ -79,15 +98,37 @@ def _work(app: FastAPI, service: Service) -> None:
         return StreamingResponse(_moments(service, job), 200, {"cache-control": "no-store"}, "text/event-stream")
 
 
+def _held(app: FastAPI, service: Service) -> None:
+    @app.post("/medley/held", include_in_schema=False)
+    async def hold(request: Request) -> Response:
+        data = bytearray()
+        async for piece in request.stream():
+            data += piece
+            if len(data) > service.limits.picture:
+                break
+        try:
+            name = await run_in_threadpool(service.held.take, bytes(data))
+        except ZooError as error:
+            return Response(str(error), 422, media_type="text/plain")
+        return JSONResponse({"name": name})
+
+    @app.get("/medley/held/{digest}.png", include_in_schema=False)
+    def held_file(digest: str) -> Response:
+        try:
+            return FileResponse(service.held.file(digest), 200, _FOREVER, "image/png")
+        except NotThere as error:
+            return _missing(error)
+
+
 def _files(app: FastAPI, service: Service) -> None:
     @app.get("/medley/thumbnails/{digest}", include_in_schema=False)
     def thumbnail(digest: str) -> Response:
-        path = service.thumbnail(digest)
+        path = service.shelf.thumbnail(digest)
         return Response(status_code=404) if path is None else FileResponse(path, headers=_FOREVER)
 
     @app.get("/medley/loras/{digest}", include_in_schema=False)
     def lora_file(digest: str) -> Response:
-        path = service.made(digest)
+        path = service.shelf.made(digest)
         if path is None:
             return Response(status_code=404)
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
@@ -98,6 +139,11 @@ def _files(app: FastAPI, service: Service) -> None:
             return FileResponse(reports.find(service.reports, report).path, 200, _REPORT, "text/html")
         except NotThere as error:
             return _missing(error)
+
+
+def _name(kept: Kept, suffix: str) -> str:
+    """Return what a picture's file is called on the disk of who saves it; nothing in it is a user's text."""
+    return f"medley-{kept.record.method}-{kept.record.seed}-{kept.id[:8]}.{suffix}"
 
 
 def _missing(error: NotThere) -> Response:

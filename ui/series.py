@@ -8,7 +8,7 @@ from pathlib import Path
 
 from composer import registry
 from composer.errors import BadRequest
-from composer.request import RenderRequest, parse_request
+from composer.request import AdapterUse, RenderRequest, parse_request
 from lora_zoo.errors import ZooError
 from pipelines.jobs import axes, sources
 from pipelines.jobs.axes import Axis
@@ -29,14 +29,18 @@ class Series:
 
 
 def by_methods(service: Service, request: RenderRequest, methods: Sequence[str]) -> Series:
-    """Return the same noise through several methods; one that cannot serve the request is left out, and told."""
+    """Return the same noise through several methods; one that cannot serve the request is left out, and told.
+
+    Where LoRAs belong is told to those methods that look at it.
+    """
     if len(methods) < 2:
         raise BadRequest("choose at least two methods to compare")
     found: dict[str, RenderRequest] = {}
     left_out: list[str] = []
     for method in methods:
         parameters = request.parameters if method == request.method else {}
-        one = request.model_copy(update={"method": method, "parameters": parameters, "text_encoder_adapters": None})
+        changed = {"method": method, "parameters": parameters, "text_encoder_adapters": None}
+        one = _placed(request.model_copy(update=changed))
         try:
             found[method] = service.resolve([one])[0]
         except ZooError as error:
@@ -58,7 +62,7 @@ def by_axes(request: RenderRequest, x: tuple[str, str], y: tuple[str, str] | Non
         raise TooMuch(f"these axes make {count} pictures; a job has at most {most} here")
     data = request.model_dump(mode="json", exclude_none=True)
     placed = list(axes.expand(Draft("the grid", data), parsed))
-    requests = tuple(parse_request(_fresh(one.draft.data, request)) for one in placed)
+    requests = tuple(_placed(parse_request(_fresh(one.draft.data, request))) for one in placed)
     labels = tuple(_label(parsed, one.place) for one in placed)
     columns = tuple(parsed[0].label(value) for value in parsed[0].values)
     rows = tuple(parsed[1].label(value) for value in parsed[1].values) if len(parsed) > 1 else ()
@@ -66,13 +70,17 @@ def by_axes(request: RenderRequest, x: tuple[str, str], y: tuple[str, str] | Non
 
 
 def without_each(request: RenderRequest) -> Series:
-    """Return the request whole, without each of its LoRAs, and without all: the same noise, in one batch."""
+    """Return the request whole, without each of its LoRAs, and without all: the same noise, in one batch.
+
+    The others keep their regions. One that has a region itself is left there at weight 0, so that the words that are
+    read there stay, as the prompt's do: what changes is what the LoRA does.
+    """
     uses = request.adapters
     if not uses:
         raise BadRequest("nothing to explain: choose LoRAs first")
-    rests = [tuple(use for use in uses if use is not out) for out in uses]
+    rests = [_without(uses, (out,)) for out in uses]
     if len(uses) > 1:
-        rests.append(())
+        rests.append(_without(uses, uses))
     requests = (request, *(_with(request, rest) for rest in rests))
     labels = (WHOLE, *(f"without {use.name}" for use in uses), *(["without any"] if len(uses) > 1 else []))
     return Series(Asked(requests, "explain", request.prompt, labels=labels))
@@ -97,6 +105,20 @@ def _parsed(draft: Draft) -> RenderRequest:
         return parse_request(draft.data)
     except ZooError as error:
         raise BadRequest(f"{draft.where}: {error}") from error
+
+
+def _without(uses: Sequence[AdapterUse], out: Sequence[AdapterUse]) -> tuple[AdapterUse, ...]:
+    off = {"weight": 0.0, "text_encoder_weight": 0.0}
+    kept = [use for use in uses if use not in out or use.region is not None]
+    return tuple(use.model_copy(update=off) if use in out else use for use in kept)
+
+
+def _placed(request: RenderRequest) -> RenderRequest:
+    """Return a request whose LoRAs have no regions if its method does not look at them."""
+    if registry.get(request.method).uses_regions:
+        return request
+    uses = tuple(use.model_copy(update={"region": None}) for use in request.adapters)
+    return request.model_copy(update={"adapters": uses})
 
 
 def _with(request: RenderRequest, rest: tuple[object, ...]) -> RenderRequest:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from composer.outline import Outline
-from composer.request import RenderRequest
+from composer.request import RenderRequest, Start
 from lora_zoo import catalog
 from lora_zoo.errors import ZooError
 from lora_zoo.fit import Fit
@@ -26,13 +26,14 @@ from pipelines.jobs.planning import together
 from pipelines.jobs.states import OPEN, STOPPED, State
 from pipelines.outlines import outlined
 from pipelines.progress import Cancel
-from pipelines.resolve import Cost, with_tags
-from pipelines.sources import ZooSource
-from ui import uploads, words
+from pipelines.resolve import Cost, Resolved, with_tags
+from ui import held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
+from ui.held import Held
 from ui.history import Asked, History, Job, Kept
-from ui.limits import Allowed, Limits, check_amount, check_names
+from ui.limits import Allowed, Limits, check_amount, check_held, check_names
 from ui.live import Live, Watcher, as_data
+from ui.shelf import Shelf
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -80,11 +81,11 @@ class Service:
         self.limits = limits or Limits()
         self.models = tuple(dict.fromkeys([*offer.models, *(one.name for one in catalog.models())]))
         self.reports = offer.reports
-        self._zoos = offer.zoos
+        self.held = Held(folder / held.FOLDER, self.limits.picture)
+        self.shelf = Shelf(engine, offer.zoos, folder / uploads.FOLDER)
         self._news = Condition()
         self._now: _Now | None = None
         self._stopping = False
-        self.refresh()
         self._thread = Thread(target=self._work, name="model", daemon=True)
 
     def start(self) -> None:
@@ -103,54 +104,46 @@ class Service:
             self._thread.join()
         self.history.close()
 
-    def refresh(self) -> None:
-        """Look at all folders of LoRAs again, and offer what is there from now on."""
-        self.library = uploads.library_of(self._zoos, self.history.folder)
-        self.engine.source = ZooSource(self.library)
-        self.loras = {self.library.handle(entry): entry for entry in self.library.entries()}
-
-    def scan(self, folder: Path) -> None:
-        """Offer the LoRAs of one more folder of this machine; one that is not there is an error."""
-        before = self._zoos
-        self._zoos = tuple(dict.fromkeys([*before, folder.expanduser().absolute()]))
-        try:
-            self.refresh()
-        except ZooError:
-            self._zoos = before
-            raise
-
     def admit(self, file: Path, model: str, doubtful: bool = False) -> tuple[Path, Fit]:
         """Take a LoRA that somebody sent, if it is sound and fits; else raise the reason."""
         if model not in self.models:
             raise NotAllowed(f"model {model!r} is not offered here")
-        terms = uploads.Terms(self.limits.upload, doubtful)
-        admitted = uploads.admit(self.engine, file, self.history.folder / uploads.FOLDER, model, terms)
-        self.refresh()
-        return admitted
+        return self.shelf.admit(file, model, uploads.Terms(self.limits.upload, doubtful))
 
     def resolve(self, requests: Sequence[RenderRequest]) -> list[RenderRequest]:
         """Return requests with nothing left open; a mistake, or too much, is a typed error."""
-        tagged = [with_tags(one) for one in requests]
-        allowed = Allowed(self.models, self.loras)
-        for one in tagged:
-            check_names(one, allowed)
-        resolved = [self.engine.resolve(one).request for one in tagged]
-        check_amount(resolved, self.limits)
-        return resolved
+        return [one.request for one in self._resolved(requests)]
+
+    def _resolved(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
+        """Resolve requests; those that differ by their seeds only, once."""
+        check_held(requests, self.limits)
+        allowed = Allowed(self.models, self.shelf.loras)
+        known: dict[tuple[str, Start | None], Resolved] = {}
+        found: list[Resolved] = []
+        for one in requests:
+            alike = (one.model_dump_json(exclude={"seed", "start"}), one.start)
+            if alike not in known:
+                tagged = with_tags(one)
+                check_names(tagged, allowed)
+                known[alike] = self.engine.resolve(self.held.inline(tagged))
+            first = known[alike]
+            found.append(replace(first, request=first.request.model_copy(update={"seed": one.seed})))
+        check_amount([one.request for one in found], self.limits)
+        return found
 
     def cost(self, requests: Sequence[RenderRequest]) -> Cost:
         """Count what a job would take, without loading a model."""
-        goes = [self.engine.dry_run_many([one for _, one in go]) for go in goes_of(self.resolve(requests))]
-        names = ("unet_passes", "unet_rows", "unet_calls", "shallow_passes", "looks")
-        return Cost(*(sum(getattr(go, name) for go in goes) for name in names))
+        found = self._resolved(requests)
+        goes = goes_of([one.request for one in found])
+        return sum((self.engine.price([found[place] for place, _ in go]) for go in goes), Cost(0, 0, 0))
 
     def outline(self, request: RenderRequest) -> Outline:
         """Return what a picture's method does with each LoRA in each step, without loading a model."""
-        return outlined(self.engine.resolve(self.resolve([request])[0]))
+        return outlined(self._resolved([request])[0])
 
     def submit(self, asked: Asked) -> Job:
         """Accept a job. Once this returns, the job is on the disk and will be done, whatever happens to the server."""
-        resolved = replace(asked, requests=tuple(self.resolve(asked.requests)))
+        resolved = replace(asked, requests=tuple(map(self.held.named, self.resolve(asked.requests))))
         with self._news:
             waiting = self.history.count(State.WAITING)
             if waiting >= self.limits.waiting:
@@ -203,20 +196,6 @@ class Service:
                     found.append(job)
         return found
 
-    def thumbnail(self, digest: str) -> Path | None:
-        """Return the preview of the LoRA with this sha256, if it has one."""
-        for entry in self.loras.values():
-            if entry.sha256 == digest:
-                path = self.library.catalog.thumbnail(entry)
-                return path if path is not None and path.is_file() else None
-        return None
-
-    def made(self, digest: str) -> Path | None:
-        """Return the file of a LoRA with this sha256, if it was merged or sent here; others are not given away."""
-        own = self.history.folder / uploads.FOLDER
-        paths = [self.library.path(entry) for entry in self.loras.values() if entry.sha256 == digest]
-        return next((path for path in paths if path.parent == own.absolute()), None)
-
     def wait(self, job: str, seconds: float) -> Standing:
         """Return how a job stands when it is over, or when the time is."""
         end = time.monotonic() + seconds
@@ -267,9 +246,10 @@ class Service:
             for go in goes_of(job.asked.requests):
                 now.watcher.go(len(go))
                 if not there.issuperset(place for place, _ in go):
-                    made = self.engine.render_many([one for _, one in go], now.watcher.on_step, now.cancel)
-                    for (place, _), rendering in zip(go, made, strict=True):
-                        self._keep(job, place, rendering)
+                    asked = [self.held.inline(one) for _, one in go]
+                    made = self.engine.render_many(asked, now.watcher.on_step, now.cancel)
+                    for position, ((place, _), rendering) in enumerate(zip(go, made, strict=True)):
+                        self._keep(job, place, rendering, now.watcher.live.outlines.get(position))
                 now.watcher.finished(len(go))
         except Cancelled:
             if now.told:
@@ -279,14 +259,15 @@ class Service:
         else:
             self.history.set_state(job.id, State.DONE)
 
-    def _keep(self, job: Job, place: int, rendering: Rendering) -> None:
+    def _keep(self, job: Job, place: int, rendering: Rendering, outline: Outline | None) -> None:
         """Write a picture as a batch does: the same request gives the same bytes, so the clock is kept apart."""
         from pipelines.jobs import worker
 
         picture = uuid4().hex
         made = worker.write(rendering, self.history.folder / "pictures" / f"{picture}.png")
         saw = {name: as_data(image) for name, image in rendering.findings.items()}
-        self.history.put(Kept(picture, job.id, place, rendering.record, made.seconds, time.time(), saw))
+        record = self.held.named(rendering.record)
+        self.history.put(Kept(picture, job.id, place, record, made.seconds, time.time(), saw, outline))
 
 
 def goes_of(requests: Sequence[RenderRequest]) -> list[list[tuple[int, RenderRequest]]]:

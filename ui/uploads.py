@@ -94,8 +94,7 @@ def safe(stem: str) -> str:
     return _UNSAFE.sub("_", stem).strip("._")[:80] or "lora"
 
 
-def library_of(zoos: tuple[Path, ...], data: Path) -> Library:
+def library_of(zoos: tuple[Path, ...], own: Path) -> Library:
     """Return the embedded LoRAs, those of the folders, and those that were sent."""
-    own = data / FOLDER
     own.mkdir(parents=True, exist_ok=True)
     return Library.scanned((*zoos, own))[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from pydantic import JsonValue
+
 from composer.record import RenderRecord
 from composer.request import AdapterUse, Hires, Region, Start
 from pipelines.resolve import Cost
@@ -20,7 +22,7 @@ def use(one: AdapterUse) -> str:
 
 
 def method(record: RenderRecord) -> str:
-    parameters = ", ".join(f"{key} {value}" for key, value in record.parameters.items())
+    parameters = ", ".join(f"{key} {_value(value)}" for key, value in record.parameters.items())
     return f"{record.method} ({parameters})" if parameters else record.method
 
 
@@ -77,8 +79,15 @@ def finished(pictures: list[Kept]) -> str:
 
 
 def download(picture: str) -> str:
-    """Return a link by which a picture is saved as a file."""
-    return f'<a class="m-button" href="medley/pictures/{escape(picture)}.png?download=true" download>Download PNG</a>'
+    """Return links by which a picture is saved as a file; each holds its record."""
+    place = f"medley/pictures/{escape(picture)}"
+    whole = f'<a class="m-button" href="{place}.png?download=true" download>Download PNG</a>'
+    others = " ".join(f'<a href="{place}.{kind}" download>{kind.upper()}</a>' for kind in ("jpg", "webp", "avif"))
+    return f'<p class="m-save">{whole} <span>or {others}</span></p>'
+
+
+def _value(value: JsonValue) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _place(region: Region | None) -> str:

@@ -30,6 +30,15 @@ def test_round_trip(rendering: Rendering, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("name", ["jpg", "webp", "avif", "png"])
+def test_a_picture_is_given_in_another_format_with_its_record(name: str, rendering: Rendering, tmp_path: Path) -> None:
+    images.save(rendering, tmp_path / "a.png")
+    chosen = images.format_named(name)
+    (tmp_path / f"b.{name}").write_bytes(images.converted(tmp_path / "a.png", chosen))
+    assert images.read_record(tmp_path / f"b.{name}") == rendering.record
+    assert (tmp_path / f"b.{name}").read_bytes() == images.encode(rendering, chosen)
+
+
 def test_a_failing_write_leaves_the_old_picture(
     rendering: Rendering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

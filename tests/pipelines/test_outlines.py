@@ -7,6 +7,7 @@ import pytest
 from composer import registry
 from composer.outline import Outline
 from composer.request import AdapterUse, Hires, Region, RenderRequest, Schedule
+from pipelines.engine import Engine
 from pipelines.outlines import outlined
 from pipelines.resolve import resolve, steps_of
 from pipelines.sources import ZooSource
@@ -69,6 +70,20 @@ def test_weights_over_the_steps_and_a_second_pass_are_seen() -> None:
     found = told(request.model_copy(update={"adapters": (fading, *others)}))
     assert found.lines[0].strengths == pytest.approx((1.0, 0.75, 0.5, 0.25, 1.0, 0.5))
     assert (found.second, found.count) == (4, 6)
+
+
+def test_once_the_prompt_was_read_what_it_decides_is_told() -> None:
+    """The outline that a report offers is what the plan under way asks for, its second pass included."""
+    turns = {"interval": 6, "tail": 0, "pooling": "words"}
+    request = ask("w_switch", 12, hires=Hires(scale=1.25, strength=0.5), parameters=turns)
+    found: list[Outline] = []
+    Engine().render(request, lambda report: found.append(report.pictures[0].outline()))
+    guess = told(request)
+    assert all(one == found[0] for one in found) and len(found) == found[0].count == guess.count == 18
+    assert found[0].known and not guess.known and found[0].second == 12
+    acting = [[line.name for line in found[0].lines if line.strengths[step]] for step in range(18)]
+    assert all(len(one) == 1 for one in acting)
+    assert found[0].lines != guess.lines  # of three LoRAs that do not count alike
 
 
 def test_what_the_prompt_decides_is_said_to_be_open() -> None:

@@ -29,6 +29,7 @@ def bars(page: str) -> list[str]:
         ((0, 0.5, 0), "0.5 in step 2"),
         ((1, 0, 1, 0), "1 in steps 1 and 3"),
         ((0.5, 0.5, 1.0), "0.5 in steps 1 to 2, 1 in step 3"),
+        ((1, 0) * 6, "1 in 6 of 12 steps"),
         ((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "0.1 to 0.6 in 6 of 7 steps"),
     ],
 )
@@ -57,6 +58,8 @@ def test_what_is_open_is_said() -> None:
     looked = charts.timeline(replace(outline((1, 1, 1)), looks=(2, 1, 0)), {})
     assert "attention before 2 steps, the last of them step 2" in looked
     assert [notes(), notes(merged=True), notes(settled=False), notes(read=True), notes(second=1)] == [0, 1, 1, 1, 1]
+    assert "Provisional" in charts.timeline(outline((1, 1), read=True), {})
+    assert "Provisional" not in charts.timeline(outline((1, 1), read=True, known=True), {})
 
 
 def test_names_are_text() -> None:

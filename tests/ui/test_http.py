@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +23,8 @@ from composer.request import AdapterUse, RenderRequest
 from pipelines.engine import Engine
 from tests.ui.conftest import Server, free_port
 
+README = Path(__file__).parents[2] / "README.md"
+ADDRESS = "http://127.0.0.1:7860"
 SMALL = {"prompt": "a meadow", "num_inference_steps": 2}
 
 
@@ -61,6 +66,31 @@ def test_plain_http_renders_and_finds(server: Server) -> None:
     assert call(server, "cost", {**SMALL, "method": "composite", "adapters": [{"name": "zorp"}]})["unet_passes"] == 2
     assert len(call(server, "loras")["loras"]) >= 22
     assert "tiny" in call(server, "methods")["models"]
+
+
+def examples(language: str) -> list[str]:
+    """Return the blocks of the README in a language, of those that speak to a server."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    return [one for one in blocks if ADDRESS in one]
+
+
+def test_the_readmes_python_works_as_it_stands(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = [one for one in examples("python") if "gradio_client" in one]
+    exec(block.replace(ADDRESS, server.address), {})
+    address = capsys.readouterr().out.split()[-1]
+    with urllib.request.urlopen(f"{server.address}/{address}") as answer:
+        assert answer.read(4) == b"\x89PNG"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_readmes_plain_http_works_as_it_stands(server: Server) -> None:
+    (block,) = [one for one in examples("") if "curl" in one]
+    submit, look = (line.replace(ADDRESS, server.address) for line in block.splitlines())
+    job = json.loads(subprocess.run(submit, shell=True, capture_output=True, check=True).stdout)["job"]
+    told: dict[str, Any] = {"state": "waiting"}
+    while told["state"] in ("waiting", "running"):
+        told = json.loads(subprocess.run(look.replace("JOB", job), shell=True, capture_output=True, check=True).stdout)
+    assert (told["state"], len(told["pictures"])) == ("done", 2)
 
 
 def test_the_names_of_the_api_are_stable(client: Client) -> None:

@@ -43,7 +43,7 @@ def test_a_merge_is_made_of_the_chosen_loras_by_its_parameters(service: Service)
     going = Making(service, order, making.place(service, wish))
     assert all(isinstance(one, str) for one in going.told())
     assert going.made is not None and going.made.path.stem == "tied"
-    assert "tied" in service.loras
+    assert "tied" in service.shelf.loras
     with pytest.raises(NotAllowed, match="'tied' already"):
         making.place(service, wish)
 

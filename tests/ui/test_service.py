@@ -22,6 +22,7 @@ from ui.errors import NotAllowed, NotThere, TooBusy, TooMuch
 from ui.history import Asked, History
 from ui.limits import Limits
 from ui.service import Service, goes_of
+from ui.tabs import drawn
 
 LIMITS = Limits(waiting=5, pictures=40, work=64 * 64 * 400)
 LORAS = (AdapterUse(name="zorp"), AdapterUse(name="neon", weight=0.8))
@@ -68,6 +69,13 @@ def test_a_job_gives_the_pictures_that_the_engine_gives(make: Callable[[], Servi
     read = images.read_record(service.history.file(kept[1].id))
     assert (read.seed, read.adapters[1].weight) == (2, 0.8)
     assert service.cost(requests).unet_passes == 4
+
+
+def test_tags_in_the_prompt_are_loras(make: Callable[[], Service]) -> None:
+    (resolved,) = make().resolve([ask(prompt="zorp <lora:zorp:0.5> at night <lora:neon:-0.25:0.75>")])
+    assert resolved.prompt.split() == ["zorp", "at", "night"]
+    assert [(use.name, use.weight) for use in resolved.adapters] == [("zorp", 0.5), ("neon", 0.75)]
+    assert resolved.adapters[1].text_encoder_weight == -0.25
 
 
 def test_a_running_job_is_seen_and_stopped(make: Callable[[], Service]) -> None:
@@ -191,6 +199,47 @@ def test_what_a_method_saw_is_kept(make: Callable[[], Service]) -> None:
     assert service.wait(job.id, 60).job.state is State.DONE
     (kept,) = service.history.pictures(job.id)
     assert kept.findings and words.record(kept).count("<figure>") == len(kept.findings)
+
+
+@pytest.mark.parametrize("method", ["clora", "freefuse"])
+def test_what_a_method_sees_is_shown_while_it_renders(method: str, make: Callable[[], Service]) -> None:
+    service = make()
+    service.start()
+    pair = (AdapterUse(name="zorp"), AdapterUse(name="neon"))
+    fields = {"method": method, "num_inference_steps": 12, "parameters": {"refine": 0} if method == "clora" else {}}
+    job = service.submit(Asked((ask(prompt="zorp, neon glow style", adapters=pair, **fields),)))
+    seen: list[dict[str, str]] = []
+
+    def watched() -> bool:
+        live = service.standing(job.id).live
+        if live is not None and live.findings and live.step < live.steps:
+            seen.append(dict(live.findings))
+        return service.history.job(job.id).state is State.DONE
+
+    until(watched, 60)
+    (kept,) = service.history.pictures(job.id)
+    assert seen and all(list(one) == ["mask of zorp", "mask of neon"] == list(kept.findings) for one in seen)
+    assert (len({one["mask of zorp"] for one in seen}) > 1) == (method == "clora")  # which masks each step anew
+
+
+def test_turns_that_the_prompt_decides_are_known_once_it_was_read(make: Callable[[], Service]) -> None:
+    service = make()
+    service.start()
+    pair = (AdapterUse(name="zorp"), AdapterUse(name="neon"))
+    asked = ask(prompt="zorp, neon glow style", adapters=pair, method="w_composite", num_inference_steps=40)
+    job = service.submit(Asked((asked, asked.model_copy(update={"method": "merge", "parameters": {}}))))
+    until(lambda: (live := service.standing(job.id).live) is not None and bool(live.outlines))
+    assert service.glance(job.id)["known"] is True
+    assert service.wait(job.id, 60).job.state is State.DONE
+    told, plain = service.history.pictures(job.id)
+    assert plain.outline is None
+    guess, known = service.outline(asked), told.outline
+    assert known is not None and (guess.read, guess.known, known.read, known.known) == (True, False, True, True)
+    assert guess.lines[0].strengths[0] == guess.lines[1].strengths[0] == pytest.approx(0.5)
+    assert known.lines[0].strengths[0] != pytest.approx(0.5, abs=1e-4)
+    assert sum(line.strengths[0] for line in known.lines) == pytest.approx(1.0)
+    assert "Provisional" in drawn.plan(service, asked)
+    assert "Provisional" not in (page := drawn.picture(service, told)) and "what the model read in the prompt" in page
 
 
 def test_votes_are_rated_as_the_evaluation_rates_them(tmp_path: Path) -> None:

@@ -65,5 +65,8 @@ window.medley = (() => {
   const remembered = localStorage.getItem("medley-theme");
   if (remembered) document.body.classList.toggle("dark", remembered === "dark");
 
-  return { make, tell, hear, field, setField, says, insert, press, chooseTheme, parts: {} };
+  // A name that is too long for its place breaks where its words do.
+  const parted = (name) => name.split(/(?<=[_.-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
+
+  return { make, parted, tell, hear, field, setField, says, insert, press, chooseTheme, parts: {} };
 })();

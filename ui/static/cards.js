@@ -1,7 +1,7 @@
 // The grid of LoRAs: search, filter, and one press to add or take away.
 // value: {cards: [{name, handle, title, category, family, triggers, weight, rank, picture}], family}
 (() => {
-  const { make, tell, hear, says } = window.medley;
+  const { make, parted, tell, hear, says } = window.medley;
   const MOST = 240; // shown at once; the search finds the others
 
   window.medley.parts.cards = (element, props, trigger, watch) => {
@@ -46,7 +46,7 @@
       const picture = card.picture
         ? make("img", { src: card.picture, alt: "", loading: "lazy", width: 96, height: 96 })
         : make("span", { class: "m-blank", "aria-hidden": "true" }, card.name.slice(0, 2));
-      const facts = [card.category, `weight ${card.weight}`].filter(Boolean).join(" · ");
+      const facts = [card.category || card.family, `weight ${card.weight}`].filter(Boolean).join(" · ");
       const button = make(
         "button",
         {
@@ -57,7 +57,7 @@
           onclick: () => tell("toggle", card),
         },
         picture,
-        make("span", { class: "m-name" }, card.name),
+        make("span", { class: "m-name" }, ...parted(card.name)),
         make("span", { class: "m-facts" }, facts),
         make("span", { class: "m-words" }, card.triggers.join(", "))
       );

@@ -12,7 +12,6 @@
     const empty = make("p", { class: "m-note" }, "No LoRA chosen. Press a card, or start from the example.");
     element.append(empty, list);
     const opened = new Set(); // names of LoRAs whose further fields are shown
-    let dragged = null;
 
     const uses = () => props.value || [];
     const set = (next) => {
@@ -102,33 +101,41 @@
       );
       const remove = make("button", { type: "button", class: "m-remove", "aria-label": `Remove ${use.name}`, onclick: () => tell("toggle", { ...use, handle: use.name }) }, "×");
       const hint = `preferred ${use.preferred}${use.range ? `, said to work from ${use.range[0]} to ${use.range[1]}` : ""}`;
-      const item = make(
+      drag(handle, place);
+      return make(
         "li",
-        {
-          draggable: "true",
-          style: { borderLeftColor: window.medley.colour(place) },
-          ondragstart: (event) => {
-            if (event.target.closest("input")) return event.preventDefault();
-            dragged = place;
-          },
-          ondragover: (event) => event.preventDefault(),
-          ondrop: (event) => {
-            event.preventDefault();
-            if (dragged !== null) move(dragged, place);
-            dragged = null;
-          },
-        },
+        { style: { borderLeftColor: window.medley.colour(place) } },
         make("div", { class: "m-head" }, handle, make("strong", {}, use.label || use.name), make("span", { class: "m-facts" }, hint), remove),
         slider(use, place, "weight", "weight"),
         slider(use, place, "text_encoder_weight", "in text"),
         words(use),
         further(use, place)
       );
-      for (const input of item.querySelectorAll("input")) {
-        input.addEventListener("pointerdown", () => (item.draggable = false));
-        input.addEventListener("pointerup", () => (item.draggable = true));
-      }
-      return item;
+    };
+
+    // By its handle a LoRA is dragged to another place, with the mouse, a pen or a finger.
+    const drag = (handle, place) => {
+      let to = null;
+      const mark = () => [...list.children].forEach((item, n) => item.classList.toggle("m-target", to !== null && n === to && n !== place));
+      const end = (event) => {
+        const target = to;
+        to = null;
+        mark();
+        list.children[place]?.classList.remove("m-dragged");
+        if (event.type === "pointerup" && target !== null) move(place, target);
+      };
+      handle.addEventListener("pointerdown", (event) => {
+        handle.setPointerCapture(event.pointerId);
+        to = place;
+        list.children[place].classList.add("m-dragged");
+      });
+      handle.addEventListener("pointermove", (event) => {
+        if (to === null) return;
+        const middles = [...list.children].map((item) => item.getBoundingClientRect()).map((area) => (area.top + area.bottom) / 2);
+        to = middles.filter((middle, n) => n !== place && middle < event.clientY).length;
+        mark();
+      });
+      for (const kind of ["pointerup", "pointercancel"]) handle.addEventListener(kind, end);
     };
 
     const draw = () => {

@@ -32,7 +32,8 @@
         return select;
       }
       const numeric = field.kind === "integer" || field.kind === "number";
-      const text = value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+      const shown = field.kind === "number" && typeof value === "number" ? Number(value.toPrecision(6)) : value; // what is typed is taken whole
+      const text = shown === null || shown === undefined ? "" : typeof shown === "object" ? JSON.stringify(shown) : String(shown);
       const input = make("input", {
         id,
         type: numeric ? "number" : "text",

@@ -18,11 +18,12 @@
     element.append(place, note);
 
     const pick = (id) => {
+      const before = props.value.selected ?? null;
       props.value = { ...props.value, selected: id };
       for (const button of place.querySelectorAll(".m-pick")) {
         button.setAttribute("aria-pressed", String(button.closest("figure").dataset.id === id));
       }
-      trigger("pick", { id });
+      trigger("pick", { id, before });
     };
 
     const table = (now) => {

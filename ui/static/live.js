@@ -2,6 +2,7 @@
 // value: {jobs: [id]}: this page's jobs that are not over, the next one first
 (() => {
   const { make } = window.medley;
+  const NARROW = 640; // pixels, as in page.css
 
   const seconds = (left) => (left === null || left === undefined ? "" : left < 1 ? ", under 1 s left" : `, about ${Math.round(left)} s left`);
 
@@ -23,12 +24,14 @@
 
   window.medley.parts.live = (element, props, trigger, watch) => {
     const pictures = make("div", { class: "m-previews" });
+    const found = make("div", { class: "m-gallery m-findings", role: "group", "aria-label": "What the method has found so far" });
     const fill = make("span");
     const bar = make("div", { class: "m-progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, fill);
     const words = make("p", { class: "m-status", role: "status", "aria-live": "polite" });
-    element.append(pictures, bar, words);
+    element.append(pictures, found, bar, words);
     let source = null;
     let following = null;
+    let known = false; // whether the plan is drawn as the prompt has decided it
     let queue = [...(props.value?.jobs || [])];
     const gone = new Set();
 
@@ -41,8 +44,21 @@
       plan.querySelectorAll(".m-now").forEach((one) => one.setAttribute("x", place));
     };
 
+    // Masks and the like, which sharpen from step to step: the figures stay, their pictures change.
+    const see = (findings) => {
+      while (found.children.length > findings.length) found.lastChild.remove();
+      findings.forEach(([name, address], place) => {
+        if (!found.children[place]) found.append(make("figure", {}, make("img", { class: "m-pixel", alt: "" }), make("figcaption", {})));
+        const [image, caption] = found.children[place].children;
+        image.src = address;
+        caption.textContent = name;
+      });
+    };
+
     const draw = (now) => {
       mark(now);
+      if (now.known && !known) trigger("follow", { id: following });
+      known = Boolean(now.known);
       const shown = now.previews || [];
       if (now.state === "running" && shown.length) {
         while (pictures.children.length > shown.length) pictures.lastChild.remove();
@@ -52,6 +68,7 @@
         });
         pictures.dataset.frame = now.frame;
       } else if (now.state !== "running") pictures.replaceChildren();
+      see(now.findings || []);
       const percent = Math.round(share(now) * 100);
       bar.hidden = now.state !== "running" && now.state !== "waiting";
       bar.setAttribute("aria-valuenow", percent);
@@ -79,6 +96,7 @@
       following = next;
       if (!next) return;
       trigger("follow", { id: next });
+      if (window.innerWidth <= NARROW) element.scrollIntoView({ block: "center", behavior: "smooth" }); // it is far below the button
       source = new EventSource(`medley/jobs/${encodeURIComponent(next)}`);
       source.onmessage = (event) => {
         const now = JSON.parse(event.data);

@@ -1,42 +1,16 @@
 // The picture to begin with, how much of it is made anew, and where.
-// value: {image, mask, strength}: pictures inline, as PNG
+// value: {image, mask, strength}: the picture by the name that the server gave it, the mask inline, as PNG
 (() => {
-  const { make, loaded, painter, shape } = window.medley;
+  const { make, painter, shape } = window.medley;
 
-  const inline = (blob) =>
-    new Promise((done, failed) => {
-      const reader = new FileReader();
-      reader.onload = () => done(reader.result);
-      reader.onerror = () => failed(reader.error);
-      reader.readAsDataURL(blob);
-    });
+  const NAMED = "held:";
+  const address = (image) => (image.startsWith(NAMED) ? `medley/held/${image.slice(NAMED.length)}.png` : image);
 
-  // A PNG without its texts: those of generated pictures may hold whole workflows, or another picture.
-  const TEXTS = ["tEXt", "zTXt", "iTXt", "eXIf"];
-  const bare = async (file) => {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    const view = new DataView(bytes.buffer);
-    const parts = [bytes.slice(0, 8)];
-    for (let at = 8; at + 12 <= bytes.length; ) {
-      const end = at + 12 + view.getUint32(at);
-      if (!TEXTS.includes(String.fromCharCode(...bytes.slice(at + 4, at + 8)))) parts.push(bytes.slice(at, end));
-      at = end;
-    }
-    return inline(new Blob(parts, { type: "image/png" }));
-  };
-
-  // A PNG keeps its pixels as they are; what else the browser can read becomes one.
-  const asPng = async (file) => {
-    if (file.type === "image/png") return bare(file);
-    const address = URL.createObjectURL(file);
-    try {
-      const image = await loaded(address);
-      const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-      canvas.getContext("2d").drawImage(image, 0, 0);
-      return canvas.toDataURL("image/png");
-    } finally {
-      URL.revokeObjectURL(address);
-    }
+  // The server keeps the picture and names it: what the page sends later holds the name, not the pixels.
+  const send = async (file) => {
+    const answer = await fetch("medley/held", { method: "POST", body: file });
+    if (!answer.ok) throw new Error(await answer.text());
+    return (await answer.json()).name;
   };
 
   window.medley.parts.start = (element, props, trigger, watch) => {
@@ -55,7 +29,7 @@
     const range = make("input", { type: "range", min: 0, max: 1, step: 0.01, "aria-label": "How much is made anew, slider" });
     const number = make("input", { type: "number", min: 0, max: 1, step: 0.01, "aria-label": "How much is made anew, from 0 to 1" });
     const strength = make("div", { class: "m-slider m-wideslider" }, make("span", { "aria-hidden": "true" }, "made anew"), range, number);
-    const help = make("p", { class: "m-note" }, "0 keeps the picture, 1 hides it. Paint where it is to be made anew; nothing painted: all of it. Over a reload, pictures below 700 kB are kept. Its size is the picture's unless you name one.");
+    const help = make("p", { class: "m-note" }, "0 keeps the picture, 1 hides it. Paint where it is to be made anew; nothing painted: all of it. Its size is the picture's unless you name one.");
     const rest = make("div", {}, strength, frame, mask.tools, help);
     element.append(make("div", { class: "m-tools" }, pick, drop), wrong, rest);
 
@@ -66,8 +40,7 @@
     const take = async (given) => {
       if (!given) return;
       try {
-        const image = await asPng(given);
-        await loaded(image);
+        const image = await send(given);
         wrong.textContent = "";
         set({ image, mask: null });
       } catch (error) {
@@ -95,9 +68,10 @@
         shape(frame, width, height);
         mask.show({ mask: props.value.mask, width, height, label: "the picture to begin with", colour: "#be185d" });
       };
-      if (picture.getAttribute("src") === now.image) return show();
+      if (picture.getAttribute("src") === address(now.image)) return show();
       picture.onload = show;
-      picture.src = now.image;
+      picture.onerror = () => (wrong.textContent = "This picture is not here any more; choose it again.");
+      picture.src = address(now.image);
     };
     watch("value", draw);
     draw();

@@ -27,6 +27,9 @@ MODEL = "model"
 #: The page's own events: no part of the API, and shown by our own parts instead of gradio's spinners.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
+#: For what may be told again before the answer is there: what was told last counts.
+LAST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+
 
 @contextmanager
 def telling() -> Iterator[None]:
@@ -70,10 +73,10 @@ def shown(items: Sequence[JsonValue], selected: str | None = None, **more: JsonV
     return {"items": list(items), "selected": selected, **more}
 
 
-def picked(event: gr.EventData) -> str:
-    """Return the id that an event of one of our parts carries."""
+def picked(event: gr.EventData, which: str = "id") -> str:
+    """Return the id that an event of one of our parts carries; empty if it carries none."""
     data: dict[str, Any] = getattr(event, "_data", None) or {}
-    return str(data.get("id", ""))
+    return str(data.get(which) or "")
 
 
 def jobs_of(live: object) -> list[str]:

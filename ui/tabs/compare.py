@@ -10,13 +10,12 @@ import gradio as gr
 from PIL import Image
 from pydantic import JsonValue
 
-from composer import registry
 from ui import scores, series, widgets, words
 from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service
-from ui.tabs import vote
-from ui.tabs.common import MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
+from ui.tabs import fields, vote
+from ui.tabs.common import LAST, MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 from ui.tabs.session import Memory
 
@@ -39,10 +38,13 @@ _NOTHING = "none"
 
 def build(service: Service, inputs: Inputs) -> Memory:
     """Lay the tab out and connect it; return what the session keeps of it."""
-    gr.HTML("<p class='m-note'>The prompt, LoRAs and seed are those of the Compose tab.</p>", apply_default_css=False)
+    gr.HTML(
+        "<p class='m-note'>The prompt, LoRAs and seed are those of the Compose tab. Press one of the pictures, then "
+        "another, to lay them over each other.</p>",
+        apply_default_css=False,
+    )
     by = gr.Radio([_BY_METHODS, _BY_AXES], value=_BY_METHODS, label="Compare", elem_id="compare_by")
-    choices = [(registry.describe(name).title, name) for name in registry.names()]
-    methods = gr.CheckboxGroup(choices, value=list(_USUAL), label="Methods", elem_id="compare_methods")
+    methods = gr.CheckboxGroup(fields.methods(), value=list(_USUAL), label="Methods", elem_id="compare_methods")
     with gr.Group(visible=False) as axes:
         x = _axis("x", "Across", "method", "merge,switch,composite")
         y = _axis("y", "Down", "weight", "0.6,1,1.4")
@@ -53,8 +55,8 @@ def build(service: Service, inputs: Inputs) -> Memory:
         **QUIET,
     )
     with gr.Row():
-        start = gr.Button("Compare", variant="primary", elem_id="compare")
-        cancel = gr.Button("Cancel", elem_id="compare_cancel")
+        start = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=160)
+        cancel = gr.Button("Cancel", elem_id="compare_cancel", scale=0, min_width=160)
     live = widgets.live("compare_live")
     remarks = gr.HTML("", elem_id="compare_remarks", apply_default_css=False)
     grid = widgets.gallery("compare_grid", "The pictures appear here, side by side.")
@@ -63,7 +65,7 @@ def build(service: Service, inputs: Inputs) -> Memory:
 
     @told
     def submit(page: gr.Request, way: str, names: list[str], *rest: Any) -> tuple[JsonValue, str]:
-        request = draft_of(rest[4:]).request()
+        request = draft_of(rest[4:]).request(placed=True)
         made = series.by_methods(service, request, names) if way == _BY_METHODS else _over(service, request, rest[:4])
         return hand_in(service, made.asked, page), _left_out(made)
 
@@ -99,22 +101,28 @@ def _left_out(made: Series) -> str:
 
 
 def _results(service: Service, live: gr.HTML, grid: gr.HTML, slider: gr.HTML, details: gr.HTML) -> None:
-    def finished(event: gr.EventData) -> Any:
+    def finished(event: gr.EventData) -> tuple[Any, Any, Any]:
         job = service.history.job(picked(event))
         pictures = service.history.pictures(job.id)
-        return grid_of(service, job, pictures) if pictures else gr.skip()
+        return (grid_of(service, job, pictures), {}, "") if pictures else (gr.skip(), gr.skip(), gr.skip())
 
-    live.done(finished, None, grid, **QUIET)
+    live.done(finished, None, [grid, slider, details], **LAST)
 
-    def pick(before: Any, event: gr.EventData) -> tuple[JsonValue, str]:
-        kept = service.history.picture(picked(event))
-        last = before.get("last") if isinstance(before, dict) else None
-        caption = service.history.job(kept.job).asked.labels[kept.position]
-        pair = {"left": last["right"], "captions": [last["captions"][1], caption]} if isinstance(last, dict) else {}
-        now = {"left": None, "captions": ["", caption], **pair, "right": address(kept.id)}
-        return {**now, "last": {"right": now["right"], "captions": now["captions"]}}, words.record(kept)
+    def pick(event: gr.EventData) -> tuple[JsonValue, str]:
+        now = service.history.picture(picked(event))
+        before = picked(event, "before")
+        pair: JsonValue = {}
+        if before and before != now.id:
+            both = [service.history.picture(before), now]
+            sides = dict(zip(("left", "right"), (address(one.id) for one in both), strict=True))
+            pair = {**sides, "captions": [_label(service, one) for one in both]}
+        return pair, words.record(now)
 
-    grid.pick(told(pick), slider, [slider, details], **QUIET)
+    grid.pick(told(pick), None, [slider, details], **LAST)
+
+
+def _label(service: Service, kept: Kept) -> str:
+    return service.history.job(kept.job).asked.labels[kept.position]
 
 
 def grid_of(service: Service, job: Job, pictures: Sequence[Kept]) -> dict[str, JsonValue]:

@@ -21,11 +21,10 @@ from ui import forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
 from ui.history import Asked, Kept
-from ui.live import as_data
 from ui.restore import restore
 from ui.service import Service
 from ui.tabs import drawn, fields
-from ui.tabs.common import MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
+from ui.tabs.common import LAST, MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
 from ui.tabs.fields import EXAMPLE, Inputs, Panel, draft_of, values_of
 
 
@@ -39,11 +38,10 @@ class Compose:
     gallery: gr.HTML
     plan: gr.HTML
     details: gr.HTML
-    compare: gr.Button
 
 
-def build(service: Service) -> Compose:
-    """Lay the tab out and connect it."""
+def build(service: Service, tabs: gr.Tabs) -> Compose:
+    """Lay the tab out and connect it; it is one of the `tabs`."""
     with gr.Row(elem_classes="m-columns"):
         with gr.Column(scale=4, min_width=330):
             grid, chosen, boxes, example = fields.loras(service)
@@ -57,13 +55,14 @@ def build(service: Service) -> Compose:
             actions = _actions()
             details = gr.HTML("", elem_id="details", apply_default_css=False)
     inputs = panel.inputs
-    tab = Compose(inputs, grid, live, gallery, plan, details, actions["compare"])
+    tab = Compose(inputs, grid, live, gallery, plan, details)
     _explain_method(inputs)
-    _frame(inputs, boxes)
+    _frame(service, inputs, boxes)
     _fit_model(service, tab)
     _price(service, panel)
     _render(service, tab, panel)
     _after(service, tab, actions)
+    _send(service, tab, tabs, {"compare": actions["compare"], "explain": actions["explain"]})
     _begin(service, tab, panel, actions["begin"])
     example.click(lambda: values_of(EXAMPLE, service), None, inputs.all(), **QUIET)
     return tab
@@ -75,12 +74,17 @@ def _actions() -> dict[str, Any]:
         vary = gr.Button("Vary the seed", size="sm", elem_id="vary", min_width=130)
         begin = gr.Button("Begin with it", size="sm", elem_id="begin", min_width=130)
         compare = gr.Button("Send to compare", size="sm", elem_id="send", min_width=130)
+        why = gr.Button("Explain it", size="sm", elem_id="send_explain", min_width=130)
     save = gr.HTML("", elem_id="save", apply_default_css=False)
     drop = gr.File(
-        label="Drop a picture to restore its settings: Medley, A1111, ComfyUI, InvokeAI, Fooocus",
+        label="Drop a picture: its settings come back",
         file_types=[".png", ".jpg", ".jpeg", ".webp", ".avif"],
         elem_id="drop",
-        height=110,
+        height=130,
+    )
+    gr.HTML(
+        "<p class='m-note'>One of Medley, A1111, ComfyUI, InvokeAI or Fooocus.</p>",
+        apply_default_css=False,
     )
     remarks = gr.HTML("", elem_id="remarks", apply_default_css=False)
     return {
@@ -88,6 +92,7 @@ def _actions() -> dict[str, Any]:
         "vary": vary,
         "begin": begin,
         "compare": compare,
+        "explain": why,
         "save": save,
         "drop": drop,
         "remarks": remarks,
@@ -104,12 +109,12 @@ def _explain_method(inputs: Inputs) -> None:
     inputs.method.change(chosen, [inputs.method, inputs.parameters], [inputs.method, inputs.parameters], **QUIET)
 
 
-def _frame(inputs: Inputs, boxes: gr.HTML) -> None:
+def _frame(service: Service, inputs: Inputs, boxes: gr.HTML) -> None:
     """Show boxes and masks if the method looks at them, in a frame of the picture's shape."""
 
     def framed(*values: Any) -> JsonValue:
         try:
-            width, height = fields.size_of(values)
+            width, height = fields.size_of(service, values)
         except ZooError:
             return gr.skip()  # what is wrong is told beside the cost
         placed = registry.get(draft_of(values).method).uses_regions
@@ -125,7 +130,7 @@ def _fit_model(service: Service, tab: Compose) -> None:
     @told
     def chosen(model: str) -> JsonValue:
         family = specs.find(model).family if model in service.models else None
-        return {"cards": cards(service.library), "family": family}
+        return {"cards": cards(service.shelf.library), "family": family}
 
     tab.inputs.model.change(chosen, tab.inputs.model, tab.grid, **QUIET)
 
@@ -137,7 +142,7 @@ def _price(service: Service, panel: Panel) -> None:
         try:
             draft = draft_of(values)
             requests = draft.requests()
-            told = words.cost(service.cost(requests), len(requests))
+            told = f"Cost: {words.cost(service.cost(requests), len(requests))}"
             beside = escape(words.beside(draft.start is not None, draft.hires is not None, draft.further))
             line = f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>'
             return line, drawn.plan(service, requests[0])
@@ -180,12 +185,12 @@ def _render(service: Service, tab: Compose, panel: Panel) -> None:
         pictures = service.history.pictures(picked(event))
         return result(service, pictures) if pictures else (gr.skip(), gr.skip())
 
-    tab.live.done(finished, None, [tab.gallery, tab.details], **QUIET)
+    tab.live.done(finished, None, [tab.gallery, tab.details], **LAST)
 
     def followed(event: gr.EventData) -> str:
         return drawn.job(service, picked(event))
 
-    tab.live.follow(followed, None, tab.plan, **QUIET)
+    tab.live.follow(followed, None, tab.plan, **LAST)
 
 
 def result(service: Service, pictures: Sequence[Kept]) -> tuple[JsonValue, str]:
@@ -200,7 +205,7 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     def pick(event: gr.EventData) -> str:
         return drawn.picture(service, service.history.picture(picked(event)))
 
-    tab.gallery.pick(told(pick), None, tab.details, **QUIET)
+    tab.gallery.pick(told(pick), None, tab.details, **LAST)
     tab.gallery.change(download_link, tab.gallery, actions["save"], **QUIET)
 
     @told
@@ -216,12 +221,27 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     def take(file: str | None) -> list[Any]:
         if file is None:
             return [gr.skip()] * (len(tab.inputs.all()) + 1)
-        found = restore(Path(file), service.library, service.models)
+        found = restore(Path(file), service.shelf.library, service.models)
         lines = "".join(f"<li>{escape(one)}</li>" for one in found.remarks)
         said = f"<p>Restored. Not taken over as it was:</p><ul>{lines}</ul>" if lines else "<p>Restored.</p>"
-        return [*values_of(Draft.from_request(found.request), service), said]
+        return [*values_of(Draft.from_request(service.held.named(found.request)), service), said]
 
     actions["drop"].upload(take, actions["drop"], [*tab.inputs.all(), actions["remarks"]], **QUIET)
+
+
+def _send(service: Service, tab: Compose, tabs: gr.Tabs, buttons: dict[str, gr.Button]) -> None:
+    """Let another tab go on with the picture chosen in the gallery: its settings are filled in, and the tab opened."""
+
+    @told
+    def send(gallery: JsonValue, to: str) -> list[Any]:
+        record = service.history.picture(selected(gallery)).record
+        return [gr.Tabs(selected=to), *values_of(Draft.from_request(record.request()), service)]
+
+    def connect(button: gr.Button, to: str) -> None:
+        button.click(lambda gallery: send(gallery, to), tab.gallery, [tabs, *tab.inputs.all()], **QUIET)
+
+    for to, button in buttons.items():
+        connect(button, to)
 
 
 def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> None:
@@ -230,7 +250,7 @@ def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> N
     @told
     def begin(gallery: JsonValue) -> tuple[JsonValue, Any]:
         with Image.open(service.history.file(selected(gallery))) as made:
-            held = as_data(made, max(made.size))  # its pixels alone: its file may hold another picture in its record
-        return more.start_field(Start(image=held)), gr.Accordion(open=True)
+            named = service.held.hold(made.convert("RGB"))
+        return more.start_field(Start(image=named)), gr.Accordion(open=True)
 
     button.click(begin, tab.gallery, [tab.inputs.start, panel.more], **QUIET)

@@ -10,12 +10,13 @@ import gradio as gr
 from PIL import Image
 from pydantic import JsonValue
 
+from pipelines import regions
 from ui import scores, series, widgets
 from ui.history import Job, Kept
 from ui.live import as_data
 from ui.scores import Part
 from ui.service import Service
-from ui.tabs.common import MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
+from ui.tabs.common import LAST, MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 from ui.tabs.session import Memory
 
@@ -28,8 +29,8 @@ def build(service: Service, inputs: Inputs) -> Memory:
         apply_default_css=False,
     )
     with gr.Row():
-        start = gr.Button("Explain", variant="primary", elem_id="explain")
-        cancel = gr.Button("Cancel", elem_id="explain_cancel")
+        start = gr.Button("Explain", variant="primary", elem_id="explain", scale=0, min_width=160)
+        cancel = gr.Button("Cancel", elem_id="explain_cancel", scale=0, min_width=160)
     live = widgets.live("explain_live")
     table = gr.HTML("", elem_id="explain_table", apply_default_css=False)
     pictures = widgets.gallery("explain_pictures", "The pictures appear here, with maps of what each LoRA changed.")
@@ -46,7 +47,7 @@ def build(service: Service, inputs: Inputs) -> Memory:
         return explained(service, service.history.job(job), service.history.pictures(job))
 
     results = (table, pictures)
-    live.done(finished, None, list(results), **QUIET)
+    live.done(finished, None, list(results), **LAST)
     return Memory("explain", live, pictures, results, lambda job, kept: explained(service, job, kept))
 
 
@@ -58,8 +59,10 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
     if len(kept) < len(job.asked.requests):
         return gr.skip(), gr.skip()
     images = [Image.open(service.history.file(one.id)).convert("RGB") for one in kept]
-    names = [use.name for use in job.asked.requests[0].adapters]
-    found = scores.parts(names, images, judged=bool(scores.known(names)))
+    uses = job.asked.requests[0].adapters
+    names = [use.name for use in uses]
+    placed = {use.name: regions.placed(use.region, "").mask for use in uses if use.region is not None}
+    found = scores.parts(names, images, bool(scores.known(names)), placed)
     items: list[JsonValue] = [item(kept[0], job.asked.labels[0])]
     for one, image in zip(kept[1:], images[1:], strict=True):
         label = job.asked.labels[one.position]
@@ -71,16 +74,20 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
 
 
 def _table(parts: Sequence[Part]) -> str:
-    head = "".join(
-        f"<th scope='col'>{text}</th>" for text in ("LoRA", "Verdict", "Seen", "Seen without it", "Changes", "Why")
+    """Return the table; each cell says what it is of, for narrow pages, which have no room for a head."""
+    names = ("Verdict", "Seen", "Seen without it", "Changes", "Why")
+    head = "".join(f"<th scope='col'>{text}</th>" for text in ("LoRA", *names))
+    rows = ""
+    for one in parts:
+        verdict = f"<span class='m-{one.verdict.replace(' ', '-')}'>{one.verdict}</span>"
+        shares = (_share(one.score), _share(one.without), f"{one.change:.1%} of the picture")
+        cells = zip(names, (verdict, *shares, escape(one.told)), strict=True)
+        told = "".join(f"<td data-of='{name}'>{text}</td>" for name, text in cells)
+        rows += f"<tr><th scope='row'>{escape(one.name)}</th>{told}</tr>"
+    return (
+        f"<div class='m-scroll'><table class='m-table m-stacked'><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(one.name)}</th><td class='m-verdict'>{one.verdict}</td>"
-        f"<td>{_share(one.score)}</td><td>{_share(one.without)}</td>"
-        f"<td>{one.change:.1%} of the picture</td><td>{escape(one.told)}</td></tr>"
-        for one in parts
-    )
-    return f"<div class='m-scroll'><table class='m-table'><thead><tr>{head}</tr></thead>{rows}</table></div>"
 
 
 def _share(value: float | None) -> str:

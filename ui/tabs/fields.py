@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from composer import registry
-from pipelines import canvas, schedulers, specs
+from pipelines import schedulers, specs
 from ui import forms, more, widgets
 from ui.cards import cards
 from ui.forms import Draft
@@ -72,7 +72,7 @@ def draft_of(values: Sequence[Any]) -> Draft:
 def values_of(draft: Draft, service: Service) -> list[Any]:
     """Return what the fields show for a draft."""
     found: dict[str, Any] = {name: getattr(draft, name) for name in Draft.model_fields}
-    found["chosen"] = forms.listed(draft.chosen, cards(service.library))
+    found["chosen"] = forms.listed(draft.chosen, cards(service.shelf.library))
     found["parameters"] = forms.controls(draft.method, draft.parameters)
     found["scheduler"] = draft.scheduler or DEFAULT
     found["start"] = more.start_field(draft.start)
@@ -83,18 +83,18 @@ def values_of(draft: Draft, service: Service) -> list[Any]:
     return list(found.values())
 
 
-def size_of(values: Sequence[Any]) -> tuple[int, int]:
+def size_of(service: Service, values: Sequence[Any]) -> tuple[int, int]:
     """Return width and height of the picture that the fields ask for; what is wrong with them is an error."""
     draft = draft_of(values)
     spec = specs.find(draft.model)
-    own = (spec.width, spec.height) if draft.start is None else canvas.size_of(draft.start)
+    own = (spec.width, spec.height) if draft.start is None else service.held.size(draft.start)
     return draft.width or own[0], draft.height or own[1]
 
 
 def loras(service: Service) -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button]:
     """Lay out the cards, the list of those chosen, the boxes, and the button that fills in an example."""
     gr.HTML("<h2>1. LoRAs</h2>", apply_default_css=False)
-    grid = widgets.cards(cards(service.library), specs.find(service.models[0]).family)
+    grid = widgets.cards(cards(service.shelf.library), specs.find(service.models[0]).family)
     with gr.Row(elem_classes="m-headrow"):
         gr.HTML("<h2>2. In this order, this strong</h2>", apply_default_css=False)
         example = gr.Button("Fill in an example", size="sm", elem_id="example", scale=0, min_width=150)
@@ -113,13 +113,12 @@ def request(service: Service, chosen: gr.HTML) -> Panel:
         placeholder="What the picture shows. Press trigger words to insert them; <lora:name:0.8> works too.",
     )
     negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="negative", max_length=service.limits.prompt)
-    choices = [(registry.describe(name).title, name) for name in registry.names()]
-    method = gr.Dropdown(choices, value="merge", label="Method", elem_id="method", info=summary("merge"))
+    method = gr.Dropdown(methods(), value="merge", label="Method", elem_id="method", info=summary("merge"))
     parameters = widgets.form(forms.controls("merge"), "parameters")
     settings = _settings(service)
     folded, begun = _more()
     cost = gr.HTML("", elem_id="cost", apply_default_css=False)
-    with gr.Row():
+    with gr.Row(elem_id="go"):
         render = gr.Button("Render", variant="primary", elem_id="render")
         cancel = gr.Button("Cancel", elem_id="cancel")
     gr.HTML('<p class="m-note">Ctrl-Enter renders, Esc cancels.</p>', apply_default_css=False)
@@ -159,6 +158,13 @@ def _more() -> tuple[gr.Accordion, tuple[Any, ...]]:
 def optional(label: str, elem_id: str, placeholder: str = "auto") -> gr.Textbox:
     """Return a field for a number that may be left empty, which gradio's own number field may not."""
     return gr.Textbox("", label=label, placeholder=placeholder, elem_id=elem_id, max_length=20, min_width=80)
+
+
+def methods() -> list[tuple[str, str]]:
+    """Return all methods by their titles, as one looks them up."""
+    return sorted(
+        ((registry.describe(one).title, one) for one in registry.names()), key=lambda both: both[0].casefold()
+    )
 
 
 def summary(method: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import gradio as gr
 from pydantic import JsonValue
 
 from pipelines.jobs.states import STOPPED
-from ui import reports, series, widgets, words
+from ui import reports, series, widgets
 from ui.forms import Draft
-from ui.history import Job
+from ui.history import Kept, Listed
 from ui.service import Service
-from ui.tabs.common import MODEL, QUIET, download_link, item, picked, selected, shown, told
+from ui.tabs import drawn
+from ui.tabs.common import LAST, MODEL, QUIET, download_link, item, picked, selected, shown, told
 from ui.tabs.fields import Inputs, values_of
 
 _MOST = 60
+_PAGE = 48  # pictures
+_NOTHING = "Nothing was found. Pictures that you render are kept here."
 _EVERY = 2.0  # seconds between looks at the queue, while it is shown
 
 
@@ -32,14 +36,22 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     )
     gr.HTML("<h2>Pictures</h2>", apply_default_css=False)
     search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)
-    found = widgets.gallery("history", "Nothing was found. Pictures that you render are kept here.")
-    use = gr.Button("Use these settings", size="sm", elem_id="history_use")
+    found = widgets.gallery("history", _NOTHING)
+    with gr.Row():
+        use = gr.Button("Use these settings", size="sm", elem_id="history_use", scale=0, min_width=160)
+        older = gr.Button("Show older ones", size="sm", elem_id="history_older", scale=0, min_width=160)
     save = gr.HTML("", elem_id="history_save", apply_default_css=False)
     details = gr.HTML("", elem_id="history_details", apply_default_css=False)
     gr.HTML("<h2>Evaluation reports</h2>", apply_default_css=False)
     listed = widgets.part("reports", _reports(service), "reports")
-    _queue(service, table, sent, found)
-    _pictures(service, tab, search, found, details)
+    _queue(service, (tabs, tab), table, sent, (found, older))
+    _pictures(service, tab, search, found, older)
+
+    @told
+    def pick(event: gr.EventData) -> str:
+        return drawn.picture(service, service.history.picture(picked(event)))
+
+    found.pick(pick, None, details, **LAST)
     tab.select(lambda: _reports(service), None, listed, **QUIET)
 
     @told
@@ -51,17 +63,31 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     found.change(download_link, found, save, **QUIET)
 
 
-def _queue(service: Service, table: gr.HTML, sent: gr.File, found: gr.HTML) -> None:
-    timer = gr.Timer(_EVERY)
+def _queue(
+    service: Service,
+    place: tuple[gr.Tabs, gr.Tab],
+    table: gr.HTML,
+    sent: gr.File,
+    found: tuple[gr.HTML, gr.Button],
+) -> None:
+    """Connect the queue; a job's pictures are shown in place of those `found`, with no older ones behind them."""
+    tabs, tab = place
+    timer = gr.Timer(_EVERY, active=False)  # nobody asks for a queue that nobody sees
+
+    def seen(event: gr.SelectData) -> gr.Timer:
+        return gr.Timer(active=event.value == tab.label)
+
+    tabs.select(seen, None, timer, queue=False, **QUIET)
+    tab.select(lambda: _listed(service), None, table, queue=False, **QUIET)
     timer.tick(lambda: _listed(service), None, table, queue=False, **QUIET)
 
     @told
-    def act(event: gr.EventData) -> tuple[JsonValue, Any]:
+    def act(event: gr.EventData) -> tuple[JsonValue, Any, Any]:
         data: dict[str, Any] = getattr(event, "_data", None) or {}
         job, action = picked(event), str(data.get("action"))
         if action == "show":
             items: list[JsonValue] = [item(one) for one in service.history.pictures(job)]
-            return _listed(service), shown(items)
+            return _listed(service), shown(items), gr.update(visible=False)
         acts = {
             "cancel": service.cancel,
             "resume": service.resume,
@@ -70,9 +96,9 @@ def _queue(service: Service, table: gr.HTML, sent: gr.File, found: gr.HTML) -> N
         }
         if action in acts:
             acts[action](job)
-        return _listed(service), gr.skip()
+        return _listed(service), gr.skip(), gr.skip()
 
-    table.pick(act, None, [table, found], **QUIET)
+    table.pick(act, None, [table, *found], **QUIET)
 
     @told
     def submit(file: str | None) -> JsonValue:
@@ -87,16 +113,16 @@ def _listed(service: Service) -> dict[str, JsonValue]:
     return {"jobs": [_row(job) for job in service.history.jobs(_MOST)]}
 
 
-def _row(job: Job) -> JsonValue:
-    first = job.asked.requests[0]
+def _row(job: Listed) -> JsonValue:
     return {
         "id": job.id,
         "state": job.state.value,
-        "kind": job.asked.kind,
-        "about": (job.asked.title or first.prompt)[:120],
-        "loras": ", ".join(use.name for use in first.adapters),
-        "method": first.method,
-        "pictures": len(job.asked.requests),
+        "kind": job.kind,
+        "about": (job.title or job.prompt)[:120],
+        "loras": ", ".join(job.loras),
+        "method": job.method,
+        "pictures": job.pictures,
+        "created": job.created,
         "error": job.error if job.state in STOPPED else "",
     }
 
@@ -109,18 +135,27 @@ def _reports(service: Service) -> dict[str, JsonValue]:
     return {"reports": listed, "unwritten": list(reports.unwritten(service.reports))}
 
 
-def _pictures(service: Service, tab: gr.Tab, search: gr.Textbox, found: gr.HTML, details: gr.HTML) -> None:
-    def look(text: str) -> JsonValue:
-        items: list[JsonValue] = [
-            item(one, f"{one.record.method}, seed {one.record.seed}") for one in service.history.search(text)
-        ]
-        return shown(items, empty="Nothing was found. Pictures that you render are kept here.")
+def _pictures(service: Service, tab: gr.Tab, search: gr.Textbox, found: gr.HTML, older: gr.Button) -> None:
+    def look(text: str) -> tuple[JsonValue, Any]:
+        pictures = service.history.search(text, _PAGE)
+        return shown([_item(one) for one in pictures], empty=_NOTHING), _more(pictures)
 
-    search.change(look, search, found, trigger_mode="always_last", **QUIET)
-    tab.select(look, search, found, **QUIET)
+    search.change(look, search, [found, older], trigger_mode="always_last", **QUIET)
+    tab.select(look, search, [found, older], **QUIET)
 
-    @told
-    def pick(event: gr.EventData) -> str:
-        return words.record(service.history.picture(picked(event)))
+    def further(text: str, gallery: Any) -> tuple[JsonValue, Any]:
+        items = gallery.get("items", []) if isinstance(gallery, dict) else []
+        pictures = service.history.search(text, _PAGE, skip=len(items))
+        kept = gallery.get("selected") if isinstance(gallery, dict) else None
+        return shown([*items, *map(_item, pictures)], kept, empty=_NOTHING), _more(pictures)
 
-    found.pick(pick, None, details, **QUIET)
+    older.click(further, [search, found], [found, older], **QUIET)
+
+
+def _item(one: Kept) -> JsonValue:
+    return item(one, f"{one.record.method}, seed {one.record.seed}")
+
+
+def _more(pictures: Sequence[Kept]) -> Any:
+    """Offer older pictures as long as there may be some."""
+    return gr.update(visible=len(pictures) == _PAGE)

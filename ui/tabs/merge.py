@@ -110,7 +110,7 @@ def _chosen(method: str, before: Any) -> tuple[Any, Any, Any]:
 
 
 def _made(service: Service, made: Exported) -> str:
-    digest = service.library.find(made.path.stem).sha256
+    digest = service.shelf.library.find(made.path.stem).sha256
     ranks = f"rank {made.ranks[0]}" if made.ranks[0] == made.ranks[1] else f"ranks {made.ranks[0]} to {made.ranks[1]}"
     measured = "".join(f"<li>{escape(key.replace('_', ' '))}: {value:.3g}</li>" for key, value in made.measured.items())
     return (

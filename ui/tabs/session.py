@@ -63,7 +63,7 @@ def _save(service: Service, inputs: Inputs, parts: tuple[Memory, ...], kept: gr.
 
     def save(before: JsonValue, *values: Any) -> JsonValue:
         try:
-            draft = draft_of(values[: len(fields)]).remembered()
+            draft = draft_of(values[: len(fields)])
         except ZooError:
             return gr.skip()  # fields that are wrong at the moment; the message is beside them
         old, rest = read(before), list(values[len(fields) :])

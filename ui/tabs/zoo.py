@@ -43,7 +43,7 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
         elem_id="upload",
         height=170,
     )
-    odd = gr.Checkbox(False, label="Odd files too: 8-bit ones, and such as leave layers out", elem_id="upload_odd")
+    odd = gr.Checkbox(False, label="Odd files too (of 8 bits, or with layers missing)", elem_id="upload_odd")
     report = gr.HTML("", elem_id="upload_report", apply_default_css=False)
 
     @told
@@ -67,10 +67,10 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
             raise NotAllowed("folders are scanned only where the page is opened on the machine itself")
         if not text.strip():
             raise BadRequest("write the folder's path first")
-        service.scan(Path(text.strip()))
-        refused = [row for row in service.library.rows() if row.error]
+        service.shelf.scan(Path(text.strip()))
+        refused = [row for row in service.shelf.library.rows() if row.error]
         lines = "".join(f"<li>{escape(row.name)}: {escape(row.error)}</li>" for row in refused[:50])
-        said = f"<p>{len(service.loras)} LoRAs can be used, {len(refused)} files cannot.</p><ul>{lines}</ul>"
+        said = f"<p>{len(service.shelf.loras)} LoRAs can be used, {len(refused)} files cannot.</p><ul>{lines}</ul>"
         return said, _grid(service, model)
 
     scan.click(look, [folder, inputs.model], [found, grid], **QUIET)
@@ -79,7 +79,8 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
 def _grid(service: Service, model: str) -> JsonValue:
     from pipelines import specs
 
-    return {"cards": cards(service.library), "family": specs.find(model).family if model in service.models else None}
+    family = specs.find(model).family if model in service.models else None
+    return {"cards": cards(service.shelf.library), "family": family}
 
 
 def _admitted(name: str, beside: Fit) -> str:

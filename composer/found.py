@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +60,7 @@ def with_rest(masks: Sequence[Tensor], height: int, width: int) -> Tensor:
     return torch.cat([1.0 - grown.amax(0, keepdim=True), grown])
 
 
-def shown(names: Sequence[str], masks: Sequence[Tensor], concepts: Sequence[Tensor]) -> dict[str, Tensor]:
+def shown(names: Sequence[str], masks: Iterable[Tensor], concepts: Sequence[Tensor]) -> dict[str, Tensor]:
     """Return masks and the maps that they come from as findings: the mean of a concept's maps, 1 where it is most."""
     means = [mean_spread(one) for one in concepts]
     maps = {

@@ -21,7 +21,9 @@ from pipelines.engine import Engine
 @metric(
     "effort",
     Measure("gflop", "GFLOP", "GFLOP", "lower", "arithmetic of one picture alone; one set of each size"),
-    Measure("memory", "memory, MB", "MB", "lower", "how far it makes memory rise, beyond model and LoRAs; the same sets"),
+    Measure(
+        "memory", "memory, MB", "MB", "lower", "how far it makes memory rise, beyond model and LoRAs; the same sets"
+    ),
     of_work=True,
 )
 def effort(batch: Batch) -> list[Found | None]:

@@ -25,6 +25,7 @@ from pipelines.loading import Parts
 from pipelines.model import LoadedModel
 from pipelines.progress import Cancel
 from pipelines.reading import Conditioning
+from pipelines.room import Room
 from pipelines.runtime import Runtime
 from pipelines.text import Context
 from tests import checkpoints
@@ -95,7 +96,7 @@ def measured(shape: Shape, count: int, steps: Sequence[int], of: int, **paramete
     job = Job(tuple(JobAdapter(f"l{n}", 1.0, 1.0) for n in range(count)), "", "", "all", of, shape.side, shape.side)
     plan = registry.create("cmlora", {"order": "named", **parameters}).start(job)
     slots: dict[str, Kept] = {}
-    denoiser, found = Denoiser(shape.model, 64, Cancel()), dict[int, int]()
+    denoiser, found = Denoiser(shape.model, Room(shape.model, 64), Cancel()), dict[int, int]()
     for index in range(max(steps) + 1):
         asks = [asked(shape, one, slots) for one in plan.passes(Step(index, of, 500.0, 1.0))]
         with FlopCounterMode(display=False) as counter, torch.no_grad():

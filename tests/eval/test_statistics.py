@@ -17,7 +17,7 @@ def test_wins_ties_and_losses_are_counted_apart() -> None:
     turned = contest([1.0, 0.5, 0.5, 0.0, 1.0], [0.0, 0.5, 0.5, 1.0, 0.5], "lower")
     assert (turned.win, turned.loss) == (found.loss, found.win)
     swapped = contest([0.0, 0.5, 0.5, 1.0, 0.5], [1.0, 0.5, 0.5, 0.0, 1.0], "higher")
-    assert (swapped.win, swapped.tie, swapped.loss) == (found.loss, found.tie, found.win)
+    assert (swapped.win, swapped.loss) == (found.loss, found.win) and swapped.tie == pytest.approx(found.tie)
     assert found.difference.mean == turned.difference.mean == pytest.approx(0.1)
     close = contest([1.0, 0.5], [0.9, 0.0], "higher", tie=0.2)
     assert (close.win, close.tie) == (0.5, 0.5)

@@ -111,7 +111,9 @@ class _Reader:
     def by_peft(self, config: fields.Object, wanted: Layout, path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
         """Read an adapter of a kind of which PEFT says what it changes."""
         if not isinstance(self._layout, ModelLayout):
-            raise UnsupportedKind(f"{path}: is stated relative to the model's weights, so that it needs one in memory")
+            kind = str(config.get("peft_type", "LORA")).lower()
+            told = f"an adapter of kind {kind} is stated relative to the model's weights, and needs a model in memory"
+            raise UnsupportedKind(f"{path}: {told}")
         among = ModelLayout(wanted, self._layout.base, self._layout.vectors)
         found: list[tuple[tuple[str, str], Delta]] = []
         try:

@@ -70,7 +70,7 @@ class CLora(MethodModel):
 
             maps = Concepts(texts, owners).own([one.attention for one in predictions if one.attention is not None])
             masks = with_rest(claims(maps, self.threshold, self.masks == "parted"), job.height, job.width)
-            saw.update(shown([use.name for use in job.adapters], masks[1:], maps))
+            saw.update(shown([use.name for use in job.adapters], masks[1:].unbind(), maps))
             masked = [replace(one, mask=drawn(mask)) for one, mask in zip(passes, masks, strict=True)]
             return weighted_mean(step, masked, predictions)
 

@@ -55,8 +55,8 @@ def build(service: Service, inputs: Inputs) -> Memory:
         **QUIET,
     )
     with gr.Row():
-        start = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=160)
-        cancel = gr.Button("Cancel", elem_id="compare_cancel", scale=0, min_width=160)
+        start = gr.Button("Compare", variant="primary", elem_id="compare", scale=0, min_width=136)
+        cancel = gr.Button("Cancel", elem_id="compare_cancel", scale=0, min_width=136)
     live = widgets.live("compare_live")
     remarks = gr.HTML("", elem_id="compare_remarks", apply_default_css=False)
     grid = widgets.gallery("compare_grid", "The pictures appear here, side by side.")

@@ -80,7 +80,7 @@ def _actions() -> dict[str, Any]:
         label="Drop a picture: its settings come back",
         file_types=[".png", ".jpg", ".jpeg", ".webp", ".avif"],
         elem_id="drop",
-        height=130,
+        height=150,
     )
     gr.HTML(
         "<p class='m-note'>One of Medley, A1111, ComfyUI, InvokeAI or Fooocus.</p>",

@@ -29,8 +29,8 @@ def build(service: Service, inputs: Inputs) -> Memory:
         apply_default_css=False,
     )
     with gr.Row():
-        start = gr.Button("Explain", variant="primary", elem_id="explain", scale=0, min_width=160)
-        cancel = gr.Button("Cancel", elem_id="explain_cancel", scale=0, min_width=160)
+        start = gr.Button("Explain", variant="primary", elem_id="explain", scale=0, min_width=136)
+        cancel = gr.Button("Cancel", elem_id="explain_cancel", scale=0, min_width=136)
     live = widgets.live("explain_live")
     table = gr.HTML("", elem_id="explain_table", apply_default_css=False)
     pictures = widgets.gallery("explain_pictures", "The pictures appear here, with maps of what each LoRA changed.")

@@ -218,7 +218,8 @@ def test_what_a_method_sees_is_shown_while_it_renders(method: str, make: Callabl
 
     until(watched, 60)
     (kept,) = service.history.pictures(job.id)
-    assert seen and all(list(one) == ["mask of zorp", "mask of neon"] == list(kept.findings) for one in seen)
+    assert seen and all(list(one) == list(kept.findings) for one in seen)
+    assert list(kept.findings)[:2] == ["mask of zorp", "mask of neon"]
     assert (len({one["mask of zorp"] for one in seen}) > 1) == (method == "clora")  # which masks each step anew
 
 

@@ -46,7 +46,7 @@ def test_masks_are_seen_while_they_are_found(open_page: Visit) -> None:
     assert len([one for one in masks if one.startswith("mask of zorp")]) > 1
     assert len([one for one in masks if one.startswith("mask of neon")]) > 1
     expect(page.locator("#live .m-findings figure")).to_have_count(0)
-    expect(page.locator("#details .m-findings figure")).to_have_count(2)
+    expect(page.locator("#details .m-findings figure")).to_have_count(4)
 
 
 def test_turns_are_drawn_as_the_prompt_decides_once_it_was_read(open_page: Visit) -> None:

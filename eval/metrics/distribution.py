@@ -1,7 +1,8 @@
 """How far a method's pictures, all together, are from drawn ones: KID and FID on the CLIP's features.
 
 Features are of length sqrt(d), d their width. KID (arXiv:1801.01401): the unbiased squared MMD with the kernel
-(x·y / d + 1)^3, mean and standard deviation over subsets.
+(x·y / d + 1)^3, mean and standard deviation over subsets, each of half of the pictures or fewer: subsets of all of them
+would not differ.
 FID (arXiv:1706.08500): the Fréchet distance of two Gaussians; it depends on how many pictures there are, so compare it
 only between columns of equal counts. Neither is comparable with figures on Inception's features.
 """
@@ -35,7 +36,7 @@ def spread(made: Features, truth: Features, seed: int = 0) -> Spread:
     if min(len(made), len(truth)) < _LEAST:
         raise BadMetric(f"KID and FID need at least {_LEAST} pictures on each side, not {len(made)} and {len(truth)}")
     rng = np.random.default_rng(seed)
-    size = min(_SUBSET, len(made), len(truth))
+    size = min(_SUBSET, len(made) // 2, len(truth) // 2)
     values = [
         squared_mmd(made[rng.permutation(len(made))[:size]], truth[rng.permutation(len(truth))[:size]])
         for _ in range(_SUBSETS)

@@ -184,7 +184,8 @@ def spreads(found: Mapping[str, Spread]) -> Part:
         for name, one in found.items()
     ]
     told = (
-        "On the CLIP's features, to other drawings of the same sets. KID: mean and standard deviation over 100 subsets."
+        "On the CLIP's features, to other drawings of the same sets. KID: mean and standard deviation over 100 subsets "
+        "of half of the pictures, or of 100."
     )
     heads = ("method", "pictures", "KID", "FID")
     return Part("All pictures of a method together", heads, rows, told)

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from eval.metrics.distribution import frechet, squared_mmd
+from eval.metrics.distribution import frechet, spread, squared_mmd
 from eval.statistics import contest, holm, rank_correlation, ranks, sign_flips, spearman
 
 
@@ -75,3 +75,9 @@ def test_distances_of_distributions() -> None:
     own = [np.mean([kernel(z[i], z[j]) for i in range(3) for j in range(3) if i != j]) for z in (a, b)]
     crossed = np.mean([kernel(p, q) for p in a for q in b])
     assert squared_mmd(a, b) == pytest.approx(sum(own) - 2 * crossed)
+
+
+def test_subsets_of_few_pictures_differ() -> None:
+    rng = np.random.default_rng(3)
+    found = spread(rng.standard_normal((60, 6)), rng.standard_normal((60, 6)))
+    assert found.kid_deviation > 0.01 and abs(found.kid) < 3 * found.kid_deviation

@@ -36,7 +36,7 @@ def test_the_page_works_under_a_prefix(behind: str, browser: Browser, tmp_path: 
         assert page.locator("#cards .m-card img").first.evaluate("one => one.naturalWidth") == 128
         assert str(page.locator("link[rel=icon]").last.get_attribute("href")).startswith("data:image/svg+xml")
         choose(page, "zorp", "moon")
-        set_steps(page, 40)
+        set_steps(page, 300)  # long enough to be seen at work on a busy machine
         page.click("#render")
         page.wait_for_selector("#live .m-previews img")
         finished(page)

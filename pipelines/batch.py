@@ -211,8 +211,8 @@ def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
     hires = first.resolved.request.hires or Hires()
     under = enlarged(model, first.latents, hires, (one.job.height, one.job.width), first.generator)
     solver = begin.solver(model, one, first.generator)
-    told = (*first.notices, *begun.notices, *filter(None, [under.notice]))
-    first.notices = tuple(dict.fromkeys(told))
+    notices = (*first.notices, *begun.notices, *filter(None, [under.notice]))
+    first.notices = tuple(dict.fromkeys(notices))
     return Live(
         one,
         begun.plan,

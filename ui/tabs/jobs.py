@@ -44,7 +44,8 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     details = gr.HTML("", elem_id="history_details", apply_default_css=False)
     gr.HTML("<h2>Evaluation reports</h2>", apply_default_css=False)
     listed = widgets.part("reports", _reports(service), "reports")
-    _queue(service, (tabs, tab), table, sent, (found, older))
+    _queue(service, (tabs, tab), table, (found, older))
+    _upload(service, table, sent)
     _pictures(service, tab, search, found, older)
 
     @told
@@ -67,7 +68,6 @@ def _queue(
     service: Service,
     place: tuple[gr.Tabs, gr.Tab],
     table: gr.HTML,
-    sent: gr.File,
     found: tuple[gr.HTML, gr.Button],
 ) -> None:
     """Connect the queue; a job's pictures are shown in place of those `found`, with no older ones behind them."""
@@ -99,6 +99,10 @@ def _queue(
         return _listed(service), gr.skip(), gr.skip()
 
     table.pick(act, None, [table, *found], **QUIET)
+
+
+def _upload(service: Service, table: gr.HTML, sent: gr.File) -> None:
+    """Connect the files of jobs that are sent."""
 
     @told
     def submit(file: str | None) -> JsonValue:

@@ -14,9 +14,9 @@ from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest_file
 from lora_zoo.library import Library
+from pipelines.cli_engine import EngineFlags
 from pipelines.cli_start import StartFlags, started
 from pipelines.cli_uses import UseFlags, laid
-from pipelines.runtime import Runtime
 from pipelines.wildcards import expand
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
@@ -50,8 +50,7 @@ class RenderFlags:
     target_size: str | None
     seed: int | None
     count: int
-    runtime: Runtime
-    zoos: tuple[Path, ...] = ()
+    by: EngineFlags = EngineFlags()
     syntax: str | None = None
     wildcards: Path | None = None
 

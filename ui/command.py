@@ -9,7 +9,7 @@ import typer
 
 from composer.errors import BadRequest
 from pipelines import cli_output
-from pipelines.cli_zoo import Zoo
+from pipelines.cli_options import Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port.")]

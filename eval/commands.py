@@ -17,6 +17,7 @@ from eval.running import Overrides, Run, Wish
 from eval.suites import composlora
 from eval.suites.model import Suite
 from pipelines import bars, cli_batch, cli_output
+from pipelines.cli_engine import EngineFlags
 from pipelines.cluster import connect
 from pipelines.engine import Engine
 from pipelines.jobs.ledger import Ledger
@@ -45,6 +46,7 @@ class RunFlags:
     ray: str | None = None  # address of a cluster
     renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
     dino: str | None = None
+    by: EngineFlags = EngineFlags()
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,12 @@ class BenchmarkFlags:
     ray: str | None = None  # address of a cluster
     renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
     suites: tuple[str, ...] = ()  # none: every one of the embedded world
+    by: EngineFlags = EngineFlags()
 
 
 def run(flags: RunFlags, as_json: bool) -> bool:
     """Render what is missing, measure it, write the report; return whether every picture is there."""
-    measured = rendered(flags, Engine())
+    measured = rendered(flags, flags.by.engine())
     if measured is None:
         return False
     from eval.page import report as pages
@@ -94,7 +97,7 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
         references.plan(wanted, engine)
         folders.append(references.folder(wanted))
     for folder in folders:
-        batch = cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray)
+        batch = cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray, flags.by)
         cli_batch.run(batch, engine)
         if _unfinished(folder):
             return None
@@ -117,7 +120,7 @@ def benchmark(flags: BenchmarkFlags) -> bool:
         if label not in labels:
             raise UnknownChoice("method to renew", label, sorted(labels))
     measured: list[Measured] = []
-    engine = Engine()  # one for all: each would keep a model with what it prepared
+    engine = flags.by.engine()  # one for all: each would keep a model with what it prepared
     for asked in runs:
         one = rendered(asked, engine)
         if one is None:
@@ -145,6 +148,7 @@ def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
         retry_failed=flags.retry_failed,
         ray=flags.ray,
         renew=tuple(one for one in flags.renew if one in (*labels, revisions.ALL)),
+        by=flags.by,
     )
 
 
@@ -156,7 +160,7 @@ def known(folder: Path, engine: Engine) -> Measured:
 
 def price(flags: RunFlags, as_json: bool) -> None:
     """Say what a run would take, without loading a model or writing anything."""
-    engine = Engine()
+    engine = flags.by.engine()
     wanted = running.opened(flags.out, wish(flags))
     rows: list[cli_output.Row] = []
     for label, jobs in running.jobs(wanted, engine).items():
@@ -169,9 +173,9 @@ def price(flags: RunFlags, as_json: bool) -> None:
         cli_output.table(rows, ("method", "pictures", "unet_passes", "unet_calls"))
 
 
-def report(folders: Sequence[Path], page: Path | None, docs: Path | None) -> None:
+def report(folders: Sequence[Path], page: Path | None, docs: Path | None, by: EngineFlags | None = None) -> None:
     """Write the page of folders that were run, and the document if asked; pictures that came since are measured."""
-    engine = Engine()
+    engine = (by or EngineFlags()).engine()
     measured = [known(folder, engine) for folder in folders]
     for one in measured:
         _tell_makers(one)
@@ -192,6 +196,7 @@ def wish(flags: RunFlags) -> Wish:
         clip=flags.clip,
         references=flags.references,
         dino=flags.dino,
+        dtype=flags.by.runtime.dtype,
     )
 
 

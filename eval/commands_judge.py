@@ -11,7 +11,7 @@ from eval.judge import judging, protocols, ratings, study, verdicts
 from eval.judge.endpoint import Endpoint, Settings
 from eval.summary import Figures
 from pipelines import bars, cli_output
-from pipelines.engine import Engine
+from pipelines.cli_engine import EngineFlags
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,12 @@ class JudgeFlags:
     against: str | None
     methods: str | None
     yes: bool
+    by: EngineFlags = EngineFlags()
 
 
 def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
     """Lay every pair before a judge; the cost is told and agreed to first. Return whether all could be read."""
-    measured = known(flags.folder, Engine())
+    measured = known(flags.folder, flags.by.engine())
     labels = [one.label for one in measured.run.columns]
     other = flags.against or Figures(measured).baseline
     methods = flags.methods.split(",") if flags.methods else labels
@@ -48,9 +49,9 @@ def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
     return not judged.dropped
 
 
-def study_export(folder: Path, methods: str | None, against: str | None) -> None:
+def study_export(folder: Path, methods: str | None, against: str | None, by: EngineFlags) -> None:
     """Write the page of a study with people."""
-    measured = known(folder, Engine())
+    measured = known(folder, by.engine())
     labels = methods.split(",") if methods else [one.label for one in measured.run.columns]
     some = judging.pairs(measured, against or Figures(measured).baseline, labels)
     cli_output.line(str(study.export(some, folder, folder / study.FOLDER)))

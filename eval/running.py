@@ -47,6 +47,7 @@ class Wish(Frozen):
     clip: str | None  # of CLIPScore; None: the embedded one
     references: int = 0  # pictures of each LoRA alone
     dino: str | None = None  # None: nothing is asked of one
+    dtype: str = "auto"  # in which the pictures are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +150,7 @@ def _with(one: Composition, given: dict[str, object]) -> Composition:
 
 def _joined(there: Wish, wish: Wish, folder: Path) -> Wish:
     """Return both wishes together; what would make the pictures incomparable is refused."""
-    for name in ("suite", "mapped", "overrides"):
+    for name in ("suite", "mapped", "overrides", "dtype"):
         before, now = getattr(there, name), getattr(wish, name)
         if before != now:
             raise BadRun(f"{folder} was begun with {name} {before}, not {now}; use another folder")

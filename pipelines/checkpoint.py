@@ -53,7 +53,7 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
         )
     if order.dtype is not None:
         raise BadRequest(
-            f"--dtype {order.dtype}: a model's weights stay in the type that the base has them in; leave it out"
+            f"--stored-dtype {order.dtype}: a model's weights stay in the type that the base has them in; leave it out"
         )
     parts = _parts(layout.folder_of(checked.resolved.spec))
     made = merges.make(engine, checked, watch)

@@ -15,7 +15,9 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from pipelines import bars, cli_output
 from pipelines.cli_commands import check_folder
-from pipelines.cli_workers import helpers, share_cores, stoppable
+from pipelines.cli_engine import EngineFlags
+from pipelines.cli_exit import stoppable
+from pipelines.cli_workers import helpers, share_cores
 from pipelines.engine import Engine
 from pipelines.jobs import audit, axes, sources
 from pipelines.jobs.errors import NoRoom
@@ -40,6 +42,7 @@ class BatchFlags:
     retry_failed: bool
     as_json: bool
     ray: str | None = None  # address of a cluster, on each machine of which the workers are
+    by: EngineFlags = EngineFlags()  # of the engine of every process
 
 
 @dataclass(frozen=True)
@@ -108,18 +111,18 @@ def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
         from pipelines.cluster import connect
 
         connect.check(flags.ray)
-    engine = engine or Engine()
+    engine = engine or flags.by.engine()
     ledger = _open(flags, engine)
     try:
         if flags.retry_failed:
             cli_output.notice(f"{ledger.retry()} jobs get a new start")
         here = flags.workers if flags.ray is None else 1
-        with stoppable(), helpers(flags.out, here) as others:
+        with stoppable(), helpers(flags.out, here, flags.by.engine) as others:
             _work(flags, engine, ledger, others)
         return _told(flags, ledger)
     except KeyboardInterrupt:
-        cli_output.notice("stopped; the same command goes on from here")
-        return False
+        cli_output.notice("the same command goes on from here")
+        raise
     finally:
         ledger.close()
 
@@ -198,7 +201,7 @@ def _work(flags: BatchFlags, engine: Engine, ledger: Ledger, others: Sequence[Ba
         if flags.ray is not None:
             from pipelines.cluster import driver
 
-            driver.work(flags.out, driver.Place(flags.ray, flags.workers), on_event, cli_output.notice)
+            driver.work(flags.out, driver.Place(flags.ray, flags.workers, flags.by.engine), on_event, cli_output.notice)
             return
         from pipelines.jobs import worker
 

@@ -21,7 +21,6 @@ from pipelines.batching import TOGETHER
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
 from pipelines.engine import Engine
-from pipelines.sources import ZooSource
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -112,8 +111,9 @@ def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderR
     """Return an engine, requests with room for their records in the files asked for, and these files' suffix."""
     from pipelines import images
 
-    library = cli_zoo_commands.library(flags.zoos)
-    engine, chosen = Engine(ZooSource(library), runtime=flags.runtime), images.format_named(file_format)
+    chosen = images.format_named(file_format)
+    library = flags.by.library()
+    engine = flags.by.engine(library)
     requests = requests_from(flags, library)
     for request in requests:
         images.check_room(engine.resolve(request).request, chosen)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from composer.errors import BadRequest
+from pipelines import cli_options as own
 from pipelines import cli_output
-from pipelines.cli_zoo import Zoo
+from pipelines.cli_options import Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port.")]
@@ -38,9 +39,14 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     model: Models = None,
     zoo: Zoo = None,
     reports: Reports = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
     from pipelines import cli_commands, specs
+    from pipelines.cli_engine import engine_flags
     from pipelines.engine import Engine
     from ui import server
     from ui.limits import Limits
@@ -50,11 +56,12 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
         raise BadRequest("--auth: write USER:PASSWORD, both of them")
     if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
         raise BadRequest(f"--root-path {root_path}: write it as /PATH, without a slash at its end")
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling)
     models = tuple(model or ())
     for name in models:
         specs.find(name)
     cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
-    offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)))
-    service = Service(Engine(), data, offer, Limits(folders=here or auth is not None))
+    offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)))
+    service = Service(Engine(runtime=by.runtime), data, offer, Limits(folders=here or auth is not None))
     server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -31,10 +31,11 @@ class Home:
     folder: str  # from which relative paths are meant
     code: str  # digest of Medley's own sources
     versions: tuple[str, ...]
+    engine: Callable[[], Engine] = Engine  # how its engine is made there
 
     @classmethod
-    def here(cls) -> Home:
-        return cls(str(Path.cwd()), code(), versions())
+    def here(cls, engine: Callable[[], Engine] = Engine) -> Home:
+        return cls(str(Path.cwd()), code(), versions(), engine)
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ class Trouble:
 class Renderer:
     """Renders what it is asked; the body of a Ray actor."""
 
+    _make: Callable[[], Engine] = Engine
+
     @cached_property
     def _engine(self) -> Engine:
-        return Engine()
+        return self._make()
 
     def fit(self, home: Home, threads: int) -> Trouble | None:
         """Settle down as the asking machine is; return what is in the way, None if nothing is."""
@@ -72,6 +75,7 @@ class Renderer:
         import torch
 
         torch.set_num_threads(threads)
+        self._make = home.engine
         return None
 
     def render(self, asked: Sequence[Asked]) -> list[Encoded] | Trouble:

@@ -68,7 +68,7 @@ Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scal
 Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
 Size = Annotated[Text, typer.Option(metavar="WxH", help="Size in pixels, for example 64x64.")]
 Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="See `list schedulers`.")]
-Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given, drawn if -1.")]
 Count = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Pictures, with seeds S, S+1, …")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
@@ -273,9 +273,10 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
 @app.command()
 def demo(out: Out = Path("outputs/demo"), seed: Seed = None) -> None:
     """Compose three LoRAs in three ways and lay the pictures side by side."""
+    from composer.request import drawn
     from pipelines import demo
 
-    demo.run(out, demo.Scene(seed=seed or 0))
+    demo.run(out, demo.Scene(seed=drawn(seed or 0)))
 
 
 def main(arguments: Sequence[str]) -> int:

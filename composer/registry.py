@@ -22,6 +22,7 @@ class MethodModel(Frozen):
     min_adapters: ClassVar[int] = 1
     text_policy: ClassVar[TextPolicy] = "all"
     needs: ClassVar[frozenset[Capability]] = frozenset()  # checked against the model before any work
+    _mistake: ClassVar[type[BadRequest]] = BadParameter
     needs_words: ClassVar[bool] = False  # the prompt must hold words of every LoRA
     uses_regions: ClassVar[bool] = False  # whether it looks at where a LoRA belongs; if not, such a request is refused
 
@@ -81,15 +82,21 @@ _F = TypeVar("_F", bound=Frozen)
 
 
 def method(name: str, title: str) -> Callable[[type[_M]], type[_M]]:
-    """Register a method under a name that no other has."""
+    """Register a method under a name that no other has; the same class defined once more takes its own place."""
 
     def register(model: type[_M]) -> type[_M]:
-        if name in _entries:
+        if name in _entries and not redefined(_entries[name].model, model):
             raise ValueError(f"two methods are called '{name}': {_entries[name].model.__name__} and {model.__name__}")
         _entries[name] = _Entry(title, model)
         return model
 
     return register
+
+
+def redefined(before: object, now: object) -> bool:
+    """Tell whether a class or function is another, defined once more: a notebook's cell that was run again."""
+    keys = ("__module__", "__qualname__")
+    return all(getattr(before, key, None) == getattr(now, key, None) is not None for key in keys)
 
 
 def names() -> tuple[str, ...]:
@@ -128,7 +135,9 @@ def checked(model: type[_F], name: str, parameters: Mapping[str, JsonValue]) -> 
     try:
         return model.model_validate(dict(parameters))
     except ValidationError as error:
-        raise BadParameter(f"method '{name}': {explain(error, tuple(model.model_fields))}") from error
+        raise BadParameter(
+            f"method '{name}': {explain(error, tuple(model.model_fields), model.model_fields)}"
+        ) from None
 
 
 def describe(name: str) -> MethodInfo:

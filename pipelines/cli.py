@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from lora_zoo.errors import ZooError
 from pipelines import cli_options as own
 from pipelines.cli_options import FileFormat, Json, Wildcards, Zoo
 from pipelines.cli_zoo import commands
@@ -280,18 +279,8 @@ def demo(out: Out = Path("outputs/demo"), seed: Seed = None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return 0 when done, 2 for the user's mistake, 1 for anything else."""
-    from pipelines import cli_output
+    """Run one command; return 0 when done, 2 for the user's mistake; see `cli_exit` for the rest."""
+    from pipelines import cli_exit, cli_output
 
     cli_output.quiet_libraries()
-    try:
-        app(list(arguments) or ["--help"], prog_name="python app.py")
-    except SystemExit as ended:
-        return ended.code if ended.code in (0, 2) else 1
-    except ZooError as error:
-        cli_output.notice(f"error: {error}")
-        return 2
-    except OSError as error:
-        cli_output.notice(f"error: {error}")
-        return 1
-    return 0
+    return cli_exit.run(app, arguments, "python app.py")

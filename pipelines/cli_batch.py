@@ -16,7 +16,8 @@ from composer.errors import BadRequest
 from pipelines import bars, cli_output
 from pipelines.cli_commands import check_folder
 from pipelines.cli_engine import EngineFlags
-from pipelines.cli_workers import helpers, share_cores, stoppable
+from pipelines.cli_exit import stoppable
+from pipelines.cli_workers import helpers, share_cores
 from pipelines.engine import Engine
 from pipelines.jobs import audit, axes, sources
 from pipelines.jobs.errors import NoRoom
@@ -120,8 +121,8 @@ def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
             _work(flags, engine, ledger, others)
         return _told(flags, ledger)
     except KeyboardInterrupt:
-        cli_output.notice("stopped; the same command goes on from here")
-        return False
+        cli_output.notice("the same command goes on from here")
+        raise
     finally:
         ledger.close()
 

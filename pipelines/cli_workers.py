@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 
 from pipelines import cli_output
+from pipelines.cli_exit import stoppable
 from pipelines.engine import Engine
 
 
@@ -48,17 +47,3 @@ def share_cores(workers: int) -> None:
 
     if workers > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let a request to end arrive as the keyboard's does, so that what was claimed is given back."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

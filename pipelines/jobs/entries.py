@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from composer.request import RenderRequest
+from lora_zoo.errors import ZooError
 from lora_zoo.foreign import text
 from pipelines.jobs.errors import BadLedger
 from pipelines.jobs.planning import Job
@@ -68,6 +69,6 @@ def read(row: Sequence[Any]) -> Entry | Damaged:
         return Entry(row[0], row[1], RenderRequest.model_validate_json(row[2]), row[3], row[4], State(row[5]), *row[6:])
     except ValidationError as error:
         why = f"its request cannot be read: {error.error_count()} of its fields are wrong"
-    except BadLedger as error:
+    except ZooError as error:
         why = str(error)
     return Damaged(row[0], text.escaped(row[1]), text.escaped(row[4]), State(row[5]), why)

@@ -104,6 +104,11 @@ class Ledger(Base):
                     )
         return mended
 
+    def suffix(self) -> str | None:
+        """Return the kind of file that the batch's pictures are; None if it has no jobs yet."""
+        first = self.asked("SELECT min(file) FROM jobs")[0][0]
+        return None if first is None else str(first).rpartition(".")[2]
+
     def salt(self, own: str | None = None) -> str | None:
         """Return what the seeds of this batch are drawn with; `own` is kept if there is none yet."""
         if own is not None:

@@ -15,7 +15,7 @@ from pipelines.engine import Engine
 from pipelines.jobs import audit, axes, sources
 from pipelines.jobs.axes import Axis
 from pipelines.jobs.base import FILE
-from pipelines.jobs.errors import NoRoom
+from pipelines.jobs.errors import EmptyLedger, NoRoom
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Plan, plan, together
 from pipelines.jobs.seeds import Seeds
@@ -140,10 +140,12 @@ def _suffix(ledger: Ledger, typed: str | None) -> str:
 
 def _salt(folder: Path) -> str | None:
     """Return what the seeds of a batch are drawn with, if one is there that has drawn some."""
-    path = folder / FILE
-    if not path.is_file() or not path.stat().st_size:
+    if not (folder / FILE).is_file():
         return None
-    ledger = Ledger(folder)
+    try:
+        ledger = Ledger(folder)
+    except EmptyLedger:  # it is begun anew
+        return None
     try:
         return ledger.salt()
     finally:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.jobs.errors import BadLedger
+from pipelines.jobs.errors import BadLedger, EmptyLedger
 
 FILE = "ledger.sqlite"
 _VERSION = 1
@@ -56,9 +56,11 @@ class Base:
             raise self._typed(error, "opened") from error
         try:
             self._db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            fresh = self._check(create)
             self.asked("PRAGMA journal_mode = WAL")
             self.asked("PRAGMA synchronous = FULL")
-            self._prepare(create)
+            if fresh:
+                self._prepare()
         except BaseException:
             self._db.close()
             raise
@@ -87,17 +89,21 @@ class Base:
                 raise self._typed(error, "written") from error
             raise
 
-    def _prepare(self, create: bool) -> None:
+    def _check(self, create: bool) -> bool:
+        """Refuse what is no ledger, before anything is written to it; return whether it is to be made."""
+        version = self.asked("PRAGMA user_version")[0][0]
+        tables = sorted(row[0] for row in self.asked("SELECT name FROM sqlite_schema WHERE type = 'table'"))
+        if version not in (0, _VERSION):
+            raise BadLedger(f"{self._path} is of version {version}; this Medley reads version {_VERSION}")
+        if version == 0 and tables:
+            raise BadLedger(f"{self._path} is not a ledger: it holds {', '.join(tables[:5])}")
+        if version == 0 and not create:
+            raise EmptyLedger(f"{self._path} is empty: it knows none of {_beside(self._path.parent)}")
+        return version == 0
+
+    def _prepare(self) -> None:
         with self.writing() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-            if version not in (0, _VERSION):
-                raise BadLedger(f"{self._path} is of version {version}; this Medley reads version {_VERSION}")
-            if version == 0 and tables:
-                raise BadLedger(f"{self._path} is not a ledger: it holds {', '.join(sorted(tables)[:5])}")
-            if version == 0 and not create:
-                raise BadLedger(f"{self._path} is empty: it knows none of {_beside(self._path.parent)}")
-            if version == 0:
+            if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process has made it meanwhile
                 for statement in _SCHEMA.strip().split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {_VERSION}")

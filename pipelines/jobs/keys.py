@@ -87,8 +87,9 @@ def check(jobs: Iterable[tuple[str, Mapping[str, object]]]) -> None:
     places: dict[str, list[str]] = {}
     allowed = set(known())
     for where, data in jobs:
-        for key in data.keys() - allowed:
-            places.setdefault(key, []).append(where)
+        for key in data:
+            if key not in allowed:
+                places.setdefault(key, []).append(where)
     if places:
         raise BadJobs("\n".join(_told(key, found) for key, found in places.items()))
 

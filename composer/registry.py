@@ -13,6 +13,7 @@ from pydantic import JsonValue, ValidationError
 from composer.errors import BadParameter, BadRequest, UnknownChoice
 from composer.plan import Capability, Job, Plan
 from composer.request import Frozen, TextPolicy, explain
+from lora_zoo.foreign.documents import json_or_text
 
 
 class MethodModel(Frozen):
@@ -72,6 +73,9 @@ class _Entry:
     model: type[MethodModel]
 
 
+#: Stands for the prompt alone, without a LoRA, where methods are compared.
+NAIVE = "naive"
+
 _entries: dict[str, _Entry] = {}
 _M = TypeVar("_M", bound=MethodModel)
 _F = TypeVar("_F", bound=Frozen)
@@ -111,6 +115,19 @@ def get(name: str) -> type[MethodModel]:
 def create(name: str, parameters: Mapping[str, JsonValue]) -> MethodModel:
     """Return a method with its parameters checked."""
     return checked(get(name), name, parameters)
+
+
+def parse(text: str) -> tuple[str, dict[str, JsonValue]]:
+    """Read NAME[:KEY=VALUE]…, a method with parameters; a wrong name or parameter is told at once."""
+    name, *settings = text.split(":")
+    parameters: dict[str, JsonValue] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise BadRequest(f"method {text!r}: write NAME:KEY=VALUE, for example switch:interval=1")
+        parameters[key] = json_or_text(value, f"method {text!r}: {key}", error=BadParameter)
+    create(name, parameters)
+    return name, parameters
 
 
 def checked(model: type[_F], name: str, parameters: Mapping[str, JsonValue]) -> _F:

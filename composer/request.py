@@ -7,10 +7,12 @@ and the record of a picture holds the replaced values.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -41,6 +43,18 @@ BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
 #: Of a curve: a position among the steps (up to 1, a part of them), and the factor there.
 Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
 
+ANY_SEED = -1  # asks for a seed that is drawn, as in A1111
+MAX_SEED = 2**63 - 1
+
+
+def drawn(seed: int) -> int:
+    """Return a seed as it is; for `ANY_SEED`, one that nobody chose."""
+    return secrets.randbelow(2**32) if seed == ANY_SEED else seed
+
+
+#: A seed of a request. One that is to be drawn is drawn as the request is made, so that every request, and with it
+#: every record, holds the seed of its picture.
+Seed = Annotated[int, Field(ge=ANY_SEED, le=MAX_SEED), AfterValidator(drawn)]
 #: What pydantic calls a value out of its range.
 _RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
@@ -216,7 +230,7 @@ class RenderRequest(Frozen):
     guidance_scale: float | None = Field(default=None, ge=1.0, le=100.0, description="1 switches guidance off.")
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Seed = Field(default=0, description="Of the noise; -1 draws one, which the record holds.")
     start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
     hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
     original_size: SizeOf = Field(default="picture", description="Size before scaling, as SDXL is told it.")

@@ -17,8 +17,9 @@ from eval.columns import Column
 from eval.errors import BadRun
 from eval.suites.model import Case, Composition, Suite
 from pipelines.engine import Engine
+from pipelines.jobs.entries import Entry
 from pipelines.jobs.identity import digest
-from pipelines.jobs.ledger import Entry, Ledger
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Job, together
 
 FILE = "run.json"

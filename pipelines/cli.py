@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,7 @@ Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scal
 Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
 Size = Annotated[Text, typer.Option(metavar="WxH", help="Size in pixels, for example 64x64.")]
 Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="See `list schedulers`.")]
-Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given, drawn if -1.")]
 Count = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Pictures, with seeds S, S+1, …")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
@@ -93,6 +94,9 @@ Rank = Annotated[int | None, typer.Option(metavar="R", min=1, help="Cut to this 
 
 BatchWords = Annotated[
     list[str], typer.Argument(metavar="JOBS | resume DIR | status DIR | verify DIR", help="A file, or what to do.")
+]
+BatchFormat = Annotated[
+    Text, typer.Option("--format", metavar="png|jpeg|webp|avif", help="Kind of file; png, or as the batch has.")
 ]
 AxisOption = Annotated[Text, typer.Option(metavar="FIELD=V1,V2,…", help="Repeat every job for these values.")]
 
@@ -258,23 +262,34 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     workers: own.Workers = 1,
     ray: own.Ray = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Give failed jobs a new start.")] = False,
+    model: Annotated[Text, typer.Option(metavar="NAME|FOLDER|FILE|ID", help="Of jobs that name no model.")] = None,
+    method: Annotated[Text, typer.Option(metavar="NAME", help="Of jobs that name no method.")] = None,
+    file_format: BatchFormat = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
+    zoo: Zoo = None,
     dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events, or one document, as JSON.")] = False,
 ) -> None:
     """Render a file of jobs (JSONL, CSV, YAML, A1111 lines). Killed at any moment, it goes on where it was."""
     from pipelines import cli_batch
+    from pipelines.cli_engine import engine_flags
 
-    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray)
-    if not cli_batch.command(typed):
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling)
+    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray, by)
+    if not cli_batch.command(replace(typed, model=model, method=method, file_format=file_format)):
         raise typer.Exit(1)
 
 
 @app.command()
 def demo(out: Out = Path("outputs/demo"), seed: Seed = None) -> None:
     """Compose three LoRAs in three ways and lay the pictures side by side."""
+    from composer.request import drawn
     from pipelines import demo
 
-    demo.run(out, demo.Scene(seed=seed or 0))
+    demo.run(out, demo.Scene(seed=drawn(seed or 0)))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from lora_zoo.foreign import text as characters
 
 _TOKENS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON spells half of a character, alone or beside its other half
+_CONSTANTS = ("NaN", "Infinity", "-Infinity")  # numbers to Python's reader, words to all others
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -61,6 +62,21 @@ def json_value(
     if _HALF.search(text):
         _check_characters(found, where, error)
     return found
+
+
+def json_or_text(source: str, where: str, bounds: Bounds = Bounds(depth=16), error: type[ZooError] = BadFile) -> Any:
+    """Return what a JSON reader makes of a word that somebody typed, or the word where it is no JSON.
+
+    Raises:
+        ZooError: Of the type asked for: beyond the bounds, with half of a character, or a number too long to be read.
+    """
+    characters.check(source, where, error)
+    try:
+        return json_value(source, where, bounds, strict=True, error=error)
+    except ZooError as reason:
+        if isinstance(reason.__cause__, json.JSONDecodeError) or source.strip() in _CONSTANTS:
+            return source
+        raise
 
 
 def yaml_value(source: str, where: str, bounds: Bounds = DEFAULT, error: type[ZooError] = BadFile) -> object:

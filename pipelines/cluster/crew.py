@@ -138,7 +138,7 @@ class Crew:
         return Seat(machine, owner, door, actor, actor.fit.remote(self._home, max(1, int(machine.cpus))))
 
     def _begin(self, seat: Seat, claim: Claim) -> None:
-        asked = [Asked(one.digest, one.request) for one in claim.entries]
+        asked = [Asked(one.digest, one.request, one.suffix) for one in claim.entries]
         seat.claim, seat.answer = claim, seat.actor.render.remote(asked)
         seat.warm |= self._needed(claim.entries[0].go)
 

@@ -44,6 +44,7 @@ class Asked:
 
     digest: str
     request: RenderRequest
+    suffix: str = "png"  # the kind of file that its picture is to be
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Renderer:
         except ZooError as error:
             return Trouble(str(error), True)
         try:
-            return [worker.encoded(one) for one in self._engine.render_many([one.request for one in asked])]
+            made = self._engine.render_many([one.request for one in asked])
+            return [worker.encoded(rendering, one.suffix) for rendering, one in zip(made, asked, strict=True)]
         except Exception as error:  # noqa: BLE001  whatever a job raises is told to the one that keeps the ledger
             return Trouble(worker.told(error), False)
 

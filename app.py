@@ -3,6 +3,7 @@
 import sys
 
 from eval.cli import commands
+from pipelines import environment
 from pipelines.cli import app, main
 from ui.command import ui
 
@@ -10,4 +11,5 @@ app.add_typer(commands, name="eval")
 app.command()(ui)
 
 if __name__ == "__main__":
+    environment.prepare()
     sys.exit(main(sys.argv[1:] or ["ui"]))

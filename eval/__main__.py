@@ -107,8 +107,9 @@ def _bench(out: Path) -> Bench:
 
 def main() -> int:
     """Run one command; return 0 when done, 2 for the user's mistake, 1 for a file that cannot be used."""
-    from pipelines import cli_output
+    from pipelines import cli_output, environment
 
+    environment.prepare()
     cli_output.quiet_libraries()
     try:
         app(prog_name="python -m eval", standalone_mode=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from composer.errors import BadRequest
-from pipelines import bars, cli_output
+from pipelines import bars, cli_output, quotes
 from pipelines.cli_commands import check_folder
 from pipelines.cli_workers import helpers, share_cores, stoppable
 from pipelines.engine import Engine
@@ -87,19 +87,19 @@ def price(flags: BatchFlags) -> None:
     """Say what a batch would take, without loading a model or writing anything."""
     engine = Engine()
     planned = _planned(flags, engine)
-    goes = [engine.dry_run_many([job.request for job in go]) for go in together(planned.jobs)]
-    told: dict[str, JsonValue] = {
+    goes = (engine.resolve_many([job.request for job in go]) for go in together(planned.jobs))
+    told = quotes.quote(engine, goes)
+    counts: dict[str, JsonValue] = {
         "jobs": len(planned.jobs),
         "repeated": planned.repeated,
         "grids": len(planned.grids),
-        "unet_passes": sum(go.unet_passes for go in goes),
-        "unet_rows": sum(go.unet_rows for go in goes),
-        "unet_calls": sum(go.unet_calls for go in goes),
     }
     if flags.as_json:
-        cli_output.document({"dry_run": True, **told})
+        cli_output.document({"dry_run": True, **counts, **told.row()})
     else:
-        cli_output.pairs(told)
+        cli_output.pairs({**counts, **told.line()})
+    for remark in told.remarks:
+        cli_output.notice(f"notice: {remark}")
 
 
 def run(flags: BatchFlags, engine: Engine | None = None) -> bool:

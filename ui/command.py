@@ -27,6 +27,11 @@ Reports = Annotated[
     typer.Option("--reports", metavar="DIR", help="Where evaluation reports lie; repeat for more. [default: outputs]"),
 ]
 
+JobSeconds = Annotated[
+    float,
+    typer.Option(metavar="S", min=1, help="Stop a job that takes longer; larger ones are refused before they begin."),
+]
+
 _HERE = ("127.0.0.1", "localhost", "::1")  # only people at this machine can come in
 
 
@@ -43,13 +48,16 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     attention: own.Attention = "sdpa",
     offload: own.Offload = "none",
     vae_tiling: own.VaeTiling = False,
+    job_seconds: JobSeconds = 3600.0,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
+    import torch
+
     from pipelines import cli_commands, specs
     from pipelines.cli_engine import engine_flags
     from pipelines.engine import Engine
     from ui import server
-    from ui.limits import Limits
+    from ui.limits import of_machine
     from ui.service import Offer, Service
 
     if auth is not None and not all(auth.partition(":")):
@@ -63,5 +71,6 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
     offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)))
-    service = Service(Engine(runtime=by.runtime), data, offer, Limits(folders=here or auth is not None))
+    limits = of_machine(job_seconds, torch.cuda.is_available(), here or auth is not None)
+    service = Service(Engine(runtime=by.runtime), data, offer, limits)
     server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

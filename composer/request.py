@@ -24,7 +24,8 @@ from composer.errors import BadRequest
 from lora_zoo.errors import nearest
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
-PromptSyntax = Literal["a1111", "plain"]
+PromptSyntax = Literal["a1111", "comfyui", "plain"]
+Choices = Literal["drawn", "text"]
 PredictionType = Literal["epsilon", "v_prediction"]
 Side = Annotated[int, Field(gt=0, le=16384)]
 Corner = Annotated[int, Field(ge=0, le=16384)]
@@ -163,7 +164,14 @@ class RenderRequest(Frozen):
     undesired: str = Field(default="", description="What the prompt's embedding is freed of.")
     undesired_strength: float = Field(default=1.0, ge=0.0, le=1.0, description="1 takes it out whole, 0 leaves it.")
     prompt_syntax: PromptSyntax = Field(
-        default="a1111", description="Whether brackets, AND, BREAK and tags mean what they do in A1111, or are text."
+        default="a1111",
+        description="Whether brackets, AND, BREAK and tags mean what they do in A1111; only ( ) does, as in ComfyUI; "
+        "or all are text.",
+    )
+    choices: Choices = Field(
+        default="drawn",
+        description="Whether {a|b} and __NAME__ in A1111's prompts are drawn from the seed, or text. Records hold what "
+        "was drawn, as text.",
     )
     width: int | None = Field(default=None, gt=0, le=8192)
     height: int | None = Field(default=None, gt=0, le=8192)

@@ -47,8 +47,6 @@ Prompt = Annotated[Text, typer.Option(metavar="TEXT", help="What the picture sho
 Negative = Annotated[Text, typer.Option(metavar="TEXT", help="What it should not show.")]
 Undesired = Annotated[Text, typer.Option(metavar="TEXT", help="What the prompt's embedding is freed of.")]
 UndesiredStrength = Annotated[float | None, typer.Option(metavar="A", help="How much of that, 0 to 1; 1 if not given.")]
-Syntax = Annotated[Text, typer.Option(metavar="a1111|plain", help="Whether signs in prompts mean anything.")]
-Wildcards = Annotated[Path | None, typer.Option(metavar="FOLDER", help="NAME.txt files, for __NAME__ in prompts.")]
 Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are combined; see `list methods`.")]
 Policy = Annotated[
     Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
@@ -107,8 +105,9 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     negative: Negative = None,
     undesired: Undesired = None,
     undesired_strength: UndesiredStrength = None,
-    syntax: Syntax = None,
-    wildcards: Wildcards = None,
+    syntax: own.Syntax = None,
+    wildcards: own.Wildcards = None,
+    choices: own.Choices = None,
     lora: Lora = None,
     words: Words = None,
     blocks: own.Blocks = None,
@@ -183,6 +182,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         zoos=tuple(zoo or ()),
         syntax=syntax,
         wildcards=wildcards,
+        choices=choices,
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)
@@ -254,6 +254,7 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     x: AxisOption = None,
     y: AxisOption = None,
     z: AxisOption = None,
+    wildcards: own.Wildcards = None,
     workers: own.Workers = 1,
     ray: own.Ray = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Give failed jobs a new start.")] = False,
@@ -263,7 +264,7 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     """Render a file of jobs (JSONL, CSV, YAML, A1111 lines). Killed at any moment, it goes on where it was."""
     from pipelines import cli_batch
 
-    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray)
+    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray, wildcards)
     if not cli_batch.command(typed):
         raise typer.Exit(1)
 

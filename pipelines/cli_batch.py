@@ -40,6 +40,7 @@ class BatchFlags:
     retry_failed: bool
     as_json: bool
     ray: str | None = None  # address of a cluster, on each machine of which the workers are
+    wildcards: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Typed:
     dry_run: bool
     as_json: bool
     ray: str | None
+    wildcards: Path | None = None
 
 
 def command(typed: Typed) -> bool:
@@ -80,12 +82,12 @@ def command(typed: Typed) -> bool:
 def _flags(typed: Typed, jobs: Path | None, out: Path) -> BatchFlags:
     given = [(name, text) for name, text in zip(axes.NAMES, typed.axes, strict=True) if text is not None]
     parsed = tuple(axes.parse(name, text) for name, text in given)
-    return BatchFlags(jobs, out, parsed, typed.workers, typed.retry_failed, typed.as_json, typed.ray)
+    return BatchFlags(jobs, out, parsed, typed.workers, typed.retry_failed, typed.as_json, typed.ray, typed.wildcards)
 
 
 def price(flags: BatchFlags) -> None:
     """Say what a batch would take, without loading a model or writing anything."""
-    engine = Engine()
+    engine = Engine(wildcards=flags.wildcards)
     planned = _planned(flags, engine)
     goes = [engine.dry_run_many([job.request for job in go]) for go in together(planned.jobs)]
     told: dict[str, JsonValue] = {
@@ -108,7 +110,7 @@ def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
         from pipelines.cluster import connect
 
         connect.check(flags.ray)
-    engine = engine or Engine()
+    engine = engine or Engine(wildcards=flags.wildcards)
     ledger = _open(flags, engine)
     try:
         if flags.retry_failed:

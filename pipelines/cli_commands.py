@@ -113,8 +113,9 @@ def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderR
     from pipelines import images
 
     library = cli_zoo_commands.library(flags.zoos)
-    engine, chosen = Engine(ZooSource(library), runtime=flags.runtime), images.format_named(file_format)
-    requests = requests_from(flags, library)
+    engine = Engine(ZooSource(library), runtime=flags.runtime, wildcards=flags.wildcards)
+    chosen = images.format_named(file_format)
+    requests = requests_from(flags, library, engine.drawn)
     for request in requests:
         images.check_room(engine.resolve(request).request, chosen)
     return engine, requests, chosen.name

@@ -9,6 +9,7 @@ import typer
 
 from composer.errors import BadRequest
 from pipelines import cli_output
+from pipelines.cli_options import Wildcards
 from pipelines.cli_zoo import Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
@@ -38,6 +39,7 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     model: Models = None,
     zoo: Zoo = None,
     reports: Reports = None,
+    wildcards: Wildcards = None,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
     from pipelines import cli_commands, specs
@@ -56,5 +58,5 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
     offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)))
-    service = Service(Engine(), data, offer, Limits(folders=here or auth is not None))
+    service = Service(Engine(wildcards=wildcards), data, offer, Limits(folders=here or auth is not None))
     server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

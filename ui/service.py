@@ -120,7 +120,7 @@ class Service:
         allowed = Allowed(self.models, self.shelf.loras)
         known: dict[tuple[str, Start | None], Resolved] = {}
         found: list[Resolved] = []
-        for one in requests:
+        for one in (self.engine.drawn(one, allowed.loras.__contains__) for one in requests):
             alike = (one.model_dump_json(exclude={"seed", "start"}), one.start)
             if alike not in known:
                 tagged = with_tags(one)

@@ -27,6 +27,9 @@ TextPolicy = Literal["none", "first", "all", "per_lora"]
 PromptSyntax = Literal["a1111", "comfyui", "plain"]
 Choices = Literal["drawn", "text"]
 PredictionType = Literal["epsilon", "v_prediction"]
+#: How steps are spaced over the noise schedule; see section 3.3 of arXiv:2305.08891.
+Spacing = Literal["leading", "trailing", "linspace"]
+SPACINGS: tuple[Spacing, ...] = get_args(Spacing)
 Side = Annotated[int, Field(gt=0, le=16384)]
 Corner = Annotated[int, Field(ge=0, le=16384)]
 #: Width and height in pixels, or whatever the picture's own are.
@@ -39,6 +42,7 @@ BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
 #: Of a curve: a position among the steps (up to 1, a part of them), and the factor there.
 Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
 
+Remark = Annotated[str, StringConstraints(max_length=1000)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -179,6 +183,11 @@ class RenderRequest(Frozen):
     guidance_scale: float | None = Field(default=None, ge=1.0, le=100.0, description="1 switches guidance off.")
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
+    spacing: Spacing | None = Field(
+        default=None,
+        description="How steps are spaced: only trailing begins with full noise at any number of steps, as models for "
+        "few steps need; None takes what the model's files state.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
     hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
@@ -187,6 +196,10 @@ class RenderRequest(Frozen):
     target_size: SizeOf = Field(default="picture", description="Size aimed at, as SDXL is told it.")
     text_encoder_adapters: TextPolicy | None = Field(
         default=None, description="Whose text-encoder LoRA reads the prompt; None takes the method's default."
+    )
+
+    remarks: Annotated[tuple[Remark, ...], Field(max_length=100)] = Field(
+        default=(), description="What its picture's record should tell; resolving fills it in."
     )
 
     @model_validator(mode="after")

@@ -1,7 +1,8 @@
 """`{a|b}` and `__NAME__` in prompts: one choice for each picture, drawn from the picture's seed, whatever the door.
 
 The grammar and the draws are dynamicprompts'. What it would take for syntax although it can be none stays text:
-`#`, `%`, `$`, `//` and `__` that begin nothing, and names of LoRAs. A request that was drawn says so, and is not drawn again.
+`#`, `%`, `$`, `//` and `__` that begin nothing, and names of LoRAs. A request that was drawn says so, and is not drawn
+again.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from pipelines.jobs.planning import together
 from pipelines.jobs.states import OPEN, STOPPED, State
 from pipelines.outlines import outlined
 from pipelines.progress import Cancel
-from pipelines.resolve import Cost, Resolved, with_tags
+from pipelines.resolve import Cost, Resolved
+from pipelines.tagged import with_tags
 from ui import held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.held import Held

@@ -203,7 +203,7 @@ def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) 
         begun.texts,
         solver,
         latents,
-        begun.notices,
+        (*begun.notices, *begin.first_step(solver, one)),
         time_ids(one.request),
         generator,
         under,

@@ -110,7 +110,7 @@ def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[Resolve
     chosen = images.format_named(file_format)
     library = flags.by.library()
     engine = flags.by.engine(library)
-    found = engine.resolve_many(requests_from(flags, library))
+    found = engine.resolve_many(requests_from(flags, library, engine.drawn))
     for one in found:
         images.check_room(one.request, chosen)
     return engine, found, chosen.name

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest
+from lora_zoo.errors import ZooError
+from lora_zoo.foreign.files import shown
 from pipelines import estimates
 from pipelines.pricing import Cost, price
 from pipelines.progress import Cancel, OnStep
@@ -22,6 +24,7 @@ from pipelines.resolve import Resolved, resolve
 from pipelines.runtime import Runtime
 from pipelines.sources import AdapterSource, ZooSource
 from pipelines.specs import ModelSpec, find
+from pipelines.wildcards import drawn
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -39,26 +42,35 @@ class Engine:
         load: Callable[[ModelSpec], LoadedModel] | None = None,
         max_rows: int | None = None,
         runtime: Runtime | None = None,
+        wildcards: Path | None = None,
     ) -> None:
         """Take LoRAs from `source` (the zoo), at most `max_rows` rows per call, and models from `load`.
 
-        Without `load`, models are read from their files, to be run as `runtime` says.
+        Without `load`, models are read from their files, to be run as `runtime` says. `wildcards` is the folder of
+        values for `__NAME__` in prompts.
         """
         self.source = source or ZooSource()
         self._load = load or partial(_load, runtime=runtime or Runtime())
         self._max_rows = max_rows
+        if wildcards is not None and not wildcards.is_dir():
+            raise BadRequest(f"there is no folder {shown(wildcards)} of values for wildcards")
+        self._wildcards = wildcards
         self._loaded: dict[str, LoadedModel] = {}
         self._lock = Lock()  # of the table of models; each model has its own for rendering
 
+    def drawn(self, request: RenderRequest, known: Callable[[str], bool] | None = None) -> RenderRequest:
+        """Return the request with the choices in its prompts made; `known` tells names of LoRAs, else the source."""
+        return drawn(request, self._wildcards, known or self._knows)
+
     def resolve(self, request: RenderRequest) -> Resolved:
         """Return the request with nothing left open, or raise the user's mistake as a typed error."""
-        return resolve(request, self.source)
+        return resolve(self.drawn(request), self.source)
 
     def resolve_many(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         """Resolve requests; those that differ by their seeds only, once."""
         known: dict[str, Resolved] = {}
         found: list[Resolved] = []
-        for request in requests:
+        for request in map(self.drawn, requests):  # first, since seeds decide what is drawn
             alike = request.model_dump_json(exclude={"seed"})
             if alike not in known:
                 known[alike] = self.resolve(request)
@@ -108,6 +120,13 @@ class Engine:
                 log.info("loading model %s from %s", spec.name, spec.path)
                 self._loaded[key] = self._load(spec)
             return self._loaded[key]
+
+    def _knows(self, lora: str) -> bool:
+        try:
+            self.source.describe(lora)
+        except ZooError:
+            return False
+        return True
 
     def _rows(self, spec: ModelSpec) -> int:
         return self._max_rows or spec.defaults.max_rows

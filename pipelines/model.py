@@ -187,13 +187,18 @@ class LoadedModel:
         return (latents * self._scaling).to(self.dtype)
 
     def new_solver(
-        self, name: str, count: int, generator: torch.Generator, prediction: str = "", skipped: int = 0
+        self,
+        name: str,
+        count: int,
+        generator: torch.Generator,
+        stated: Mapping[str, str] | None = None,
+        skipped: int = 0,
     ) -> schedulers.Solver:
-        """Return a scheduler of one request's own, for what the model predicts unless something else is said.
+        """Return a scheduler of one request's own, as the model's files describe it but for what is `stated`.
 
         Of its steps, the first `skipped` are left out.
         """
-        config = {**self._parts.scheduler_config, **({"prediction_type": prediction} if prediction else {})}
+        config = {**self._parts.scheduler_config, **(stated or {})}
         return schedulers.build(name, config, schedulers.Span(count, skipped), generator, self.device)
 
     def predict_noise(

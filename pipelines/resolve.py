@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, TypeVar
 from composer import blocks, registry, words
 from composer.errors import BadRequest
 from composer.over_steps import factors, scheduled
-from composer.plan import Job, JobAdapter, Pass, Plan
-from composer.prompting import tags
+from composer.plan import Job, JobAdapter, Pass, Plan, Prompt
+from composer.prompting import comfyui
+from composer.prompting.schedule import Timeline
 from composer.prompting.staged import spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, Hires, RenderRequest, parse_request
-from pipelines import canvas, checks, passes, regions, specs
+from composer.request import AdapterUse, Hires, RenderRequest
+from pipelines import canvas, checks, passes, regions, schedulers, specs
 from pipelines.canvas import Canvas
+from pipelines.remarks import remarks
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
+from pipelines.tagged import with_tags
 
 if TYPE_CHECKING:
     from composer.texts import TextEmbedding
@@ -40,6 +43,8 @@ class Resolved:
     skipped: int = 0  # steps that are left out, since the picture begins with one
     canvas: Canvas | None = None  # that picture
     second: Resolved | None = None  # the pass over the picture enlarged
+    earlier: int | None = None  # steps of the first pass, where this is the second
+    notices: tuple[str, ...] = ()  # what the picture's record should tell
 
     def seeded(self, seed: int) -> Resolved:
         """Return the same with another seed, which decides nothing but the noise."""
@@ -57,8 +62,13 @@ class Resolved:
 
     @property
     def scripted(self) -> bool:
-        """Whether signs in prompts mean something."""
+        """Whether prompts have A1111's grammar."""
         return self.request.prompt_syntax == "a1111"
+
+    @property
+    def timeline(self) -> Timeline:
+        """Return the steps in which prompts are read."""
+        return Timeline(self.job.count, self.earlier)
 
     def rows(self, one: Pass) -> int:
         return 2 if self.guided and one.uncond != "off" else 1
@@ -69,7 +79,9 @@ class Resolved:
         LoRAs' weights change over the steps as they are asked to; prompts do, and join, if their grammar is read.
         """
         plan = self.unread(replace(self.job, texts=texts or {}))
-        return staged(plan, self.job.count) if self.scripted else plan
+        if self.request.prompt_syntax == "comfyui":
+            return replace(plan, prompts={key: _weighed(prompt) for key, prompt in plan.prompts.items()})
+        return staged(plan, self.timeline) if self.scripted else plan
 
     def unread(self, job: Job) -> Plan:
         """Start the method for a job, whatever the signs in its prompts mean; LoRAs' weights change over the steps."""
@@ -79,7 +91,16 @@ class Resolved:
 
     def spoken(self, text: str) -> str:
         """Return a text without the signs that mean something."""
-        return spoken(text, self.job.count) if self.scripted else text
+        if self.request.prompt_syntax == "comfyui":
+            return comfyui.spoken(text)
+        return spoken(text, self.timeline) if self.scripted else text
+
+
+def _weighed(prompt: Prompt) -> Prompt:
+    """Return a prompt of ComfyUI's grammar as one of A1111's, in which its weights are read."""
+    return replace(
+        prompt, text=comfyui.as_a1111(prompt.text), negative=comfyui.as_a1111(prompt.negative), weighted=True
+    )
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -100,6 +121,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     first = _begun(_without_files(filled, spec), spec, method, {info.name: info.triggers for info in infos})
+    first = replace(first, notices=remarks(filled, spec, infos))
     method.check(first.job)
     if first.count:
         checks.check_acts(first.job)
@@ -110,6 +132,7 @@ def _completed(
     request: RenderRequest, spec: ModelSpec, method: MethodModel, own_size: tuple[int, int]
 ) -> RenderRequest:
     """Return the request with the model's and the method's own defaults where it leaves something open."""
+    scheduler = request.scheduler or spec.defaults.scheduler
     return request.model_copy(
         update={
             "parameters": method.model_dump(),
@@ -118,7 +141,8 @@ def _completed(
             "height": request.height or own_size[1],
             "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
             "guidance_scale": request.guidance_scale or spec.defaults.guidance_scale,
-            "scheduler": request.scheduler or spec.defaults.scheduler,
+            "scheduler": scheduler,
+            "spacing": schedulers.spacing(scheduler, request.spacing, spec.configs.scheduler),
             "text_encoder_adapters": request.text_encoder_adapters or method.text_policy,
         }
     )
@@ -150,7 +174,8 @@ def _second(first: Resolved, hires: Hires) -> Resolved:
     checks.check_size(request, first.spec)
     checks.check_steps(request)
     skipped = passes.skipped(request.num_inference_steps or 0, hires.strength)
-    return replace(first, request=request, job=_job(request, first.spec, skipped), skipped=skipped, canvas=None)
+    job = _job(request, first.spec, skipped)
+    return replace(first, request=request, job=job, skipped=skipped, canvas=None, earlier=first.count)
 
 
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:
@@ -177,32 +202,6 @@ def _of(use: AdapterUse, act: Callable[[], _T]) -> _T:
         return act()
     except BadRequest as error:
         raise BadRequest(f"LoRA '{use.name}': {error}") from error
-
-
-def with_tags(request: RenderRequest) -> RenderRequest:
-    """Return a request whose `<lora:...>` tags are LoRAs of it, behind those it names already."""
-    if request.prompt_syntax == "plain":
-        return request
-    regional = [("region's prompt", use.region.prompt or "") for use in request.adapters if use.region is not None]
-    others = [("negative prompt", request.negative_prompt), ("undesired text", request.undesired), *regional]
-    for name, text in others:
-        if tags.extract(text).loras:
-            raise BadRequest(f"a LoRA tag in the {name}: a LoRA acts on all that is read; put it into the prompt")
-    tagged = tags.extract(request.prompt)
-    if not tagged.loras:
-        return request
-    used = [
-        {
-            "name": tag.name,
-            "weight": tag.weight,
-            "text_encoder_weight": tag.text_encoder_weight,
-            "blocks": tag.blocks or None,
-            "schedule": tag.schedule and tag.schedule.model_dump(),
-        }
-        for tag in tagged.loras
-    ]
-    asked = request.model_dump()
-    return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
 
 
 def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:

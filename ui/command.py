@@ -10,7 +10,7 @@ import typer
 from composer.errors import BadRequest
 from pipelines import cli_options as own
 from pipelines import cli_output
-from pipelines.cli_options import Zoo
+from pipelines.cli_options import Wildcards, Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port.")]
@@ -49,13 +49,13 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     offload: own.Offload = "none",
     vae_tiling: own.VaeTiling = False,
     job_seconds: JobSeconds = 3600.0,
+    wildcards: Wildcards = None,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
     import torch
 
     from pipelines import cli_commands, specs
     from pipelines.cli_engine import engine_flags
-    from pipelines.engine import Engine
     from ui import server
     from ui.limits import of_machine
     from ui.service import Offer, Service
@@ -64,7 +64,7 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
         raise BadRequest("--auth: write USER:PASSWORD, both of them")
     if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
         raise BadRequest(f"--root-path {root_path}: write it as /PATH, without a slash at its end")
-    by = engine_flags(zoo, dtype, attention, offload, vae_tiling)
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards)
     models = tuple(model or ())
     for name in models:
         specs.find(name)
@@ -72,5 +72,5 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     here = listen in _HERE and not root_path
     offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)))
     limits = of_machine(job_seconds, torch.cuda.is_available(), here or auth is not None)
-    service = Service(Engine(runtime=by.runtime), data, offer, limits)
+    service = Service(by.engine(), data, offer, limits)
     server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

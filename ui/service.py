@@ -27,7 +27,8 @@ from pipelines.jobs.states import OPEN, STOPPED, State
 from pipelines.outlines import outlined
 from pipelines.pricing import Cost
 from pipelines.progress import Cancel
-from pipelines.resolve import Resolved, with_tags
+from pipelines.resolve import Resolved
+from pipelines.tagged import with_tags
 from ui import held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.held import Held
@@ -121,7 +122,7 @@ class Service:
         allowed = Allowed(self.models, self.shelf.loras)
         known: dict[tuple[str, Start | None], Resolved] = {}
         found: list[Resolved] = []
-        for one in requests:
+        for one in (self.engine.drawn(one, allowed.loras.__contains__) for one in requests):
             alike = (one.model_dump_json(exclude={"seed", "start"}), one.start)
             if alike not in known:
                 tagged = with_tags(one)

@@ -140,7 +140,7 @@ def test_a_prediction_may_be_told(xl: LoadedModel, xl_folder: Path) -> None:
     engine = Engine(Shelf(), load=lambda spec: xl)
     told = request_for(xl_folder).model_copy(update={"prediction_type": "v_prediction"})
     assert engine.render(told).record.pixels_sha256 != engine.render(request_for(xl_folder)).record.pixels_sha256
-    solver = xl.new_solver("euler", 2, torch.Generator(), "v_prediction")
+    solver = xl.new_solver("euler", 2, torch.Generator(), {"prediction_type": "v_prediction"})
     oracle: Any = EulerDiscreteScheduler.from_config({**xl.spec.configs.scheduler, "prediction_type": "v_prediction"})
     oracle.set_timesteps(2)
     start, noise = torch.ones(1, 4, 2, 2), torch.full((1, 4, 2, 2), 0.5)

@@ -19,7 +19,8 @@ from torch import Tensor
 from lora_zoo import by_peft, families, fields, keys, scaling, words
 from lora_zoo.adapter import Adapter, BaseLayer, Delta, DenseDelta, Layout, ModelLayout, tensors_of
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
-from lora_zoo.header import Header, header, parse
+from lora_zoo.foreign import files
+from lora_zoo.header import MAX_FILE, Header, header, parse
 from lora_zoo.keys import Module
 from lora_zoo.kinds import Layer, Misfit, read_layer
 from lora_zoo.sources import Part, locate
@@ -182,13 +183,13 @@ class _Digest(Protocol):
 
 def _load(part: Part, head: Header, digest: _Digest) -> dict[str, Tensor]:
     """Load the tensors and the digest from one reading, so that they cannot be of different files."""
-    data = part.weights.read_bytes()
+    data = files.read(part.weights, MAX_FILE)
     if parse(io.BytesIO(data), len(data), part.weights) != head:
         raise BadFile(f"{part.weights}: changed while it was read")
     digest.update((part.component or "").encode())
     digest.update(data)
     if part.config is not None:
-        digest.update(part.config.read_bytes())
+        digest.update(files.read(part.config, scaling.MAX_CONFIG, within=part.config.parent))
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError) as error:

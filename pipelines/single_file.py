@@ -88,8 +88,7 @@ def configs(found: Checkpoint) -> Configs:
 
 
 def _head(path: Path) -> Header:
-    with path.open("rb") as file:
-        return header.parse(file, path.stat().st_size, path, header.CHECKPOINT)
+    return header.of_weights(path, header.CHECKPOINT)
 
 
 def _stranger(head: Header) -> str:

@@ -201,7 +201,7 @@ def _head(text: str, data: bytes = b"", length: int | None = None) -> bytes:
         (pickle.dumps({"a": 1}), "pickle"),
         (b"some text that is long enough", "not a safetensors"),
         (_head("{}", length=1 << 40), "1,099,511,627,776 bytes"),
-        (_head("{nonsense}"), "not a JSON object"),
+        (_head("{nonsense}"), "not JSON"),
         (_head('{"a": 3}'), "expected a JSON object"),
         (_head("{}", b"more"), "4 bytes at the end"),
         (_head('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', b"1234"), "outside the file"),

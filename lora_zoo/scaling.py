@@ -143,7 +143,7 @@ def configs(part: Part, head: Header) -> Configs:
     if part.config is not None:
         where = str(part.config)
         return {"": _config(read_config(part.config), where)}
-    if _DIFFUSERS_CONFIG not in head.metadata:
+    if not has_config(head):
         return {}
     where = f"{head.path}: {_DIFFUSERS_CONFIG}"
     by_component: dict[str, dict[str, object]] = {}
@@ -151,6 +151,11 @@ def configs(part: Part, head: Header) -> Configs:
         component, _, name = key.rpartition(".")
         by_component.setdefault(component, {})[name] = value
     return {component: _config(values, where) for component, values in by_component.items()}
+
+
+def has_config(head: Header) -> bool:
+    """Tell whether a file's head holds the configuration that diffusers puts there."""
+    return _DIFFUSERS_CONFIG in head.metadata
 
 
 def _kind(values: fields.Object, where: str) -> str:

@@ -123,8 +123,7 @@ def check(stated: Mapping[str, Any], known: Mapping[str, Field], where: str) -> 
     Raises:
         BadModel: A field is of another type, or beyond its bounds.
     """
-    if stated.get("quantization_config") is not None:
-        raise BadModel(f"{where}: quantised weights (quantization_config) are not read")
+    _check_plain_weights(stated, where)
     for name, value in stated.items():
         fits, words = known.get(name, (_plain, "plain values, numbers within ±1e9"))
         if value is not None and not fits(value):
@@ -141,8 +140,14 @@ def text_encoder(stated: Mapping[str, Any], where: str) -> dict[str, Any]:
         stated = stated["text_config"]
     if kind not in ("clip_text_model", "clip"):
         raise BadModel(f"{where}: a text encoder of type {str(kind)[:_SHOWN]!r}; CLIP's, of SD1.5 and SDXL, are read")
+    _check_plain_weights(stated, where)
     found = {name: value for name, value in stated.items() if name in TEXT and value is not None}
     return check(found, TEXT, where)
+
+
+def _check_plain_weights(stated: Mapping[str, Any], where: str) -> None:
+    if stated.get("quantization_config") is not None:
+        raise BadModel(f"{where}: quantised weights (quantization_config) are not read")
 
 
 def _plain(value: object) -> bool:

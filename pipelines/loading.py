@@ -38,11 +38,6 @@ _VARIANTS = ("", ".fp16")
 #: How attention is computed, in a library's own word; a name with a slash would be fetched from the hub, as code.
 _ATTENTION = "sdpa"
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-#: What libraries raise for a configuration that makes no sense.
-_RAISED = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError),
-    RecursionError,
-)
 _TEXT_MODELS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
 
@@ -165,20 +160,19 @@ def empty(configs: Configs) -> dict[str, nn.Module]:
     vae = AutoencoderTiny if configs.vae.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
     modules = {"unet": _built(UNet2DConditionModel, "unet", configs.unet), "vae": _built(vae, "vae", configs.vae)}
     for component, config in configs.texts.items():
-        made = CLIPTextConfig(**{**config, "attn_implementation": _ATTENTION})
-        modules[component] = _built(_TEXT_MODELS[component], component, made)
+        modules[component] = _built(_TEXT_MODELS[component], component, {**config, "attn_implementation": _ATTENTION})
     return modules
 
 
-def _built(cls: Any, component: str, config: Mapping[str, Any] | CLIPTextConfig) -> nn.Module:
+def _built(cls: Any, component: str, config: Mapping[str, Any]) -> nn.Module:
     """Build a module of a configuration; fields that its class has not are of other versions of the libraries."""
     try:
         with init_empty_weights(include_buffers=False):
-            if isinstance(config, CLIPTextConfig):
-                return cast(nn.Module, cls(config))
+            if cls in _TEXT_MODELS.values():
+                return cast(nn.Module, cls(CLIPTextConfig(**config)))
             known = inspect.signature(cls.__init__).parameters
             return cast(nn.Module, cls(**{name: value for name, value in config.items() if name in known}))
-    except _RAISED as error:
+    except Exception as error:  # libraries have errors of their own
         raise BadModel(
             f"the configuration of the {component} makes no model: {type(error).__name__}: {error}"
         ) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.commands import known
+from eval.intervals import Interval
 from eval.judge import judging, protocols, ratings, study, verdicts
 from eval.judge.endpoint import Endpoint, Settings
 from eval.summary import Figures
@@ -64,8 +65,7 @@ def study_import(folder: Path, files: Sequence[Path], as_json: bool) -> None:
         {
             "method": one.method,
             "rating": round(one.rating.mean, 4),
-            "low": round(one.rating.low, 4),
-            "high": round(one.rating.high, 4),
+            **dict(zip(("low", "high"), _rounded(one.rating), strict=True)),
             "votes": one.votes,
         }
         for one in found
@@ -74,3 +74,8 @@ def study_import(folder: Path, files: Sequence[Path], as_json: bool) -> None:
         cli_output.document({"ratings": [dict(row) for row in rows]})
     else:
         cli_output.table(rows, ("method", "rating", "low", "high", "votes"))
+
+
+def _rounded(one: Interval) -> tuple[float | None, float | None]:
+    """Return the ends of an interval to four places; None where there are none."""
+    return (None, None) if one.ends is None else (round(one.ends[0], 4), round(one.ends[1], 4))

@@ -147,7 +147,7 @@ def test_ratings_are_the_most_likely_ones() -> None:
     votes = [Vote(str(n), "a", "b", float(n % 4 != 0)) for n in range(400)]
     best, worst = rate(votes)
     assert best.method == "a" and best.rating.mean - worst.rating.mean == pytest.approx(1.0986, abs=0.02)
-    assert best.rating.low < best.rating.mean < best.rating.high
+    assert best.rating.ends is not None and best.rating.ends[0] < best.rating.mean < best.rating.ends[1]
     ties = rate([Vote(str(n), "a", "b", 0.5) for n in range(10)])
     assert ties[0].rating.mean == pytest.approx(0, abs=1e-6)
     only = rate([Vote(str(n), "a", "b", 1.0) for n in range(10)])

@@ -10,6 +10,7 @@ from eval.commands import known
 from eval.intervals import Interval
 from eval.judge import judging, protocols, ratings, study, verdicts
 from eval.judge.endpoint import Endpoint, Settings
+from eval.measuring import Measured
 from eval.summary import Figures
 from pipelines import bars, cli_output
 from pipelines.engine import Engine
@@ -30,18 +31,14 @@ class JudgeFlags:
 
 def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
     """Lay every pair before a judge; the cost is told and agreed to first. Return whether all could be read."""
-    measured = known(flags.folder, Engine())
-    labels = [one.label for one in measured.run.columns]
-    other = flags.against or Figures(measured).baseline
-    methods = flags.methods.split(",") if flags.methods else labels
-    some = judging.pairs(measured, other, methods)
+    protocol = protocols.get(flags.protocol)
     endpoint = Endpoint(Settings(flags.url, flags.model), flags.folder / verdicts.FOLDER / "answers")
-    court = judging.Court(endpoint, protocols.get(flags.protocol), measured)
+    measured, some = _pairs(flags.folder, flags.methods, flags.against)
+    court = judging.Court(endpoint, protocol, measured)
     cost = court.price(some)
-    told = f"{cost.pairs} pairs, {cost.requests} requests not answered yet, about {cost.tokens} tokens and the answers"
-    if cost.requests and not flags.yes and not agreed(told):
+    if cost.requests and not flags.yes and not agreed(cost.told):
         return False
-    cli_output.notice(told)
+    cli_output.notice(cost.told)
     with bars.bar("pairs", len(some)) as advance:
         judged = court.judge(some, flags.model, advance)
     cli_output.line(verdicts.table(judged).markdown(level=2))
@@ -51,11 +48,17 @@ def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
 
 def study_export(folder: Path, methods: str | None, against: str | None) -> None:
     """Write the page of a study with people."""
-    measured = known(folder, Engine())
-    labels = methods.split(",") if methods else [one.label for one in measured.run.columns]
-    some = judging.pairs(measured, against or Figures(measured).baseline, labels)
+    _, some = _pairs(folder, methods, against)
     cli_output.line(str(study.export(some, folder, folder / study.FOLDER)))
     cli_output.notice(f"{len(some)} pairs; keep {folder / study.FOLDER / 'key.json'} to yourself")
+
+
+def _pairs(folder: Path, methods: str | None, against: str | None) -> tuple[Measured, list[judging.Pair]]:
+    """Return a run whose pictures are there, without measuring them, and the pairs that are to be compared."""
+    measured = known(folder, Engine(), ("cost",))  # which looks at no picture
+    labels = [one.label for one in measured.run.columns]
+    wanted = [one.strip() for one in methods.split(",") if one.strip()] if methods else labels
+    return measured, judging.pairs(measured, against or Figures(measured).baseline, wanted)
 
 
 def study_import(folder: Path, files: Sequence[Path], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _SHOWN_KEYS = 5
 _SHOWN_NAMES = 40
+_NEAR = 3
 
 
 class ZooError(ValueError):
@@ -22,6 +23,13 @@ class UnknownName(ZooError):
 
     def __init__(self, what: str, name: str, choices: Iterable[str], hint: str = "") -> None:
         super().__init__(f"unknown {what} {name!r}{nearest(name, choices)}{hint}")
+
+
+class UnknownLora(UnknownName):
+    """A name that no LoRA goes by. Its message holds a few near names: there may be thousands."""
+
+    def __init__(self, name: str, choices: Iterable[str], hint: str = "") -> None:
+        ZooError.__init__(self, f"unknown LoRA {name!r}{near(name, choices)}{hint}")
 
 
 class BadFile(ZooError):
@@ -43,6 +51,17 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     more = f" and {len(known) - _SHOWN_NAMES} more" if len(known) > _SHOWN_NAMES else ""
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else "."
     return f"{hint} Known: {listed}{more}."
+
+
+def near(name: str, choices: Iterable[str]) -> str:
+    """Return the end of an "unknown name" message where there may be thousands of choices: the three nearest."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    if not by_lower:
+        return "; none is known."
+    close = [repr(by_lower[one]) for one in difflib.get_close_matches(name.lower(), list(by_lower), _NEAR, 0.5)]
+    if not close:
+        return f"; none of the {len(by_lower):,} that are known has a name like it."
+    return f"; did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?"
 
 
 def nearest_file(path: Path) -> str:

@@ -40,6 +40,7 @@ class Resolved:
     method: MethodModel
     job: Job
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
+    infos: Mapping[str, AdapterInfo] = field(default_factory=dict)  # what was known of each LoRA
     skipped: int = 0  # steps that are left out, since the picture begins with one
     canvas: Canvas | None = None  # that picture
     second: Resolved | None = None  # the pass over the picture enlarged
@@ -112,6 +113,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     first = _begun(_without_files(filled, spec), spec, method, {info.name: info.triggers for info in infos})
+    first = replace(first, infos={info.name: info for info in infos})
     method.check(first.job)
     if first.count:
         checks.check_acts(first.job)

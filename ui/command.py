@@ -55,6 +55,7 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
         specs.find(name)
     cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
-    offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)))
+    options = server.Options(listen, port, auth, root_path)
+    offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)), options.address)
     service = Service(Engine(), data, offer, Limits(folders=here or auth is not None))
-    server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)
+    server.run(service, options, cli_output.line)

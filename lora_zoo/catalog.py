@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_zoo import fields, formats
-from lora_zoo.errors import BadFile, UnknownName
+from lora_zoo.errors import BadFile, UnknownLora
 from lora_zoo.foreign import files
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Catalog:
         for entry in self.entries:
             if entry.name == name:
                 return entry
-        raise UnknownName("LoRA", name, self.names())
+        raise UnknownLora(name, self.names())
 
     def path(self, entry: Entry) -> Path:
         return self.folder / entry.file
@@ -99,7 +99,9 @@ class Catalog:
         """Read an entry's LoRA for a model, refusing a file that is not the one the entry describes."""
         adapter = formats.read(self.path(entry), layout, entry.name)
         if adapter.digest != entry.sha256:
-            raise BadFile(f"{self.path(entry)}: sha256 is {adapter.digest}, but {entry.name!r} is {entry.sha256}")
+            raise BadFile(
+                f"LoRA {entry.name!r}: its file is not the one listed: sha256 is {adapter.digest}, not {entry.sha256}"
+            )
         return adapter
 
 

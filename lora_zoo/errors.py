@@ -13,6 +13,7 @@ _SHOWN_KEYS = 5
 _SHOWN_NAMES = 40
 _SHOWN_CHARACTERS = 200
 _NEAR = 0.65  # likeness from which a name is proposed: two letters exchanged in a name of four are 0.75
+_MOST_NEAR = 3  # names proposed where there may be thousands
 _COMPARED = 200  # characters of a name
 
 
@@ -27,6 +28,13 @@ class UnknownName(ZooError):
         """Tell the nearest choice and all there are; or, where the name's meaning is known, that in its place."""
         guess = f": {known_as}{listed(choices)}" if known_as else nearest(name, choices)
         super().__init__(f"unknown {what} {shortened(name)}{guess}{hint}")
+
+
+class UnknownLora(UnknownName):
+    """A name that no LoRA goes by. Its message holds a few near names: there may be thousands."""
+
+    def __init__(self, name: str, choices: Iterable[str], hint: str = "") -> None:
+        ZooError.__init__(self, f"unknown LoRA {shortened(name)}{near(name, choices)}{hint}")
 
 
 class BadFile(ZooError):
@@ -53,6 +61,18 @@ def listed(choices: Iterable[str]) -> str:
     known = list(dict.fromkeys(choices))
     more = f" and {len(known) - _SHOWN_NAMES} more" if len(known) > _SHOWN_NAMES else ""
     return f" Known: {', '.join(known[:_SHOWN_NAMES])}{more}."
+
+
+def near(name: str, choices: Iterable[str]) -> str:
+    """Return the end of an "unknown name" message where there may be thousands of choices: the three nearest."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    if not by_lower:
+        return "; none is known."
+    wanted = name[:_COMPARED].lower()
+    close = [repr(by_lower[one]) for one in difflib.get_close_matches(wanted, list(by_lower), _MOST_NEAR, _NEAR)]
+    if not close:
+        return f"; none of the {len(by_lower):,} that are known has a name like it."
+    return f"; did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?"
 
 
 def nearest_file(path: Path) -> str:

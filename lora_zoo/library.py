@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_zoo import hashes, profiles
 from lora_zoo.catalog import Catalog, Entry
-from lora_zoo.errors import BadFile, UnknownName, ZooError
+from lora_zoo.errors import BadFile, UnknownLora, UnknownName, ZooError
+from lora_zoo.foreign.text import escaped
 from lora_zoo.index import scan
-from lora_zoo.index.rows import Row, spelled
+from lora_zoo.index.rows import Row
 from lora_zoo.index.scan import OnFile, Report
 from lora_zoo.index.store import Store, default_path
+from lora_zoo.names import Named, Names
 from lora_zoo.profiles import Profile
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Digits by which a LoRA can be asked for: AutoV2 has 10, AutoV3 has 12, some tools cut to 8.
 SHORTEST_HASH = 8
-_SHOWN = 10
+_SHOWN = 3
 _WEIGHTED = re.compile(r"([\w.-]{1,100}?)\s*[,;=@*|]\s*(-?\d{0,3}(?:\.\d{1,9})?)")
 
 
@@ -29,9 +32,11 @@ class AmbiguousName(ZooError):
     """A name or hash that several different LoRAs go by."""
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
-        listed = "; ".join(candidates[:_SHOWN])
-        more = f"; and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
-        super().__init__(f"{len(candidates)} different LoRAs are called {name!r}; ask by path or hash: {listed}{more}")
+        listed = ", ".join(map(escaped, candidates[:_SHOWN]))
+        more = f" and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
+        super().__init__(
+            f"{len(candidates)} different LoRAs are called {name!r}; ask for one of them as {listed}{more}"
+        )
 
 
 class Library:
@@ -51,30 +56,44 @@ class Library:
         reports = tuple(scan.scan(store, zoo, on_file) for zoo in zoos)
         return cls(None, store, zoos), reports
 
+    @cached_property
+    def names(self) -> Names:
+        """What all are called, read from the index once."""
+        return Names(self.catalog.entries, self._store.names(self._roots) if self._store else ())
+
     def rows(self) -> list[Row]:
         """Return the rows of the scanned folders, refused files included."""
-        return self._store.rows(self._roots) if self._store else []
+        return list(self._rows)
 
     def entries(self) -> tuple[Entry, ...]:
         """Return all LoRAs that can be used."""
-        return (*self.catalog.entries, *_entries(self.rows()))
+        return (*self.catalog.entries, *_entries(self._rows))
 
     def path(self, entry: Entry) -> Path:
         return self.catalog.path(entry)
 
     def find(self, asked: str) -> Entry:
-        """Return the LoRA of this name, or of this path below a scanned folder, of this hash or in this file."""
-        rows = self._named(asked)
-        named = [entry for entry in self.catalog.entries if entry.name == asked]
-        entry = self._only(asked, [*named, *_entries(rows)])
-        if entry is not None:
-            return entry
-        for row in rows:
-            raise BadFile(f"LoRA {asked!r} cannot be used: {row.path}: {row.error}")
+        """Return the LoRA of this name, or of this path below a scanned folder, of this hash or in this file.
+
+        What a file's metadata calls it counts where nothing has the name itself. A file that has changed since its
+        folder was scanned is read again.
+        """
+        shipped = [entry for entry in self.catalog.entries if entry.name == asked]
+        rows = self.names.called(asked) or ([] if shipped else self.names.aliased(asked))
+        usable = [row for row in rows if row.sha256 is not None]
+        contents = {row.sha256 for row in usable} | {entry.sha256 for entry in shipped}
+        if len(contents) > 1:
+            handles = self.names.handles
+            files = [*(entry.file for entry in shipped), *(row.path for row in usable)]
+            raise AmbiguousName(asked, list(dict.fromkeys(handles[file] for file in files)))
+        if shipped:
+            return shipped[0]
+        if rows:
+            return self._current(asked, usable or rows)
         entry = self.by_hash(asked.lower()) or self._by_path(asked)
         if entry is None:
             hint = "" if self._roots else " No folder of your own LoRAs is named: see --zoo, or MEDLEY_ZOO."
-            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()], _colon(asked) + hint)
+            raise UnknownLora(asked, self.names.handles.values(), _colon(asked) + hint)
         return entry
 
     def by_hash(self, digest: str) -> Entry | None:
@@ -91,11 +110,8 @@ class Library:
         return self._only(digest, found)
 
     def handle(self, entry: Entry) -> str:
-        """Return a name that `find` takes for this entry and no other: its own, or its path."""
-        try:
-            return entry.name if self.find(entry.name).sha256 == entry.sha256 else str(self.path(entry))
-        except ZooError:
-            return str(self.path(entry))
+        """Return a name that `find` takes for this entry and no other: its own, one below its folder, or digits."""
+        return self.names.handles.get(entry.file) or str(self.path(entry))
 
     def read(self, entry: Entry, layout: Layout) -> Adapter:
         """Read an entry's LoRA for a model."""
@@ -123,13 +139,22 @@ class Library:
         else:
             (self._store or Store(default_path())).put_profile(entry.sha256, profile)
 
-    def _named(self, asked: str) -> list[Row]:
-        if self._store is None:
-            return []
-        path = spelled(asked.replace("\\", "/"))
-        last = path.rpartition("/")[2]
-        rows = self._store.named(last, self._roots)
-        return rows if last == path else [row for row in rows if row.relative == path]
+    @cached_property
+    def _rows(self) -> tuple[Row, ...]:
+        return tuple(self._store.rows(self._roots)) if self._store else ()
+
+    def _current(self, asked: str, rows: Sequence[Named]) -> Entry:
+        """Return the LoRA of rows of one content, as the first of their files that is still there has it."""
+        assert self._store is not None, "rows are of a store"
+        for named in rows:
+            row = scan.current(self._store, named.path, named.root, named.stamp)
+            if row is None:
+                continue
+            entry = row.entry()
+            if entry is None:
+                raise BadFile(f"LoRA {asked!r} cannot be used: {row.file}: {row.error}")
+            return entry
+        raise BadFile(f"LoRA {asked!r}: its file is not there any more")
 
     def _by_path(self, asked: str) -> Entry | None:
         try:
@@ -145,11 +170,9 @@ class Library:
 
     def _only(self, asked: str, found: Sequence[Entry]) -> Entry | None:
         """Return the one content among entries; copies of a file are one."""
-        by_content = {entry.sha256: entry for entry in reversed(found)}
-        if len(by_content) > 1:
-            candidates = [f"{self.path(entry)} ({entry.sha256[:10]})" for entry in reversed(by_content.values())]
-            raise AmbiguousName(asked, candidates)
-        return next(iter(by_content.values()), None)
+        if len({entry.sha256 for entry in found}) > 1:
+            raise AmbiguousName(asked, list(dict.fromkeys(map(self.handle, found))))
+        return found[0] if found else None
 
 
 def _colon(asked: str) -> str:

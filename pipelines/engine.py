@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from composer.errors import BadRequest
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
 from lora_zoo.foreign.files import shown
-from pipelines import estimates
+from pipelines import estimates, memory
 from pipelines.pricing import Cost, price
 from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Resolved, resolve
@@ -28,13 +29,17 @@ from pipelines.wildcards import drawn
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
+    from pipelines.metadata.hashes import FileHashes
     from pipelines.model import LoadedModel
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Renders requests. Holds the models it has loaded; each has a lock of its own, so any thread may ask."""
+    """Renders requests. Holds the models it has loaded; each has a lock of its own, so any thread may ask.
+
+    An engine takes its LoRAs from one source for as long as it lives; `with_source` gives one with another.
+    """
 
     def __init__(
         self,
@@ -49,14 +54,23 @@ class Engine:
         Without `load`, models are read from their files, to be run as `runtime` says. `wildcards` is the folder of
         values for `__NAME__` in prompts.
         """
-        self.source = source or ZooSource()
-        self._load = load or partial(_load, runtime=runtime or Runtime())
+        self._source = source or ZooSource()
+        self._models = Models(load or partial(_load, runtime=runtime or Runtime()))
         self._max_rows = max_rows
         if wildcards is not None and not wildcards.is_dir():
             raise BadRequest(f"there is no folder {shown(wildcards)} of values for wildcards")
         self._wildcards = wildcards
-        self._loaded: dict[str, LoadedModel] = {}
-        self._lock = Lock()  # of the table of models; each model has its own for rendering
+
+    @property
+    def source(self) -> AdapterSource:
+        """Where LoRAs come from."""
+        return self._source
+
+    def with_source(self, source: AdapterSource) -> Engine:
+        """Return an engine that takes LoRAs from elsewhere and shares the loaded models; this one stays as it is."""
+        other = copy(self)
+        other._source = source
+        return other
 
     def drawn(self, request: RenderRequest, known: Callable[[str], bool] | None = None) -> RenderRequest:
         """Return the request with the choices in its prompts made; `known` tells names of LoRAs, else the source."""
@@ -64,7 +78,7 @@ class Engine:
 
     def resolve(self, request: RenderRequest) -> Resolved:
         """Return the request with nothing left open, or raise the user's mistake as a typed error."""
-        return resolve(self.drawn(request), self.source)
+        return resolve(self.drawn(request), self._source)
 
     def resolve_many(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         """Resolve requests; those that differ by their seeds only, once."""
@@ -105,21 +119,17 @@ class Engine:
             return []
         from pipelines import batch
 
+        known = [_hashes(one) for one in resolved]  # before the work, which no file that is gone may undo
         model = self.model(resolved[0].spec.name)
-        order = batch.Order(resolved, self.source, self._rows(resolved[0].spec), on_step, cancel or Cancel())
+        order = batch.Order(resolved, self._source, self._rows(resolved[0].spec), on_step, cancel or Cancel())
         made = batch.render(model, order)
+        memory.give_back()
         self._learn(resolved, made)
-        return [self._identified(rendering) for rendering in made]
+        return [replace(rendering, hashes=found) for rendering, found in zip(made, known, strict=True)]
 
     def model(self, name: str) -> LoadedModel:
         """Return a model, loaded on first use."""
-        spec = find(name)
-        key = str(spec.path)
-        with self._lock:
-            if key not in self._loaded:
-                log.info("loading model %s from %s", spec.name, spec.path)
-                self._loaded[key] = self._load(spec)
-            return self._loaded[key]
+        return self._models.get(find(name))
 
     def _knows(self, lora: str) -> bool:
         try:
@@ -136,19 +146,40 @@ class Engine:
         place = estimates.place_of(resolved[0].spec, made[0].record.device, made[0].record.dtype)
         estimates.learn(place, self.price(resolved), sum(one.record.seconds or 0.0 for one in made))
 
-    def _identified(self, rendering: Rendering) -> Rendering:
-        """Add the hashes that other tools know the files by."""
-        from pipelines.metadata import hashes
-
-        infos = {use.name: self.source.describe(use.name) for use in rendering.record.adapters}
-        return replace(rendering, hashes=hashes.of_files(Path(rendering.record.model), infos))
-
     def _resolve_all(self, requests: Sequence[RenderRequest | Resolved]) -> list[Resolved]:
         resolved = [one if isinstance(one, Resolved) else self.resolve(one) for one in requests]
         models = sorted({one.spec.name for one in resolved})
         if len(models) > 1:
             raise BadRequest(f"requests rendered together must share a model; these name {', '.join(models)}")
         return resolved
+
+
+class Models:
+    """The models loaded so far. While one is loaded, the others can be used."""
+
+    def __init__(self, load: Callable[[ModelSpec], LoadedModel]) -> None:
+        self._load = load
+        self._loaded: dict[str, LoadedModel] = {}
+        self._locks: dict[str, Lock] = {}
+        self._lock = Lock()  # of both tables; each model has its own for rendering
+
+    def get(self, spec: ModelSpec) -> LoadedModel:
+        """Return a model, loaded on first use."""
+        key = str(spec.path)
+        with self._lock:
+            loading = self._locks.setdefault(key, Lock())
+        with loading:
+            if key not in self._loaded:
+                log.info("loading model %s from %s", spec.name, spec.path)
+                self._loaded[key] = self._load(spec)
+            return self._loaded[key]
+
+
+def _hashes(resolved: Resolved) -> FileHashes:
+    """Return the hashes that other tools know a request's files by."""
+    from pipelines.metadata import hashes
+
+    return hashes.of_files(resolved.spec.path, resolved.infos)
 
 
 def _load(spec: ModelSpec, runtime: Runtime) -> LoadedModel:

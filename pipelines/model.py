@@ -35,7 +35,7 @@ from pipelines.vectors import vector_parameters
 
 UNET = "unet"
 VAE = "vae"
-_STORED = (768 << 20, 2 << 30)  # bytes of LoRAs and of merges in memory: as many as the model has, within these
+_STORED = (256 << 20, 2 << 30)  # bytes of LoRAs and of merges in memory: as many as the model has, within these
 
 
 class _Vae(Tiled, Protocol):

@@ -40,6 +40,7 @@ class Resolved:
     method: MethodModel
     job: Job
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
+    infos: Mapping[str, AdapterInfo] = field(default_factory=dict)  # what was known of each LoRA
     skipped: int = 0  # steps that are left out, since the picture begins with one
     canvas: Canvas | None = None  # that picture
     second: Resolved | None = None  # the pass over the picture enlarged
@@ -121,7 +122,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     first = _begun(_without_files(filled, spec), spec, method, {info.name: info.triggers for info in infos})
-    first = replace(first, notices=remarks(filled, spec, infos))
+    first = replace(first, infos={info.name: info for info in infos}, notices=remarks(filled, spec, infos))
     method.check(first.job)
     if first.count:
         checks.check_acts(first.job)
@@ -165,7 +166,7 @@ def _begun(
     start, begun = canvas.read(filled.start, filled.width or 0, filled.height or 0)
     request = filled.model_copy(update={"start": start})
     skipped = passes.skipped(request.num_inference_steps or 0, start.strength)
-    return Resolved(request, spec, method, _job(request, spec, skipped), triggers, skipped, begun)
+    return Resolved(request, spec, method, _job(request, spec, skipped), triggers, skipped=skipped, canvas=begun)
 
 
 def _second(first: Resolved, hires: Hires) -> Resolved:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from composer import spectrum
 from lora_zoo import header
+from lora_zoo.catalog import Entry
 from lora_zoo.errors import ZooError
 from lora_zoo.library import Library
 
@@ -46,13 +47,17 @@ class AdapterSource(Protocol):
 
 
 class ZooSource:
-    """The catalogue, scanned folders, and any file by its path."""
+    """The catalogue, scanned folders, and any file by its path.
+
+    What was described is what is loaded, whatever is found under its name later.
+    """
 
     def __init__(self, library: Library | None = None) -> None:
         self._library = library or Library()
+        self._described: dict[str, Entry] = {}
 
     def describe(self, name: str) -> AdapterInfo:
-        entry = self._library.find(name)
+        entry = self._described[name] = self._library.find(name)
         family = None if entry.family in _UNKNOWN else entry.family
         rings, path = self._library.profile(entry), self._library.path(entry)
         measured = None if rings is None else spectrum.frequency(rings)
@@ -61,7 +66,7 @@ class ZooSource:
         return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured, version, training)
 
     def load(self, name: str, layout: Layout) -> Adapter:
-        return self._library.read(self._library.find(name), layout)
+        return self._library.read(self._described.get(name) or self._library.find(name), layout)
 
 
 @lru_cache(maxsize=1024)

@@ -23,16 +23,15 @@ Members = tuple[tuple[str, float], ...]
 
 
 class ChangedAdapter(ZooError):
-    """A name that stood for one content now stands for another."""
+    """A LoRA that is another when it is read than when the request was resolved."""
 
 
 class AdapterStore:
-    """Adapters by digest. A name means one content for as long as the model is loaded."""
+    """Adapters by digest; what a name stands for may change from request to request."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._adapters: OrderedDict[str, Adapter] = OrderedDict()
-        self._digests: dict[str, str] = {}
         self._made: dict[Hashable, str] = {}  # from what they were made of
         self._count = 0  # of adapters, when it was last trimmed
 
@@ -41,15 +40,11 @@ class AdapterStore:
 
     def hold(self, name: str, digest: str, load: Callable[[], Adapter]) -> str:
         """Make sure that an adapter is here, and return its digest."""
-        known = self._digests.get(name, digest)
-        if known != digest:
-            raise ChangedAdapter(f"LoRA '{name}' was {known} and is now {digest}; give the new file another name")
         if digest not in self._adapters:
             adapter = load()
             if adapter.digest != digest:
                 raise ChangedAdapter(f"LoRA '{name}' has sha256 {adapter.digest}, not {digest} as it is listed")
             self._adapters[digest] = adapter
-        self._digests[name] = digest
         self._adapters.move_to_end(digest)
         return digest
 

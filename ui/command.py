@@ -70,7 +70,8 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
         specs.find(name)
     cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
-    offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)))
+    options = server.Options(listen, port, auth, root_path)
+    offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)), options.address)
     limits = of_machine(job_seconds, torch.cuda.is_available(), here or auth is not None)
     service = Service(by.engine(), data, offer, limits)
-    server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)
+    server.run(service, options, cli_output.line)

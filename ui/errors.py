@@ -19,3 +19,23 @@ class NotThere(ZooError):
 
 class NotAllowed(ZooError):
     """Something that a page may not ask a server for, such as any of its files by path."""
+
+
+class Unavailable(ZooError):
+    """The server cannot do that now; the request may be sound, and may be sent again."""
+
+
+class CannotStore(Unavailable):
+    """The history's file is locked, full or out of reach; the same may be tried again."""
+
+
+class DamagedHistory(Unavailable):
+    """The history's file is damaged as a whole, or is none."""
+
+
+class DamagedRow(ZooError):
+    """One job or picture of the history that cannot be read; the others can."""
+
+
+class FolderInUse(ZooError):
+    """Another server works in this data folder."""

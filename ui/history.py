@@ -3,81 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from pydantic import TypeAdapter
-
-from composer.outline import Outline
-from composer.record import RenderRecord
-from composer.request import RenderRequest
 from eval.judge.ratings import Vote
 from pipelines.jobs.states import State
+from ui import kept as read
 from ui.base import Base
-from ui.errors import NotThere
+from ui.errors import DamagedRow, NotThere
+from ui.kept import Asked, Job, Kept, Listed
+
+log = logging.getLogger(__name__)
 
 FILE = "history.sqlite"
-_OUTLINE = TypeAdapter(Outline)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A job as it is handed in: resolved requests, and what they are for."""
-
-    requests: tuple[RenderRequest, ...]
-    kind: str = "render"  # render, compare, explain, batch
-    title: str = ""
-    owner: str = ""  # whose page or client
-    labels: tuple[str, ...] = ()  # one per request
-    columns: tuple[str, ...] = ()  # of a grid, whose cells are the requests row by row
-    rows: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as it is kept."""
-
-    id: str
-    place: int  # in the queue: lower ones are done first
-    asked: Asked
-    state: State
-    attempts: int
-    error: str
-    created: float  # seconds since 1970
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A job as a list shows it: what its first request asks for, and how many there are."""
-
-    id: str
-    kind: str
-    title: str
-    state: State
-    error: str
-    pictures: int
-    prompt: str
-    method: str
-    loras: tuple[str, ...]
-    created: float
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A picture as it is kept; its file is `History.file` of its id."""
-
-    id: str
-    job: str
-    position: int  # in the job's requests
-    record: RenderRecord
-    seconds: float
-    created: float
-    findings: Mapping[str, str] = field(default_factory=dict[str, str])  # what the method saw, as data: addresses
-    outline: Outline | None = None  # what acted in which step, where that was known only while it was made
+_FIRST = "CASE WHEN json_valid(requests) THEN json_extract(requests, '$[0].{0}') END AS {0}"
+_LISTED = ", ".join(
+    [
+        "id, kind, title, state, error, created",
+        *map(_FIRST.format, ("prompt", "method", "adapters")),
+        "CASE WHEN json_valid(requests) THEN json_array_length(requests) END AS pictures",
+    ]
+)
+_PICTURE = ("id", "job", "position", "record", "seconds", "words", "created", "findings", "outline")
 
 
 class History:
@@ -87,6 +38,12 @@ class History:
         self.folder = folder
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         self._base = Base(folder / FILE)
+        self._left_out: dict[str, str] = {}
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Pictures met so far whose rows cannot be read, by their ids, and why; their files may be whole."""
+        return dict(self._left_out)
 
     def close(self) -> None:
         self._base.close()
@@ -121,41 +78,56 @@ class History:
         return job
 
     def job(self, job: str) -> Job:
+        """Return a job; `NotThere` if there is none, `DamagedRow` if its row cannot be read."""
         rows = self._base.all("SELECT * FROM jobs WHERE id = ?", job)
         if not rows:
             raise NotThere(f"there is no job {job[:40]!r}")
-        return _job(rows[0])
+        return read.job(rows[0])
 
     def state(self, job: str) -> tuple[State, str]:
         """Return a job's state and error, without reading what it asks for."""
-        rows = self._base.all("SELECT state, error FROM jobs WHERE id = ?", job)
+        rows = self._base.all("SELECT id, state, error FROM jobs WHERE id = ?", job)
         if not rows:
             raise NotThere(f"there is no job {job[:40]!r}")
-        return State(rows[0]["state"]), rows[0]["error"]
+        return read.state(rows[0]), rows[0]["error"]
 
     def open_of(self, owner: str, kind: str) -> list[str]:
         """Return the ids of an owner's jobs that are not over, in their order."""
         where = "owner = ? AND kind = ? AND state IN ('running', 'waiting')"
         return [row["id"] for row in self._base.all(f"SELECT id FROM jobs WHERE {where} ORDER BY place", owner, kind)]
 
+    def open_with(self, text: str) -> int:
+        """Return how many jobs that are not over have requests in which a text stands, such as a LoRA's digest."""
+        where = "state IN ('running', 'waiting') AND instr(requests, ?) > 0"
+        return self._base.one(f"SELECT count(*) FROM jobs WHERE {where}", text)
+
     def jobs(self, limit: int = 100) -> list[Listed]:
         """Return jobs: the open ones in their order, then the newest of the others. No request is read whole."""
-        first = "json_extract(requests, '$[0].prompt') AS prompt, json_extract(requests, '$[0].method') AS method, "
-        first += "json_extract(requests, '$[0].adapters') AS adapters, json_array_length(requests) AS pictures"
         order = "ORDER BY state NOT IN ('running', 'waiting'), state = 'waiting', "
         order += "CASE WHEN state = 'waiting' THEN place ELSE -created END LIMIT ?"
-        columns = f"id, kind, title, state, error, created, {first}"
-        return [_listed(row) for row in self._base.all(f"SELECT {columns} FROM jobs {order}", limit)]
+        return [read.listed(row) for row in self._base.all(f"SELECT {_LISTED} FROM jobs {order}", limit)]
 
     def next(self) -> Job | None:
-        """Take the first waiting job and mark it as running."""
+        """Take the first waiting job that can be read and mark it as running; those that cannot be are failed."""
+        while rows := self._base.all("SELECT id FROM jobs WHERE state = ? ORDER BY place LIMIT 1", State.WAITING):
+            job = str(rows[0]["id"])
+            try:
+                self.job(job)
+            except DamagedRow as error:
+                log.warning("job %s is put aside: %s", job, error)
+                self.set_state(job, State.FAILED, str(error))
+                continue
+            if self._begun(job):
+                return self.job(job)
+        return None
+
+    def _begun(self, job: str) -> bool:
+        """Mark a job as running; return whether it was still waiting."""
         with self._base.change():
-            rows = self._base.all("SELECT * FROM jobs WHERE state = ? ORDER BY place LIMIT 1", State.WAITING)
-            if rows:
-                self._base.run(
-                    "UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE id = ?", State.RUNNING, rows[0]["id"]
-                )
-        return self.job(rows[0]["id"]) if rows else None
+            waiting = self.state(job)[0] is State.WAITING
+            if waiting:
+                self._base.run("UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE id = ?", State.RUNNING, job)
+        return waiting
 
     def set_state(self, job: str, state: State, error: str = "") -> None:
         self._base.run("UPDATE jobs SET state = ?, error = ? WHERE id = ?", state, error, job)
@@ -172,7 +144,7 @@ class History:
     def withdraw(self, job: str) -> bool:
         """Cancel a job that is still waiting; return whether it was."""
         with self._base.change():
-            waiting = self.job(job).state is State.WAITING
+            waiting = self.state(job)[0] is State.WAITING
             if waiting:
                 self.set_state(job, State.CANCELLED)
         return waiting
@@ -180,7 +152,8 @@ class History:
     def move(self, job: str, up: bool) -> None:
         """Let a waiting job change places with the one before it, or behind it; at the end of the row, stay."""
         with self._base.change():
-            place = self.job(job).place
+            self.state(job)  # one that is not there is an error
+            place = self._base.one("SELECT place FROM jobs WHERE id = ?", job)
             beside = ("<", "DESC") if up else (">", "ASC")
             rows = self._base.all(
                 f"SELECT id, place FROM jobs WHERE state = 'waiting' AND place {beside[0]} ? "
@@ -204,19 +177,25 @@ class History:
         one = kept.record
         words = " ".join([one.prompt, one.negative_prompt, one.method, *(use.name for use in one.adapters)]).casefold()
         findings = json.dumps(dict(kept.findings))
-        outline = "" if kept.outline is None else _OUTLINE.dump_json(kept.outline).decode()
+        outline = "" if kept.outline is None else read.OUTLINE.dump_json(kept.outline).decode()
         row = (kept.id, kept.job, kept.position, one.model_dump_json(), kept.seconds, words, kept.created)
-        self._base.run("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row, findings, outline)
+        columns, marks = ", ".join(_PICTURE), ", ".join("?" * len(_PICTURE))
+        self._base.run(f"INSERT OR REPLACE INTO pictures ({columns}) VALUES ({marks})", *row, findings, outline)
 
     def picture(self, picture: str) -> Kept:
+        """Return a picture; `NotThere` if there is none, `DamagedRow` if its row cannot be read."""
         rows = self._base.all("SELECT * FROM pictures WHERE id = ?", picture)
         if not rows:
             raise NotThere(f"there is no picture {picture[:40]!r}")
-        return _kept(rows[0])
+        return read.kept(rows[0])
 
     def pictures(self, job: str) -> list[Kept]:
-        """Return a job's pictures, in the order of its requests."""
-        return [_kept(row) for row in self._base.all("SELECT * FROM pictures WHERE job = ? ORDER BY position", job)]
+        """Return a job's pictures, in the order of its requests; those whose rows cannot be read are left out."""
+        return self._kept(self._base.all("SELECT * FROM pictures WHERE job = ? ORDER BY position", job))
+
+    def whole(self, job: str) -> set[int]:
+        """Return the places, among a job's requests, of the pictures that can be read and whose files are there."""
+        return {kept.position for kept in self.pictures(job) if self._path(kept.id).is_file()}
 
     def search(self, text: str, limit: int = 48, skip: int = 0) -> list[Kept]:
         """Return the newest pictures that hold all the words, in prompt, negative prompt, method or LoRAs."""
@@ -228,37 +207,38 @@ class History:
             limit,
             skip,
         )
-        return [_kept(row) for row in rows]
+        return self._kept(rows)
 
     def file(self, picture: str) -> Path:
         """Return where a picture's file lies; ids are our own, so nothing else can be named."""
-        return self.folder / "pictures" / f"{self.picture(picture).id}.png"
+        path = self._path(self.picture(picture).id)
+        if not path.is_file():
+            raise NotThere(f"the file of picture {picture[:40]!r} is not there any more")
+        return path
+
+    def _path(self, picture: str) -> Path:
+        return self.folder / "pictures" / f"{picture}.png"
+
+    def _kept(self, rows: Sequence[sqlite3.Row]) -> list[Kept]:
+        """Return the pictures of rows; those that cannot be read are left out, and told."""
+        found: list[Kept] = []
+        for row in rows:
+            try:
+                found.append(read.kept(row))
+            except DamagedRow as error:
+                if row["id"] not in self._left_out:
+                    log.warning("%s", error)
+                self._left_out[str(row["id"])] = str(error)
+        return found
 
     def vote(self, one: Vote) -> None:
         """Keep a blind judgement between two methods; its unit is the job whose pictures were judged."""
-        self._base.run("INSERT INTO ballots VALUES (?, ?, ?, ?, ?)", one.unit, one.a, one.b, one.point, time.time())
+        columns = "job, a, b, point, created"
+        self._base.run(
+            f"INSERT INTO ballots ({columns}) VALUES (?, ?, ?, ?, ?)", one.unit, one.a, one.b, one.point, time.time()
+        )
 
     def votes(self) -> list[Vote]:
         """Return all judgements, in the order in which they were made."""
         rows = self._base.all("SELECT job, a, b, point FROM ballots ORDER BY created")
         return [Vote(row["job"], row["a"], row["b"], row["point"]) for row in rows]
-
-
-def _job(row: sqlite3.Row) -> Job:
-    requests = tuple(RenderRequest.model_validate(one) for one in json.loads(row["requests"]))
-    texts = (tuple(one) for one in json.loads(row["labels"]))
-    asked = Asked(requests, row["kind"], row["title"], row["owner"], *texts)
-    return Job(row["id"], row["place"], asked, State(row["state"]), row["attempts"], row["error"], row["created"])
-
-
-def _listed(row: sqlite3.Row) -> Listed:
-    names = tuple(str(use["name"]) for use in json.loads(row["adapters"]))
-    told = (row["error"], row["pictures"], row["prompt"], row["method"])
-    return Listed(row["id"], row["kind"], row["title"], State(row["state"]), *told, names, row["created"])
-
-
-def _kept(row: sqlite3.Row) -> Kept:
-    record = RenderRecord.model_validate_json(row["record"])
-    outline = _OUTLINE.validate_json(row["outline"]) if row["outline"] else None
-    found = (json.loads(row["findings"]), outline)
-    return Kept(row["id"], row["job"], row["position"], record, row["seconds"], row["created"], *found)

@@ -15,7 +15,6 @@ from pipelines import export, merges
 from pipelines.export import Exported
 from pipelines.merges import MergeOrder
 from pipelines.progress import Cancel
-from ui import uploads
 from ui.forms import Draft
 from ui.service import Service
 
@@ -50,7 +49,7 @@ def order(service: Service, draft: Draft, wish: Wish) -> MergeOrder:
 
 def place(service: Service, wish: Wish) -> Path:
     """Return where the file will lie; a name that is taken is refused."""
-    return uploads.place(service.shelf.folder, wish.name)
+    return service.shelf.place(wish.name)
 
 
 class Making:

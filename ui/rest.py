@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
 from ui.calls import Answer, Calls
-from ui.errors import NotThere, TooBusy, TooMuch
+from ui.errors import NotThere, TooBusy, TooMuch, Unavailable
 from ui.service import Service
 
 ROOT = "/medley/api"
-_STATUS = {NotThere: 404, TooMuch: 413, TooBusy: 429}
+_STATUS = {NotThere: 404, TooMuch: 413, TooBusy: 429, Unavailable: 503}
 _MISTAKE = 422
 _WRONG_STATUS = (400, _MISTAKE, *_STATUS.values())  # 400: no JSON at all
 

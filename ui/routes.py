@@ -46,13 +46,13 @@ _REPORT = {
 
 def add(app: FastAPI, service: Service) -> None:
     """Serve all of them."""
-    _page(app)
+    _page(app, service)
     _work(app, service)
     _held(app, service)
     _files(app, service)
 
 
-def _page(app: FastAPI) -> None:
+def _page(app: FastAPI, service: Service) -> None:
     script = "\n".join((_STATIC / name).read_text("utf-8") for name in _SCRIPTS)
 
     @app.get("/medley/page.js", include_in_schema=False)
@@ -60,8 +60,10 @@ def _page(app: FastAPI) -> None:
         return Response(script, media_type="text/javascript", headers={"cache-control": "no-cache"})
 
     @app.get("/medley/health", include_in_schema=False)
-    def health() -> dict[str, object]:
-        return {"ready": True}
+    def health() -> Response:
+        found = service.worker.health()
+        told = {"ready": found.works, "worker": found.state, "error": found.error, "when": found.when}
+        return JSONResponse(told, 200 if found.works else 503, {"cache-control": "no-store"})
 
 
 def _work(app: FastAPI, service: Service) -> None:

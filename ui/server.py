@@ -41,6 +41,12 @@ class Options:
     auth: str | None = None  # USER:PASSWORD
     root_path: str = ""
 
+    @property
+    def address(self) -> str:
+        """Where somebody at this machine opens the page."""
+        shown = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen
+        return f"http://{shown}:{self.port}{self.root_path}"
+
 
 class Door:
     """Lets in who knows the password, if there is one, and tells the browser to stay on this machine."""
@@ -127,8 +133,7 @@ def run(service: Service, options: Options, told: Callable[[str], None]) -> None
 
     class Server(uvicorn.Server):
         def _log_started_message(self, listeners: object) -> None:
-            shown = "127.0.0.1" if options.listen in ("0.0.0.0", "::") else options.listen
-            told(f"Medley is at http://{shown}:{options.port}{options.root_path or ''}  (stop it with Ctrl-C)")
+            told(f"Medley is at {options.address}  (stop it with Ctrl-C)")
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off, which is no error

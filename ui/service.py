@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Condition, Thread
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from pydantic import JsonValue
 
@@ -20,29 +18,26 @@ from lora_zoo import catalog
 from lora_zoo.errors import ZooError
 from lora_zoo.fit import Fit
 from pipelines.engine import Engine
-from pipelines.errors import Cancelled, OutOfTime
-from pipelines.jobs.planning import Job as Planned
-from pipelines.jobs.planning import together
 from pipelines.jobs.states import OPEN, STOPPED, State
 from pipelines.outlines import outlined
 from pipelines.pricing import Cost
-from pipelines.progress import Cancel
+from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Resolved
 from pipelines.tagged import with_tags
 from ui import held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.held import Held
-from ui.history import Asked, History, Job, Kept
+from ui.history import Asked, History, Job
 from ui.limits import Allowed, Limits, check_amount, check_held, check_memory, check_names, check_work
-from ui.live import Live, Watcher, as_data
+from ui.live import Live
+from ui.owner import Owner
 from ui.shelf import Shelf
+from ui.worker import Worker, goes_of
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
 
 log = logging.getLogger(__name__)
-
-_MOST_ATTEMPTS = 3  # a job that takes the server down with it is not tried for ever
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,7 @@ class Offer:
     models: tuple[str, ...] = ()
     zoos: tuple[Path, ...] = ()
     reports: tuple[Path, ...] = ()  # folders in which evaluation reports are looked for
+    address: str = ""  # where the server can be reached
 
 
 @dataclass(frozen=True)
@@ -63,54 +59,66 @@ class Standing:
     live: Live | None = None  # while it runs
 
 
-@dataclass
-class _Now:
-    """The job under way."""
-
-    watcher: Watcher
-    cancel: Cancel
-    told: bool = False  # to stop by a user, and not by the server's end
-
-
 class Service:
     """Takes jobs, does them one after another, and keeps what came of them."""
 
     def __init__(self, engine: Engine, folder: Path, offer: Offer | None = None, limits: Limits | None = None) -> None:
         """Keep jobs, pictures and uploads in `folder`, and offer LoRAs and models."""
         offer = offer or Offer()
-        self.engine = engine
-        self.history = History(folder)
         self.limits = limits or Limits()
+        self.owner = Owner(folder, offer.address)
+        try:
+            self._open(engine, folder, offer)
+        except BaseException:
+            self.owner.release()
+            raise
+
+    def _open(self, engine: Engine, folder: Path, offer: Offer) -> None:
+        self.history = History(folder)
         self.models = tuple(dict.fromkeys([*offer.models, *(one.name for one in catalog.models())]))
         self.reports = offer.reports
         self.held = Held(folder / held.FOLDER, self.limits.picture)
         self.shelf = Shelf(engine, offer.zoos, folder / uploads.FOLDER)
-        self._news = Condition()
-        self._now: _Now | None = None
-        self._stopping = False
-        self._thread = Thread(target=self._work, name="model", daemon=True)
+        self.worker = Worker(self.history, self._render, self.held.named, self.limits.job_seconds)
 
     def start(self) -> None:
         """Take up what an earlier server left, and begin to work."""
         self.history.recover()
-        self._thread.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """Stop within a step; what is not done is done at the next start."""
-        with self._news:
-            self._stopping = True
-            if self._now is not None:
-                self._now.cancel.cancel()
-            self._news.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+        self.worker.stop()
         self.history.close()
+        self.owner.release()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine with the LoRAs that are offered now."""
+        return self.shelf.engine
 
     def admit(self, file: Path, model: str, doubtful: bool = False) -> tuple[Path, Fit]:
         """Take a LoRA that somebody sent, if it is sound and fits; else raise the reason."""
         if model not in self.models:
             raise NotAllowed(f"model {model!r} is not offered here")
         return self.shelf.admit(file, model, uploads.Terms(self.limits.upload, doubtful))
+
+    def remove_lora(self, handle: str) -> str:
+        """Remove a LoRA that was sent or made here; return the name by which `put_back_lora` knows it.
+
+        Raises:
+            NotThere: There is none of this handle.
+            NotAllowed: It came with the server or lies in a folder of the user's, or a job that is not over needs it.
+        """
+        with self.worker.news:  # no job comes in meanwhile
+            entry = self.shelf.loras.get(handle)
+            if entry is not None and (needed := self.history.open_with(entry.sha256)):
+                raise NotAllowed(f"LoRA {handle!r} is needed by {needed} jobs that are not over; cancel them first")
+            return self.shelf.remove(handle)
+
+    def put_back_lora(self, name: str) -> None:
+        """Offer a LoRA again that was removed."""
+        self.shelf.put_back(name)
 
     def resolve(self, requests: Sequence[RenderRequest]) -> list[RenderRequest]:
         """Return requests with nothing left open; a mistake, or too much, is a typed error."""
@@ -119,7 +127,8 @@ class Service:
     def _resolved(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         """Resolve requests; those that differ by their seeds only, once."""
         check_held(requests, self.limits)
-        allowed = Allowed(self.models, self.shelf.loras)
+        offered = self.shelf.now
+        allowed = Allowed(self.models, offered.loras)
         known: dict[tuple[str, Start | None], Resolved] = {}
         found: list[Resolved] = []
         for one in (self.engine.drawn(one, allowed.loras.__contains__) for one in requests):
@@ -127,7 +136,7 @@ class Service:
             if alike not in known:
                 tagged = with_tags(one)
                 check_names(tagged, allowed)
-                known[alike] = self.engine.resolve(self.held.inline(tagged))
+                known[alike] = offered.engine.resolve(self.held.inline(tagged))
             found.append(known[alike].seeded(one.seed))
         check_amount([one.request for one in found], self.limits)
         check_work(found, self.limits)
@@ -148,44 +157,50 @@ class Service:
 
     def submit(self, asked: Asked) -> Job:
         """Accept a job. Once this returns, the job is on the disk and will be done, whatever happens to the server."""
+        self.worker.check()
+        offered = self.shelf.now
         resolved = replace(asked, requests=tuple(map(self.held.named, self.resolve(asked.requests))))
-        with self._news:
+        with self.worker.news:
+            if offered is not self.shelf.now:
+                self._check_still_offered(resolved.requests)
             waiting = self.history.count(State.WAITING)
             if waiting >= self.limits.waiting:
                 raise TooBusy(f"{waiting} jobs are waiting, which is all that this server takes; try again in a while")
             job = self.history.add(resolved)
-            self._news.notify_all()
+            self.worker.news.notify_all()
         return job
+
+    def _check_still_offered(self, requests: Sequence[RenderRequest]) -> None:
+        """Refuse LoRAs that were taken away since the requests were resolved."""
+        allowed = Allowed(self.models, self.shelf.loras)
+        for request in requests:
+            check_names(self.shelf.now.found(self.held.inline(request)), allowed)
 
     def standing(self, job: str) -> Standing:
         """Return how a job stands."""
-        now = self._now
-        found = self.history.job(job)
-        if found.state is State.RUNNING and now is not None and now.watcher.live.job == job:
-            return Standing(found, 0, now.watcher.live)
+        found, live = self.history.job(job), self.worker.live(job)
+        if found.state is State.RUNNING and live is not None:
+            return Standing(found, 0, live)
         return Standing(found, self.history.ahead(job) if found.state in OPEN else 0)
 
     def cancel(self, job: str) -> None:
         """Stop a job: at once if it waits, before its next model call if it runs; one that is over stays as it is."""
-        with self._news:
-            if self.history.withdraw(job):
-                return
-            if self._now is not None and self._now.watcher.live.job == job:
-                self._now.told = True
-                self._now.cancel.cancel()
+        with self.worker.news:
+            if not self.worker.cancel(job) and self.history.withdraw(job):
+                self.worker.news.notify_all()
 
     def resume(self, job: str) -> None:
         """Put a job that failed or was cancelled back into the queue; pictures that are there are not made again."""
-        with self._news:
-            if self.history.job(job).state in STOPPED:
+        self.worker.check()
+        with self.worker.news:
+            if self.history.state(job)[0] in STOPPED:
                 self.history.requeue(job)
-                self._news.notify_all()
+                self.worker.news.notify_all()
 
     def glance(self, job: str) -> dict[str, JsonValue]:
         """Return how a job stands, as a page shows it; cheap enough to be asked many times a second."""
-        now = self._now
-        if now is not None and now.watcher.live.job == job:
-            return {"state": State.RUNNING.value, **now.watcher.live.told()}
+        if (live := self.worker.live(job)) is not None:
+            return {"state": State.RUNNING.value, **live.told()}
         state, error = self.history.state(job)
         if state is State.WAITING:
             return {"state": state.value, "ahead": self.history.ahead(job)}
@@ -204,9 +219,10 @@ class Service:
     def wait(self, job: str, seconds: float) -> Standing:
         """Return how a job stands when it is over, or when the time is."""
         end = time.monotonic() + seconds
-        while (standing := self.standing(job)).job.state in OPEN and time.monotonic() < end:
-            time.sleep(0.02)
-        return standing
+        with self.worker.news:
+            while self.history.state(job)[0] in OPEN and (left := end - time.monotonic()) > 0:
+                self.worker.news.wait(left)
+        return self.standing(job)
 
     def warm(self) -> None:
         """Load the first model and make one step of a picture, so that the first user need not wait for it."""
@@ -215,69 +231,7 @@ class Service:
         except ZooError:
             log.exception("the model %s cannot be used", self.models[-1])
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                self._do(job)
-            except Exception as error:  # noqa: BLE001  whatever a job raises is its own failure; the next one goes on
-                log.exception("job %s raised", job.id)
-                told = str(error) if isinstance(error, ZooError) else f"internal error: {type(error).__name__}: {error}"
-                self.history.set_state(job.id, State.FAILED, told)
-            finally:
-                self._now = None
-
-    def _next(self) -> Job | None:
-        with self._news:
-            while not self._stopping:
-                job = self.history.next()
-                if job is not None:
-                    return self._begun(job)
-                self._news.wait()
-        return None
-
-    def _begun(self, job: Job) -> Job:
-        self._now = _Now(Watcher(Live(job.id, len(job.asked.requests))), Cancel(self.limits.job_seconds))
-        return job
-
-    def _do(self, job: Job) -> None:
-        now = self._now
-        assert now is not None
-        if job.attempts > _MOST_ATTEMPTS:
-            told = f"the server ended {_MOST_ATTEMPTS} times while at this job"
-            self.history.set_state(job.id, State.QUARANTINED, told)
-            return
-        there = {kept.position for kept in self.history.pictures(job.id)}
-        try:
-            for go in goes_of(job.asked.requests):
-                now.watcher.go(len(go))
-                if not there.issuperset(place for place, _ in go):
-                    asked = [self.held.inline(one) for _, one in go]
-                    made = self.engine.render_many(asked, now.watcher.on_step, now.cancel)
-                    for position, ((place, _), rendering) in enumerate(zip(go, made, strict=True)):
-                        self._keep(job, place, rendering, now.watcher.live.outlines.get(position))
-                now.watcher.finished(len(go))
-        except OutOfTime as error:
-            self.history.set_state(job.id, State.FAILED, f"{error}; {now.watcher.live.reached()}")
-        except Cancelled:
-            if now.told:
-                self.history.set_state(job.id, State.CANCELLED)
-            else:
-                self.history.release(job.id)
-        else:
-            self.history.set_state(job.id, State.DONE)
-
-    def _keep(self, job: Job, place: int, rendering: Rendering, outline: Outline | None) -> None:
-        """Write a picture as a batch does: the same request gives the same bytes, so the clock is kept apart."""
-        from pipelines.jobs import worker
-
-        picture = uuid4().hex
-        made = worker.write(rendering, self.history.folder / "pictures" / f"{picture}.png")
-        saw = {name: as_data(image) for name, image in rendering.findings.items()}
-        record = self.held.named(rendering.record)
-        self.history.put(Kept(picture, job.id, place, record, made.seconds, time.time(), saw, outline))
-
-
-def goes_of(requests: Sequence[RenderRequest]) -> list[list[tuple[int, RenderRequest]]]:
-    """Deal a job's requests, with their places, into what is rendered together, as a batch of the same would be."""
-    planned = together([Planned(str(place), one) for place, one in enumerate(requests)])
-    return [[(int(one.digest), one.request) for one in go] for go in planned]
+    def _render(self, requests: Sequence[RenderRequest], on_step: OnStep, cancel: Cancel) -> list[Rendering]:
+        """Make pictures with the LoRAs as they are offered now; those are found again that go by another name now."""
+        shelf = self.shelf.now
+        return shelf.engine.render_many([self.held.inline(shelf.found(one)) for one in requests], on_step, cancel)

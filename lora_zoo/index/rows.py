@@ -66,9 +66,13 @@ class Row:
     @property
     def relative(self) -> str:
         """Return the path below the scanned folder, without the ending: a name that tells duplicates apart."""
+        return below(self.path, self.root, self.name)
+
+    @property
+    def file(self) -> str:
+        """Return the file, or folder, below the scanned folder, fit to be shown anywhere."""
         path = Path(self.path)
-        below = path if path == Path(self.root) else path.relative_to(self.root)
-        return escaped(spelled(below.with_name(self.name).as_posix()))
+        return escaped(path.name if path == Path(self.root) else path.relative_to(self.root).as_posix())
 
     def entry(self) -> Entry | None:
         """Return the row as the catalogue has its entries; None for a file that cannot be used."""
@@ -98,6 +102,13 @@ def spelled(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def below(path: str, root: str, name: str) -> str:
+    """Return where a LoRA of this name lies below a scanned folder; of one that is the folder itself, its path."""
+    found = Path(path)
+    inside = found if found == Path(root) else found.relative_to(root)
+    return escaped(spelled(inside.with_name(name).as_posix()))
+
+
 def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row | None:
     """Read a candidate, by its `known` hashes if its content has not changed; None: it has gone meanwhile."""
     if fault := candidate.fault or _unnameable(candidate.path):
@@ -106,7 +117,7 @@ def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row |
     try:
         for _ in range(_TRIES):
             facts, refusal = _facts(candidate, root, known)
-            after = stamp_of(candidate)
+            after = stamp_of(candidate.path)
             if after == stamp:
                 return _row(candidate, root, stamp, refusal, facts)
             stamp, known = after, None

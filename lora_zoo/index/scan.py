@@ -11,7 +11,7 @@ from lora_zoo.errors import BadFile
 from lora_zoo.hashes import LoraHashes
 from lora_zoo.index.rows import Row, examine
 from lora_zoo.index.store import Known, Store
-from lora_zoo.index.walk import Candidate, walk
+from lora_zoo.index.walk import Candidate, look, stamp_of, walk
 
 _TOGETHER = 5.0  # seconds of reading that are lost, at most, if a scan is stopped
 
@@ -65,6 +65,21 @@ def scan(store: Store, root: Path, on_file: OnFile | None = None) -> Report:
         unread=below.unread,
         seconds=time.perf_counter() - started,
     )
+
+
+def current(store: Store, path: str, root: str, stamp: str) -> Row | None:
+    """Return the row of a file that a scan has found, read again if the file has changed since; None: it has gone."""
+    try:
+        unchanged = stamp != "" and stamp_of(Path(path)) == stamp
+        candidate = None if unchanged else look(Path(path))
+    except OSError:
+        return None
+    if unchanged:
+        return store.at(path, Path(root))
+    row = None if candidate is None else examine(candidate, Path(root), None)
+    if row is not None:
+        store.put([row])
+    return row
 
 
 def _is_stale(one: Candidate, row: Known | None) -> bool:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from lora_zoo import profiles
 from lora_zoo.errors import BadFile
 from lora_zoo.index.rows import Facts, Row, spelled
+from lora_zoo.names import Named
 from lora_zoo.profiles import Profile
 
 _VERSION = 4
@@ -65,6 +66,14 @@ class Store:
             base.execute(_PROFILES)
             if base.execute("PRAGMA user_version").fetchone() != (_VERSION,):
                 base.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+
+    def names(self, roots: Sequence[Path]) -> list[Named]:
+        """Return what the LoRAs of these folders are called, in the order of their paths, without all else."""
+        marks = ", ".join("?" * len(roots))
+        asked = f"SELECT path, root, name, stamp, error, alias, sha256 FROM loras WHERE root IN ({marks}) ORDER BY path"
+        with self._open() as base:
+            found = base.execute(asked, tuple(map(os.fsencode, roots)))
+            return [Named(*map(os.fsdecode, row[:3]), *row[3:]) for row in found]
 
     def rows(self, roots: Sequence[Path]) -> list[Row]:
         """Return the rows of these folders, in the order of their paths."""

@@ -70,9 +70,20 @@ def walk(root: Path) -> Walk:
     return Walk(tuple(found), unread)
 
 
-def stamp_of(candidate: Candidate) -> str:
-    """Return a candidate's stamp as it is now; `FileNotFoundError` if it has gone."""
-    return ";".join(_stamp(os.stat(path)) for path in _contents(candidate.path))
+def stamp_of(path: Path) -> str:
+    """Return the stamp of a file or PEFT folder as it is now; `FileNotFoundError` if it has gone."""
+    return ";".join(_stamp(os.stat(one)) for one in _contents(path))
+
+
+def look(path: Path) -> Candidate | None:
+    """Return what `walk` would find of one file or PEFT folder now; None: nothing."""
+    folder = path.is_dir()
+    with os.scandir(path if folder else path.parent) as listing:
+        entries = list(listing)
+    if folder:
+        return _peft(path, entries)
+    by_name = {entry.name: entry for entry in entries}
+    return _file(by_name[path.name], by_name) if path.name in by_name else None
 
 
 def _peft(folder: Path, entries: Sequence[os.DirEntry[str]]) -> Candidate | None:

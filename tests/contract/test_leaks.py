@@ -20,7 +20,6 @@ from pipelines.engine import Engine
 from pipelines.errors import Cancelled
 from pipelines.model import LoadedModel
 from pipelines.progress import Cancel, StepReport
-from pipelines.store import ChangedAdapter
 from tests.adapters import Kind, Shelf, random_adapter
 from tests.requests import ask, final_latents, for_method, uses
 
@@ -136,18 +135,21 @@ def test_what_a_callback_does_to_latents_stays_there(engine: Engine, small_folde
     assert engine.render(ask(str(small_folder)), spoil).image == base
 
 
-def test_one_name_means_one_content(small: LoadedModel, small_folder: Path) -> None:
+def test_a_name_may_mean_another_content_in_the_next_request(small: LoadedModel, small_folder: Path) -> None:
     shelf = Shelf([random_adapter("changing", small.layout, Kind(2, 2.0), 71)])
     engine = Engine(shelf, load=lambda spec: small)
     request = ask(str(small_folder), adapters=({"name": "changing"},))
-    first = engine.render(request).image
+    first = engine.render(request)
     old = random_adapter("changing", small.layout, Kind(2, 2.0), 71)
     new = random_adapter("changing", small.layout, Kind(2, 2.0), 72)
     shelf.put(new)
-    with pytest.raises(ChangedAdapter, match=f"'changing' was {old.digest} and is now {new.digest}"):
-        engine.render(request)
+    second = engine.render(request)
+    digests = [one.record.adapters[0].sha256 for one in (first, second)]
+    assert digests == [old.digest, new.digest] and first.image != second.image
+    with pytest.raises(BadRequest, match="is not the file asked for"):
+        engine.render(first.record.request())
     shelf.put(old)
-    assert engine.render(request).image == first
+    assert engine.render(first.record.request()).image == first.image
 
 
 def test_a_pinned_content_is_insisted_on(engine: Engine, small_folder: Path) -> None:

@@ -66,7 +66,7 @@ def test_names_and_paths_resolve(catalog: Catalog, tmp_path: Path) -> None:
         entry = catalog.resolve(given)
         assert (entry.name, entry.category, entry.weight) == ("other", "", 1.0)
         assert catalog.read(entry, LAYOUT).digest == entry.sha256
-    with pytest.raises(UnknownName, match=r"unknown LoRA 'vets'; did you mean 'vest'\? Known: vest, two_suns"):
+    with pytest.raises(UnknownName, match=r"unknown LoRA 'vets'; did you mean 'vest'\?"):
         catalog.resolve("vets")
     with pytest.raises(BadFile, match="no such file"):
         catalog.resolve("vets.safetensors")

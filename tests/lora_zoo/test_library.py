@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -53,12 +54,81 @@ def test_autov3_resolves_for_both(library: Library, root: Path, tmp_path: Path) 
         assert library.find(autov3(path) or "").sha256 == entry_for(path).sha256
 
 
-@pytest.mark.parametrize("asked", ["bob", "zorp", "last"])
-def test_a_name_of_several_contents_is_an_error_that_lists_them(asked: str, library: Library) -> None:
+@pytest.mark.parametrize(("asked", "names"), [("bob", ["new/bob", "old/bob"]), ("zorp", None), ("last", ["x1", "x2"])])
+def test_a_name_of_several_contents_is_an_error_that_lists_them(
+    asked: str, names: list[str] | None, library: Library, root: Path
+) -> None:
     with pytest.raises(AmbiguousName) as raised:
         library.find(asked)
-    assert str(raised.value).startswith("2 different LoRAs")
-    assert str(raised.value).count(".safetensors") == 2
+    said = str(raised.value)
+    assert said.startswith("2 different LoRAs") and str(root.parent) not in said
+    listed = said.partition(" as ")[2].split(", ")
+    assert names is None or listed == names
+    contents = {library.find(one).sha256 for one in listed}
+    assert len(contents) == 2
+
+
+def test_a_name_of_its_own_goes_before_what_another_file_calls_itself(root: Path) -> None:
+    zorp = Library.scanned([root.parent / "shipped"])[0].find("zorp")
+    folder = root.parent / "sent"
+    lora(folder / "copy of zorp.safetensors", 20, {"ss_output_name": "zorp"})
+    lora(folder / "copy of alice.safetensors", 21, {"ss_output_name": "alice"})
+    lora(folder / "alice.safetensors", 22)
+    library = Library.scanned([folder])[0]
+    assert library.find("zorp") == zorp or library.find("zorp").sha256 == zorp.sha256
+    assert library.find("alice").sha256 == entry_for(folder / "alice.safetensors").sha256
+    handles = [library.handle(entry) for entry in library.entries()]
+    assert handles == ["zorp", "alice", "copy of alice", "copy of zorp"]
+
+
+def test_handles_name_one_content_each_and_no_path_of_the_machine(root: Path, library: Library) -> None:
+    found = {entry.file: library.handle(entry) for entry in library.entries()}
+    assert all(str(root) not in handle for handle in found.values())
+    for entry in library.entries():
+        assert library.find(found[entry.file]).sha256 == entry.sha256
+    assert found[str(root / "old" / "bob.safetensors")] == "old/bob"
+    zorp = entry_for(root / "zorp.safetensors").sha256
+    assert found[str(root / "zorp.safetensors")] == zorp[:10]
+
+
+def test_all_handles_take_one_connection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(60):
+        lora(root / "many" / f"{number}.safetensors", 100 + number)
+    library = Library.scanned([root])[0]
+    opened: list[object] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: opened.append(args) or connect(*args, **options))
+    handles = [library.handle(entry) for entry in library.entries()]
+    assert len(handles) == 1 + 7 + 60
+    assert len(opened) == 2  # for the names, and for what else is known of them
+    assert [library.handle(entry) for entry in library.entries()] == handles
+    assert len(opened) == 2
+
+
+def test_a_file_that_is_written_anew_is_read_anew(root: Path, library: Library) -> None:
+    before = library.find("alice_v3").sha256
+    assert library.find("x1").sha256 == entry_for(root / "x1.safetensors").sha256
+    lora(root / "x1.safetensors", 50)
+    assert library.find("x1").sha256 == entry_for(root / "x1.safetensors").sha256
+    lora(root / "alice.safetensors", 51)
+    assert library.find("alice").sha256 == entry_for(root / "alice.safetensors").sha256 != before
+    (root / "x1.safetensors").write_bytes(b"half a file")
+    with pytest.raises(BadFile, match="'x1' cannot be used: x1.safetensors: .*not a safetensors file"):
+        library.find("x1")
+    (root / "x1.safetensors").unlink()
+    with pytest.raises(BadFile, match="'x1': its file is not there any more"):
+        library.find("x1")
+
+
+def test_an_unknown_name_is_told_with_three_near_ones(root: Path) -> None:
+    for number in range(50):
+        lora(root / "many" / f"castle_{number}.safetensors", 100 + number)
+    library = Library.scanned([root])[0]
+    with pytest.raises(UnknownName) as raised:
+        library.find("castle_")
+    assert str(raised.value).count("castle_") == 1 + 3
+    with pytest.raises(UnknownName, match="none of the 5[0-9] that are known has a name like it"):
+        library.find("completely different")
 
 
 def test_a_path_below_the_folder_tells_namesakes_apart(root: Path, library: Library) -> None:

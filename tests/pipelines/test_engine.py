@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from composer.errors import BadParameter, BadRequest, UnknownChoice
-from lora_zoo.errors import UnknownName, ZooError
+from lora_zoo.adapter import Adapter, Layout
+from lora_zoo.catalog import entry_for
+from lora_zoo.errors import BadFile, UnknownName, ZooError
+from lora_zoo.library import Library
 from pipelines import specs
 from pipelines.engine import Engine
 from pipelines.errors import BadModel
 from pipelines.model import LoadedModel
 from pipelines.pricing import Cost
 from pipelines.progress import StepReport
-from pipelines.sources import AdapterInfo
-from tests.adapters import Shelf, five
+from pipelines.sources import AdapterInfo, ZooSource
+from tests.adapters import Kind, Shelf, five, random_adapter
+from tests.lora_zoo.index.folders import lora
 from tests.requests import ask, uses
 
 
@@ -171,3 +177,82 @@ def test_the_base_model_needs_no_method(engine: Engine, small_folder: Path) -> N
     assert (record.method, record.adapters, record.unet_passes) == ("merge", (), 3)
     assert set(record.versions) == {"medley", "torch", "diffusers", "transformers"}
     assert (record.dtype, record.device) == ("float32", "cpu")
+
+
+def test_an_engine_keeps_its_source_and_another_shares_its_models(small: LoadedModel, small_folder: Path) -> None:
+    loaded: list[str] = []
+
+    def load(spec: specs.ModelSpec) -> LoadedModel:
+        loaded.append(spec.name)
+        return small
+
+    first = Engine(Shelf(five(small.layout)), load=load)
+    second = first.with_source(Shelf([]))
+    request = ask(str(small_folder), adapters=({"name": "lora0"},))
+    with pytest.raises(UnknownName):
+        second.resolve(request)
+    assert first.render(request).record.adapters[0].name == "lora0"
+    assert second.render(ask(str(small_folder))) and len(loaded) == 1
+    with pytest.raises(AttributeError):
+        first.source = Shelf([])  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Vanishing(Shelf):
+    """A source whose LoRAs are gone as soon as they are read."""
+
+    def __init__(self, adapters: Iterable[Adapter]) -> None:
+        super().__init__(adapters)
+        self.gone: set[str] = set()
+
+    def load(self, name: str, layout: Layout) -> Adapter:
+        adapter = super().load(name, layout)
+        self.gone.add(name)
+        return adapter
+
+    def describe(self, name: str) -> AdapterInfo:
+        if name in self.gone:
+            raise UnknownName("LoRA", name, ())
+        return super().describe(name)
+
+
+def test_a_lora_that_goes_while_its_picture_is_made_does_not_undo_it(small: LoadedModel, small_folder: Path) -> None:
+    own = random_adapter("going", small.layout, Kind(2, 1.0), 97)
+    engine = Engine(Vanishing([own]), load=lambda spec: small)
+    small.store.trim(frozenset())
+    rendering = engine.render(ask(str(small_folder), adapters=({"name": "going"},)))
+    assert rendering.record.adapters[0].sha256 == own.digest
+
+
+def test_while_a_model_is_loaded_another_can_be_used(small: LoadedModel, small_folder: Path) -> None:
+    loading, may_end = Event(), Event()
+
+    def load(spec: specs.ModelSpec) -> LoadedModel:
+        if spec.name == "tiny":
+            loading.set()
+            assert may_end.wait(100)
+        return small
+
+    engine = Engine(Shelf([]), load=load)
+    slow = Thread(target=engine.model, args=("tiny",))
+    slow.start()
+    assert loading.wait(100)
+    assert engine.model(str(small_folder)) is small
+    may_end.set()
+    slow.join()
+
+
+def test_what_was_described_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDLEY_CACHE", str(tmp_path / "cache"))
+    path = lora(tmp_path / "loras" / "a.safetensors", 1)
+    library = Library.scanned([path.parent])[0]
+    source = ZooSource(library)
+    first = source.describe("a")
+    lora(path, 2)
+    second = source.describe("a")
+    assert first.sha256 != second.sha256 == entry_for(path).sha256
+    layout = {"unet": {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k": (8, 768)}}
+    assert source.load("a", layout).digest == second.sha256
+    lora(path, 3)
+    with pytest.raises(BadFile, match="LoRA 'a': its file is not the one listed"):
+        source.load("a", layout)
+    assert source.describe("a").sha256 == entry_for(path).sha256

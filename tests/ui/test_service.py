@@ -24,7 +24,7 @@ from ui.limits import Limits
 from ui.service import Service, goes_of
 from ui.tabs import drawn
 
-LIMITS = Limits(waiting=5, pictures=40, work=64 * 64 * 400)
+LIMITS = Limits(waiting=5, pictures=40, job_gflop=690.5)
 LORAS = (AdapterUse(name="zorp"), AdapterUse(name="neon", weight=0.8))
 
 

@@ -20,6 +20,7 @@ from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
 from pipelines.jobs.worker import Event
 from pipelines.progress import Cancel, OnStep
+from pipelines.resolve import Resolved
 from tests.pipelines.jobs.folders import requests, start, tree
 
 
@@ -27,9 +28,9 @@ class Flawed(Engine):
     """An engine that raises for one prompt, as a request may that only the model finds wrong."""
 
     def render_many(
-        self, requests: Sequence[RenderRequest], on_step: OnStep | None = None, cancel: Cancel | None = None
+        self, requests: Sequence[RenderRequest | Resolved], on_step: OnStep | None = None, cancel: Cancel | None = None
     ) -> list[Rendering]:
-        if any(one.prompt == "poison" for one in requests):
+        if any(isinstance(one, RenderRequest) and one.prompt == "poison" for one in requests):
             raise RuntimeError("no kernel for this")
         return super().render_many(requests, on_step, cancel)
 

@@ -6,6 +6,7 @@ import gradio as gr
 from gradio.themes import Base, colors, sizes
 
 from ui import api
+from ui.guarded import Page
 from ui.service import Service
 from ui.tabs import compare, compose, explain, jobs, session, zoo
 
@@ -54,7 +55,7 @@ def theme() -> Base:
 
 def build(service: Service) -> gr.Blocks:
     """Return the page of a service."""
-    with gr.Blocks(title="Medley", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="Medley", analytics_enabled=False, fill_width=True) as page:
         api.build(service)  # first: the names are its own, whatever the page's handlers are called
         gr.HTML(_HEADER, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:

@@ -16,6 +16,7 @@ from types import FrameType
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
+_INCOMING = "incoming"  # in the data folder: what gradio received, until the event is over that it was sent for
 
 #: The browser itself refuses whatever would leave this server. The page's own scripts are inline and compiled there.
 _POLICY = (
@@ -81,6 +82,7 @@ def build(service: Service, options: Options) -> App:
     """Return the whole server as an application; the service starts and stops with it."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_TEMP_DIR"] = str((service.history.folder / _INCOMING).resolve())  # its own place for uploads
     import gradio as gr
     from fastapi import FastAPI
 

@@ -13,7 +13,18 @@ from pipelines.cli_zoo import Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port.")]
-Auth = Annotated[str | None, typer.Option(metavar="USER:PASSWORD", help="Let in only who knows these.")]
+Auth = Annotated[
+    str | None,
+    typer.Option(metavar="USER:PASSWORD", help="Let in only who knows these. Others can see it in the process list."),
+]
+AuthFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The same, read from a file; or set MEDLEY_AUTH. Neither is seen by others."),
+]
+HostNames = Annotated[
+    list[str] | None,
+    typer.Option("--host-name", metavar="NAME", help="A name under which the page is reached; repeat for more."),
+]
 RootPath = Annotated[str, typer.Option(metavar="/PATH", help="Where a proxy puts the page, if not at its root.")]
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder for history, pictures and uploads.")]
 Models = Annotated[
@@ -33,6 +44,8 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     listen: Listen = "127.0.0.1",
     port: Port = 7860,
     auth: Auth = None,
+    auth_file: AuthFile = None,
+    host_name: HostNames = None,
     root_path: RootPath = "",
     data: Data = Path("outputs/ui"),
     model: Models = None,
@@ -40,21 +53,25 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     reports: Reports = None,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
-    from pipelines import cli_commands, specs
+    from ui import early
+
+    if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
+        raise BadRequest(f"--root-path {root_path}: write it as /PATH, without a slash at its end")
+    known = early.auth_of(auth, auth_file)
+    early.check_data(data)
+    sockets = early.bound(listen, port)
+
+    from pipelines import specs
     from pipelines.engine import Engine
     from ui import server
     from ui.limits import Limits
     from ui.service import Offer, Service
 
-    if auth is not None and not all(auth.partition(":")):
-        raise BadRequest("--auth: write USER:PASSWORD, both of them")
-    if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
-        raise BadRequest(f"--root-path {root_path}: write it as /PATH, without a slash at its end")
     models = tuple(model or ())
     for name in models:
         specs.find(name)
-    cli_commands.check_folder(data)
     here = listen in _HERE and not root_path
     offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)))
-    service = Service(Engine(), data, offer, Limits(folders=here or auth is not None))
-    server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)
+    service = Service(Engine(), data, offer, Limits(folders=here or known is not None))
+    options = server.Options(listen, port, known, root_path, tuple(host_name or ()))
+    server.run(service, options, sockets, cli_output.line)

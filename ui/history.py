@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from ui.base import Base
 from ui.errors import NotThere
 
 FILE = "history.sqlite"
+_HELD = re.compile("held:([0-9a-f]{64})")
 _OUTLINE = TypeAdapter(Outline)
 
 
@@ -229,6 +231,12 @@ class History:
             skip,
         )
         return [_kept(row) for row in rows]
+
+    def held(self) -> set[str]:
+        """Return the digests of the pictures that jobs and pictures begin with."""
+        texts = "SELECT requests AS text FROM jobs UNION ALL SELECT record FROM pictures"
+        rows = self._base.all(f"SELECT text FROM ({texts}) WHERE instr(text, 'held:') > 0")
+        return {digest for row in rows for digest in _HELD.findall(row["text"])}
 
     def file(self, picture: str) -> Path:
         """Return where a picture's file lies; ids are our own, so nothing else can be named."""

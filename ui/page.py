@@ -13,7 +13,7 @@ from ui.tabs import compare, compose, explain, jobs, session, zoo
 _HEADER = """
 <header class="m-header">
   <h1>Medley</h1><p>several LoRAs in one picture</p>
-  <button type="button" id="theme" class="m-chip" onclick="medley.chooseTheme()">Light or dark</button>
+  <button type="button" id="theme" class="m-chip">Light or dark</button>
 </header>
 """
 
@@ -55,7 +55,7 @@ def theme() -> Base:
 
 def build(service: Service) -> gr.Blocks:
     """Return the page of a service."""
-    with Page(title="Medley", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="Medley", analytics_enabled=False, fill_width=True, delete_cache=(60, 900)) as page:
         api.build(service)  # first: the names are its own, whatever the page's handlers are called
         gr.HTML(_HEADER, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,12 @@ class Attacker:
             return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
             connection.close()
+
+    def raw(self, data: bytes, wait: float = 100) -> bytes:
+        """Send bytes as they stand; return all that comes back until the other side closes."""
+        with socket.create_connection((self.host, self.port), timeout=wait) as connection:
+            connection.sendall(data)
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
     def json(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         """Send JSON."""

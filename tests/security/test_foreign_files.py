@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,23 +64,28 @@ def paths_in(value: Any) -> Iterator[str]:
 
 
 def attacks(attacker: Attacker, secret: Path) -> list[tuple[int, list[Any]]]:
-    """Return every event with every value in all of its inputs, and in each alone beside what the page would send."""
+    """Return every event with every value in all of its inputs, and each field attacked alone in a few events."""
     page = attacker.config()
     initial = {one["id"]: one["props"].get("value") for one in page["components"]}
     first, *others = spelled(secret)
     values = [*named(first, attacker.port), *(next(named(path, attacker.port)) for path in others)]
     found: list[tuple[int, list[Any]]] = []
+    alone: Counter[int] = Counter()
     for event in page["dependencies"]:
         if not event["backend_fn"]:
             continue
         own = [initial[one] for one in event["inputs"]]
         found.extend((event["id"], [value] * len(own)) for value in values)
-        for place in range(len(own)):
+        for place, field in enumerate(event["inputs"]):
+            alone[field] += 1
+            if alone[field] > 3:
+                continue
             mixed = [*own[:place], values[9 + place % 5], *own[place + 1 :]]
             found.append((event["id"], mixed))
     return found
 
 
+@pytest.mark.timeout(600)  # some thousand calls
 def test_no_event_takes_a_foreign_file(attacker: Attacker, server: Server, secret: Path) -> None:
     calls = attacks(attacker, secret)
     events = {number for number, _ in calls}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
+from ui.news import BOARD
+
 Value = str | float | int
 
 _SCHEMA = """
@@ -62,10 +64,12 @@ class Base:
                 self._base.execute("ROLLBACK")
                 raise
             self._base.execute("COMMIT")
+        BOARD.tell()
 
     def run(self, sql: str, *values: Value) -> None:
         with self._lock:
             self._base.execute(sql, values)
+        BOARD.tell()
 
     def all(self, sql: str, *values: Value) -> Sequence[sqlite3.Row]:
         with self._lock:

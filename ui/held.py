@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from composer.request import RenderRequest, Start
 from lora_zoo.errors import BadFile
-from pipelines import canvas, images
+from pipelines import canvas, decoding, images
 from ui import room
 from ui.errors import NotThere, TooMuch
 
@@ -45,7 +45,8 @@ class Held:
         if len(data) > self._most:
             raise TooMuch(f"a picture has at most {self._most >> 20} MB here; send a smaller one")
         inline = INLINE + base64.b64encode(data).decode("ascii")
-        return self.hold(canvas.opened(inline, "picture to begin with").convert("RGB"))
+        with decoding.one_at_a_time():
+            return self.hold(canvas.opened(inline, "picture to begin with").convert("RGB"))
 
     def hold(self, picture: Image) -> str:
         """Keep a picture, and return its name."""

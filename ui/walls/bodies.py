@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
+from pipelines.decoding import hand_back
 from ui.walls.asgi import App, Message, Receive, Scope, Send, refuse, value
-from ui.walls.memory import hand_back
 
 _MEGABYTE = 1 << 20
 _UPLOAD = "/gradio_api/upload"

@@ -67,11 +67,16 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     from ui.limits import Limits
     from ui.service import Offer, Service
 
-    models = tuple(model or ())
-    for name in models:
+    for name in model or ():
         specs.find(name)
+    models = tuple(map(specs.offer, model or ()))
     here = listen in _HERE and not root_path
     offer = Offer(models, tuple(zoo or ()), tuple(reports or (Path("outputs"),)))
     service = Service(Engine(), data, offer, Limits(folders=here or known is not None))
-    options = server.Options(listen, port, known, root_path, tuple(host_name or ()))
+    options = server.Options(listen, port, known, root_path, tuple(host_name or ()), _private(zoo, reports, model))
     server.run(service, options, sockets, cli_output.line)
+
+
+def _private(zoos: list[Path] | None, reports: list[Path] | None, models: list[str] | None) -> tuple[Path, ...]:
+    """Return the folders that were named, and those of the models."""
+    return (*(zoos or ()), *(reports or ()), *(Path(one).expanduser().parent for one in models or ()))

@@ -9,7 +9,6 @@ no file at all.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
+
+from ui.walls.tickets import Desk
 
 _NOT_UPLOADED = "a file is taken only where it was uploaded to this page just now; send it again"
 _DEPTH = 64  # of lists and mappings in each other
@@ -28,7 +29,7 @@ class Page(gr.Blocks):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.has_launched = True  # so that gradio checks paths too
-        self._in_use: Counter[str] = Counter()
+        self.desk = Desk()
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> list[Any]:
         """Refuse foreign files, and read the rest as gradio does."""
@@ -43,30 +44,21 @@ class Page(gr.Blocks):
     async def process_api(self, block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> dict[str, Any]:
         """Do an event; the files that it took are deleted once it is over."""
         function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
-        sent = [_path(value) for block, value in zip(function.inputs, inputs, strict=False) if _takes(block)]
-        taken = [path for path in sent if path in self.upload_file_set]
-        self._in_use.update(taken)
+        sent = [_ticket(value) for block, value in zip(function.inputs, inputs, strict=False) if _takes(block)]
         try:
             return await super().process_api(block_fn, inputs, *more, **named)
         finally:
-            for path in taken:
-                self._release(path)
-
-    def _release(self, path: str) -> None:
-        self._in_use[path] -= 1
-        if self._in_use[path] <= 0:
-            del self._in_use[path]
-            self.upload_file_set.discard(path)
-            Path(path).unlink(missing_ok=True)
+            for ticket in sent:
+                self.desk.spend(ticket)
 
     def _checked(self, block: Any, value: Any) -> Any:
         if not _takes(block) or value is None:
             _check_plain(value)
             return value
-        path = _path(value)
-        if path not in self.upload_file_set or not Path(path).resolve().is_relative_to(_folder()):
+        path = self.desk.look(_ticket(value))
+        if path is None or not path.resolve().is_relative_to(_folder()):
             raise gr.Error(_NOT_UPLOADED, print_exception=False)
-        return FileData(path=path).model_dump()  # nothing else that the sender says of it
+        return FileData(path=str(path)).model_dump()  # nothing else that the sender says of it
 
 
 def _takes(block: Any) -> bool:
@@ -74,8 +66,8 @@ def _takes(block: Any) -> bool:
     return isinstance(block, gr.File)
 
 
-def _path(value: Any) -> str:
-    """Return the path that a file field's value names; empty if it names none."""
+def _ticket(value: Any) -> str:
+    """Return the ticket in the place of a file field's path; empty if there is none."""
     path = value.get("path") if isinstance(value, Mapping) else None
     return path if isinstance(path, str) else ""
 

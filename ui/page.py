@@ -53,7 +53,7 @@ def theme() -> Base:
     )
 
 
-def build(service: Service) -> gr.Blocks:
+def build(service: Service) -> Page:
     """Return the page of a service."""
     with Page(title="Medley", analytics_enabled=False, fill_width=True, delete_cache=(60, 900)) as page:
         api.build(service)  # first: the names are its own, whatever the page's handlers are called

@@ -15,6 +15,7 @@ from lora_zoo.errors import BadFile, ZooError
 from pipelines import images
 from pipelines.jobs.states import OPEN
 from ui import reports, thumbnails
+from ui.discreet import said
 from ui.errors import NotThere
 from ui.history import Kept
 from ui.news import BOARD
@@ -85,7 +86,7 @@ def _work(app: FastAPI, service: Service) -> None:
         except NotThere as error:
             return _missing(error)
         except ZooError as error:  # no such format, or one without room for the record
-            return Response(str(error), 422, media_type="text/plain")
+            return Response(said(error), 422, media_type="text/plain")
         named = {"content-disposition": f'attachment; filename="{_name(kept, suffix)}"'}
         return Response(data, media_type=f"image/{chosen.name}", headers={**_FOREVER, **named})
 
@@ -109,7 +110,7 @@ def _held(app: FastAPI, service: Service) -> None:
         try:
             name = await run_in_threadpool(service.held.take, bytes(data))
         except ZooError as error:
-            return Response(str(error), 422, media_type="text/plain")
+            return Response(said(error), 422, media_type="text/plain")
         return JSONResponse({"name": name})
 
     @app.get("/medley/held/{digest}.png", include_in_schema=False)
@@ -151,7 +152,7 @@ def _name(kept: Kept, suffix: str) -> str:
 
 
 def _missing(error: NotThere) -> Response:
-    return Response(str(error), 404, media_type="text/plain")
+    return Response(said(error), 404, media_type="text/plain")
 
 
 async def _moments(service: Service, job: str) -> AsyncIterator[str]:

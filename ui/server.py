@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from types import FrameType
 
+from ui import discreet
 from ui.limits import Limits
 from ui.room import INCOMING, Incoming
 from ui.service import Service
@@ -22,6 +23,7 @@ from ui.walls.headers import Headers
 from ui.walls.hosts import Hosts
 from ui.walls.password import Password
 from ui.walls.routes import Routes
+from ui.walls.tickets import Tickets
 
 _STATIC = Path(__file__).parent / "static"
 _FORM = 1 << 20  # bytes around what a request holds: names, numbers, the form
@@ -39,6 +41,8 @@ class Options:
     root_path: str = ""
     host_names: tuple[str, ...] = ()  # under which it is reached beside those of the machine
 
+    private: tuple[Path, ...] = ()  # folders of which nobody is to learn
+
     @property
     def proxied(self) -> bool:
         """Whether somebody passes requests on, and tells for whom."""
@@ -49,6 +53,7 @@ def build(service: Service, options: Options) -> App:
     """Return the whole server as an application; the service starts and stops with it."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    discreet.know([service.history.folder, *options.private])
     incoming = Incoming(service.history.folder.resolve() / INCOMING)
     os.environ["GRADIO_TEMP_DIR"] = str(incoming.folder)
     import gradio as gr
@@ -90,7 +95,7 @@ def build(service: Service, options: Options) -> App:
         head=page.HEAD,
         css=(_STATIC / "page.css").read_text("utf-8"),
     )
-    return _walled(app, service.limits, options, incoming)  # pyright: ignore[reportArgumentType]  # ASGI, in two spellings
+    return _walled(Tickets(app, blocks.desk), service.limits, options, incoming)  # pyright: ignore[reportArgumentType]  # ASGI, in two spellings
 
 
 async def _sweep(service: Service, incoming: Incoming) -> None:

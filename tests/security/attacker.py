@@ -61,6 +61,17 @@ class Attacker:
             connection.sendall(data)
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
+    def many(self, asked: Sequence[tuple[str, str]]) -> Iterator[int]:
+        """Send requests one after another over one connection, without a body; yield their statuses."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=100)
+        for method, path in asked:
+            connection.putrequest(method, path)
+            connection.endheaders()
+            answer = connection.getresponse()
+            answer.read()
+            yield answer.status
+        connection.close()
+
     def json(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         """Send JSON."""
         data = None if body is None else json.dumps(body).encode()

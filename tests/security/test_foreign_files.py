@@ -114,19 +114,24 @@ def test_no_address_of_gradios_gives_files(attacker: Attacker, secret: Path, add
 def test_an_upload_stays_where_uploads_lie(attacker: Attacker, server: Server, secret: Path, name: str) -> None:
     answer = attacker.upload(name, secret.read_bytes())
     if answer.status == 200:
-        for path in json.loads(answer.body):
-            assert Path(path).resolve().is_relative_to(server.data / "incoming")
+        (ticket,) = json.loads(answer.body)
+        assert not Path(ticket).is_absolute() and ".." not in Path(ticket).parts
+        assert str(server.data) not in answer.text
     places = copies(server.data, secret)
     assert all(path.is_relative_to(server.data / "incoming") for path in places)
     for path in places:
         path.unlink()
 
 
-def test_what_was_uploaded_is_still_taken(attacker: Attacker) -> None:
-    """The event of the tab of jobs takes a file of jobs, and finds the mistake in it."""
+def test_what_was_uploaded_is_still_taken_once(attacker: Attacker, server: Server) -> None:
+    """The event of the tab of jobs takes a file of jobs, and finds the mistake in it; then the file is gone."""
     page = attacker.config()
     (field,) = [one["id"] for one in page["components"] if one["props"].get("elem_id") == "batch"]
     (event,) = [one["id"] for one in page["dependencies"] if one["inputs"] == [field]]
     (path,) = json.loads(attacker.upload("jobs.jsonl", b'{"promptt": "a"}').body)
-    (told,) = attacker.events([(event, [{"path": path, "meta": META}])])
+    sent = [{"path": path, "meta": META}]
+    (told,) = attacker.events([(event, sent)])
     assert not told["success"] and "promptt" in told["output"]["error"]
+    (told,) = attacker.events([(event, sent)])  # a ticket is good once
+    assert not told["success"] and "send it again" in told["output"]["error"]
+    assert not [path for path in (server.data / "incoming").rglob("*.jsonl")]

@@ -7,10 +7,10 @@ since what Python makes of one takes many times its size.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 
 from starlette.concurrency import run_in_threadpool
 
@@ -77,10 +77,10 @@ class Bodies:
     async def _reserved(self, body: _Body) -> AsyncIterator[None]:
         """Keep room for an upload while it comes in."""
         most = body.stated if body.stated is not None else body.most
-        if not await run_in_threadpool(self._room, self._uploading + most):
-            raise _Wrong(507, "there is no room for this now: what others sent is still waiting; try again in a while")
-        self._uploading += most
+        self._uploading += most  # before it is asked, so that of two at once the second sees the first
         try:
+            if not await run_in_threadpool(self._room, self._uploading):
+                raise _Wrong(507, "there is no room for this: what others sent is still waiting; try again in a while")
             yield
         finally:
             self._uploading -= most
@@ -115,7 +115,7 @@ class _Body:
         self.stated = int(length) if length and length.isascii() and length.isdigit() else None
         self.whole = False
         self._count = 0
-        self._since = time.monotonic()
+        self._since = monotonic()
 
     def check_stated(self) -> None:
         if self.stated is not None and self.stated > self.most:
@@ -132,7 +132,7 @@ class _Body:
             self.whole = not message.get("more_body", False)
             if self._count > self.most:
                 raise self._too_much()
-            late = time.monotonic() - self._since - self._sizes.silence
+            late = monotonic() - self._since - self._sizes.silence
             if not self.whole and late > 0 and self._count < late * self._sizes.pace:
                 raise _Wrong(408, "what was to be sent comes too slowly")
         return message

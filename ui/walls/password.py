@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import secrets
-import time
 from dataclasses import dataclass
+from time import monotonic
 
 from ui.walls.asgi import App, Receive, Scope, Send, refuse, value
 
@@ -48,7 +48,7 @@ class Password:
         if given is None:  # no guess
             await refuse(scope, send, 401, "A name and a password are needed.", _ASK)
             return
-        address, now = _address(scope), time.monotonic()
+        address, now = _address(scope), monotonic()
         guesses = self._guesses.get(address) or _Guesses()
         left = 0.0 if now - guesses.last > _FORGOTTEN else guesses.wait(now)
         if left > 0:  # not even looked at, or guesses could be made meanwhile

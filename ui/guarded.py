@@ -20,6 +20,7 @@ from gradio.utils import get_upload_folder
 from ui.walls.tickets import Desk
 
 _NOT_UPLOADED = "a file is taken only where it was uploaded to this page just now; send it again"
+_SESSIONS = 256  # pages whose last values gradio keeps; ours need none of them
 _DEPTH = 64  # of lists and mappings in each other
 
 
@@ -29,6 +30,7 @@ class Page(gr.Blocks):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.has_launched = True  # so that gradio checks paths too
+        self.state_session_capacity = _SESSIONS
         self.desk = Desk()
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> list[Any]:

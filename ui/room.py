@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 INCOMING = "incoming"  # in the data folder: what gradio receives, until the event is over that it was sent for
 _GIGABYTE = 1 << 30
+_LEAST = 64 << 10  # bytes that a file counts as, however small it is: folders of millions are slow, and inodes end
 _STALE = 900.0  # seconds after which nothing waits for what was received
 _UNUSED = 24 * 3600.0  # seconds after which a picture to begin with is gone that no job has named
 
@@ -57,8 +58,8 @@ class Incoming:
 
 
 def held(folder: Path) -> int:
-    """Return the bytes of a folder's files and of those below it."""
-    return sum(found.st_size for _, found in _files(folder))
+    """Return the bytes that a folder's files, and those below it, count as."""
+    return sum(max(found.st_size, _LEAST) for _, found in _files(folder))
 
 
 def clear_unnamed(folder: Path, named: Collection[str]) -> None:

@@ -17,6 +17,11 @@ from ui.history import Asked, History
 from ui.room import Bounds, Incoming
 
 
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_LEAST", 0)
+
+
 def aged(path: Path, seconds: float) -> None:
     then = time.time() - seconds
     os.utime(path, (then, then))
@@ -58,3 +63,10 @@ def test_pictures_and_loras_have_a_bound(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(TooMuch, match="no room for another"):
         uploads.place(tmp_path / "loras", "mine", 101)
     assert uploads.place(tmp_path / "loras", "mine", 100).name == "mine.safetensors"
+
+
+def test_small_files_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_LEAST", 100)
+    for number in range(5):
+        (tmp_path / str(number)).touch()
+    assert room.held(tmp_path) == 500

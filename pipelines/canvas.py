@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
 from composer.request import Start
+from pipelines import decoding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,11 +34,17 @@ class Canvas:
 
 def size_of(start: Start) -> tuple[int, int]:
     """Return width and height of the picture to begin with."""
-    return opened(start.image, "picture to begin with").size
+    with decoding.one_at_a_time():
+        return opened(start.image, "picture to begin with").size
 
 
 def read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
     """Return what a picture of this size begins with, and the request's part with its digests filled in."""
+    with decoding.one_at_a_time():
+        return _read(start, width, height)
+
+
+def _read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
     image = opened(start.image, "picture to begin with").convert("RGB")
     digest = _checked(start.sha256, image.tobytes(), start.image, "picture to begin with")
     mask, mask_digest = None, None

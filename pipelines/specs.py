@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class ModelSpec:
 _OWN_MODEL = " A model of your own is named by its folder or file, or as OWNER/NAME on the Hugging Face hub."
 #: For models known by name; any other gets what its architecture is usually run with.
 _DEFAULTS: Mapping[str, Defaults] = {"tiny": Defaults(20, 4.0, "ddim", 32)}
+#: Models that are offered to others under names that say nothing of this machine, and where they are.
+_OFFERED: dict[str, str] = {}
 _SD15_DEFAULTS = Defaults(30, 7.5, "ddim", 16)
 _SDXL_DEFAULTS = Defaults(30, 5.0, "euler", 8)
 
@@ -63,8 +65,26 @@ def names() -> tuple[str, ...]:
     return tuple(model.name for model in catalog.models())
 
 
+def offer(place: str) -> str:
+    """Return a name under which `find` knows a model from now on that is named by its folder or file: its last part.
+
+    Names of models that come with the project, and hub ids, stay as they are.
+    """
+    path = Path(place).expanduser()
+    if place in names() or not path.exists():
+        return place
+    path = path.resolve()
+    stem = path.name if path.is_dir() else path.stem
+    taken = {*names(), *(name for name, known in _OFFERED.items() if known != str(path))}
+    name = next(one for one in (stem, *(f"{stem} ({n})" for n in range(2, 10_000))) if one not in taken)
+    _OFFERED[name] = str(path)
+    return name
+
+
 def find(name: str) -> ModelSpec:
     """Return the model of this name, or the one in this folder or file, or of this hub id."""
+    if name in _OFFERED:
+        return replace(find(_OFFERED[name]), name=name)
     for model in catalog.models():
         if model.name == name:
             return _spec(name, model.path, configs.of_folder(model.path), model.family)

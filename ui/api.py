@@ -13,6 +13,7 @@ from gradio.events import api
 
 from lora_zoo.errors import ZooError
 from ui.calls import Answer, Calls
+from ui.discreet import said
 from ui.service import Service
 from ui.tabs.common import MODEL
 
@@ -34,7 +35,7 @@ def _telling() -> Iterator[None]:
     try:
         yield
     except ZooError as error:
-        raise gr.Error(escape(str(error), quote=False), print_exception=False) from error
+        raise gr.Error(escape(said(error), quote=False), print_exception=False) from error
 
 
 def _told(act: Callable[P, Answer]) -> Callable[P, Answer]:

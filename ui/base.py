@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import RLock, get_ident
 
 from ui.errors import CannotStore, DamagedHistory
+from ui.news import BOARD
 
 Value = str | float | int
 
@@ -79,10 +80,12 @@ class Base:
                 raise
             finally:
                 self._writer_thread = None
+        BOARD.tell()
 
     def run(self, sql: str, *values: Value) -> None:
         with self._writing, _telling(self._file):
             self._writer.execute(sql, values)
+        BOARD.tell()
 
     def all(self, sql: str, *values: Value) -> Sequence[sqlite3.Row]:
         """Return rows; in the middle of a change, as it has left them so far."""

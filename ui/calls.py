@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
+from starlette.concurrency import run_in_threadpool
 
 from composer import registry
 from composer.errors import BadRequest
@@ -16,9 +17,9 @@ from pipelines.jobs.states import OPEN
 from pipelines.quotes import Quote
 from ui.cards import cards
 from ui.history import Asked, Kept
+from ui.news import BOARD
 from ui.service import Service
 
-_LOOK = 0.05  # seconds
 _MOST_FOUND = 200
 _OF_THE_PAGE = ("previews", "findings", "known", "told")  # what a job's standing holds for those who look on
 
@@ -33,10 +34,12 @@ class Calls:
 
     async def render(self, request: dict[str, Any], count: int = 1) -> Answer:
         """Make pictures and wait for them; `count` of them, with seeds counting up."""
-        job = self.submit(request, count)["job"]
-        while self._service.history.state(job)[0] in OPEN:
-            await asyncio.sleep(_LOOK)
-        return self.job(job)
+        job = (await run_in_threadpool(self.submit, request, count))["job"]
+        async with aclosing(BOARD.moments(job, lambda: self._service.history.state(job))) as moments:
+            async for state, _ in moments:
+                if state not in OPEN:
+                    break
+        return await run_in_threadpool(self.job, job)
 
     def submit(self, request: dict[str, Any], count: int = 1) -> Answer:
         """Put a job into the queue; once this answers, the job is on the disk and will be done."""

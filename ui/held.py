@@ -10,14 +10,16 @@ import base64
 import binascii
 import hashlib
 import io
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from composer.request import RenderRequest, Start
 from lora_zoo.errors import BadFile
-from pipelines import canvas, images
+from pipelines import canvas, decoding, images
+from ui import room
 from ui.errors import NotThere, TooMuch
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Held:
         if len(data) > self._most:
             raise TooMuch(f"a picture has at most {self._most >> 20} MB here; send a smaller one")
         inline = INLINE + base64.b64encode(data).decode("ascii")
-        return self.hold(canvas.opened(inline, "picture to begin with").convert("RGB"))
+        with decoding.one_at_a_time():
+            return self.hold(canvas.opened(inline, "picture to begin with").convert("RGB"))
 
     def hold(self, picture: Image) -> str:
         """Keep a picture, and return its name."""
@@ -56,6 +59,7 @@ class Held:
         path = self._folder / f"{digest}.png"
         if _ID.match(f"{NAMED}{digest}") is None or not path.is_file():
             raise NotThere("the picture to begin with is not here any more; choose it again")
+        os.utime(path)  # it is used, so it is not old
         return path
 
     def size(self, start: Start) -> tuple[int, int]:
@@ -75,13 +79,21 @@ class Held:
         """Return a request that holds its picture and its mask, as the engine takes it."""
         return _changed(request, lambda text: self._text(text) if text.startswith(NAMED) else text)
 
+    def clear(self, named: Callable[[], Collection[str]]) -> None:
+        """Clear away pictures that are old and that nothing has named; what is, is asked for last."""
+        room.clear_unnamed(self._folder, named())
+
     def _text(self, name: str) -> str:
         return INLINE + base64.b64encode(self.file(name.removeprefix(NAMED)).read_bytes()).decode("ascii")
 
     def _keep(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / f"{digest}.png"
-        if not path.is_file():
+        if path.is_file():
+            os.utime(path)
+        elif room.held(self._folder) + len(data) > room.BOUNDS.held:
+            raise TooMuch("this server has no room for more pictures to begin with; ask whoever runs it to make some")
+        else:
             images.write_atomically(data, path)
         return f"{NAMED}{digest}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ _LISTED = ", ".join(
     ]
 )
 _PICTURE = ("id", "job", "position", "record", "seconds", "words", "created", "findings", "outline")
+_HELD = re.compile("held:([0-9a-f]{64})")
 
 
 class History:
@@ -208,6 +210,12 @@ class History:
             skip,
         )
         return self._kept(rows)
+
+    def held(self) -> set[str]:
+        """Return the digests of the pictures that jobs and pictures begin with."""
+        texts = "SELECT requests AS text FROM jobs UNION ALL SELECT record FROM pictures"
+        rows = self._base.all(f"SELECT text FROM ({texts}) WHERE instr(text, 'held:') > 0")
+        return {digest for row in rows for digest in _HELD.findall(row["text"])}
 
     def file(self, picture: str) -> Path:
         """Return where a picture's file lies; ids are our own, so nothing else can be named."""

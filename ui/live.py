@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from composer.outline import Outline
 from pipelines.progress import PictureProgress, StepReport
+from ui.news import BOARD
 
 _SHOWN = 9  # pictures of a go that are shown while it runs
 _CHEAP = 4 * 64 * 64  # pixels that the decoder makes in a few milliseconds: up to these, the preview is its picture
@@ -68,7 +69,7 @@ class Watcher:
 
     def go(self, pictures: int) -> None:
         """Begin a go of this many pictures."""
-        self.live = replace(self.live, together=pictures, step=0, steps=0, previews=(), findings=(), outlines={})
+        self._tell(replace(self.live, together=pictures, step=0, steps=0, previews=(), findings=(), outlines={}))
 
     def on_step(self, report: StepReport) -> None:
         """Take a report; previews are made if the last ones are old enough, or these are the last."""
@@ -85,10 +86,14 @@ class Watcher:
             self._shown = now
             seen = previews(report.pictures), findings(report.pictures[0])
             moment = replace(moment, previews=seen[0], findings=seen[1], frame=moment.frame + 1)
-        self.live = moment
+        self._tell(moment)
 
     def finished(self, pictures: int) -> None:
-        self.live = replace(self.live, done=self.live.done + pictures)
+        self._tell(replace(self.live, done=self.live.done + pictures))
+
+    def _tell(self, moment: Live) -> None:
+        self.live = moment
+        BOARD.tell(moment.job)
 
 
 def previews(pictures: Sequence[PictureProgress]) -> tuple[str, ...]:

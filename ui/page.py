@@ -6,13 +6,14 @@ import gradio as gr
 from gradio.themes import Base, colors, sizes
 
 from ui import api
+from ui.guarded import Page
 from ui.service import Service
 from ui.tabs import compare, compose, explain, jobs, session, zoo
 
 _HEADER = """
 <header class="m-header">
   <h1>Medley</h1><p>several LoRAs in one picture</p>
-  <button type="button" id="theme" class="m-chip" onclick="medley.chooseTheme()">Light or dark</button>
+  <button type="button" id="theme" class="m-chip">Light or dark</button>
 </header>
 """
 
@@ -52,9 +53,9 @@ def theme() -> Base:
     )
 
 
-def build(service: Service) -> gr.Blocks:
+def build(service: Service) -> Page:
     """Return the page of a service."""
-    with gr.Blocks(title="Medley", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="Medley", analytics_enabled=False, fill_width=True, delete_cache=(60, 900)) as page:
         api.build(service)  # first: the names are its own, whatever the page's handlers are called
         gr.HTML(_HEADER, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
 from ui.calls import Answer, Calls
+from ui.discreet import said
 from ui.errors import NotThere, TooBusy, TooMuch, Unavailable
 from ui.service import Service
 
@@ -104,7 +105,7 @@ def _facts(router: APIRouter, calls: Calls) -> None:
 
 def _told(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), _MISTAKE)
-    return JSONResponse({"detail": str(error)}, status)
+    return JSONResponse({"detail": said(error)}, status)
 
 
 def _misread(_request: Request, error: Exception) -> JSONResponse:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from lora_zoo.errors import ZooError
+from lora_zoo.errors import BadFile, ZooError
 from pipelines import images
 from pipelines.jobs.states import OPEN
-from ui import reports
+from ui import reports, thumbnails
+from ui.discreet import said
 from ui.errors import NotThere
 from ui.history import Kept
+from ui.news import BOARD
 from ui.service import Service
 
 _STATIC = Path(__file__).parent / "static"
@@ -34,7 +36,6 @@ _SCRIPTS = (
     "jobs.js",
     "reports.js",
 )
-_LOOK = 0.04  # seconds between looks at a job that somebody watches
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 #: A report is shown in a frame of its own and may do nothing there: no scripts, no requests, only what it brings along.
@@ -87,7 +88,7 @@ def _work(app: FastAPI, service: Service) -> None:
         except NotThere as error:
             return _missing(error)
         except ZooError as error:  # no such format, or one without room for the record
-            return Response(str(error), 422, media_type="text/plain")
+            return Response(said(error), 422, media_type="text/plain")
         named = {"content-disposition": f'attachment; filename="{_name(kept, suffix)}"'}
         return Response(data, media_type=f"image/{chosen.name}", headers={**_FOREVER, **named})
 
@@ -111,7 +112,7 @@ def _held(app: FastAPI, service: Service) -> None:
         try:
             name = await run_in_threadpool(service.held.take, bytes(data))
         except ZooError as error:
-            return Response(str(error), 422, media_type="text/plain")
+            return Response(said(error), 422, media_type="text/plain")
         return JSONResponse({"name": name})
 
     @app.get("/medley/held/{digest}.png", include_in_schema=False)
@@ -126,7 +127,11 @@ def _files(app: FastAPI, service: Service) -> None:
     @app.get("/medley/thumbnails/{digest}", include_in_schema=False)
     def thumbnail(digest: str) -> Response:
         path = service.shelf.thumbnail(digest)
-        return Response(status_code=404) if path is None else FileResponse(path, headers=_FOREVER)
+        try:
+            data, kind = thumbnails.shown(path) if path is not None else (b"", "")
+        except BadFile:
+            return Response(status_code=404)
+        return Response(data, media_type=kind, headers=_FOREVER) if data else Response(status_code=404)
 
     @app.get("/medley/loras/{digest}", include_in_schema=False)
     def lora_file(digest: str) -> Response:
@@ -149,18 +154,17 @@ def _name(kept: Kept, suffix: str) -> str:
 
 
 def _missing(error: NotThere) -> Response:
-    return Response(str(error), 404, media_type="text/plain")
+    return Response(said(error), 404, media_type="text/plain")
 
 
 async def _moments(service: Service, job: str) -> AsyncIterator[str]:
     """Yield how a job stands, as server-sent events, whenever that changes; until it is over."""
     last = ""
-    while True:
-        now = service.glance(job)
-        said = json.dumps(now)
-        if said != last:
-            last = said
-            yield f"data: {said}\n\n"
-        if now["state"] not in OPEN:
-            return
-        await asyncio.sleep(_LOOK)
+    async with aclosing(BOARD.moments(job, lambda: service.glance(job))) as moments:
+        async for now in moments:
+            said = json.dumps(now)
+            if said != last:
+                last = said
+                yield f"data: {said}\n\n"
+            if now["state"] not in OPEN:
+                return

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import logging
 import os
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import FrameType
 
+from ui import discreet
+from ui.limits import Limits
+from ui.room import INCOMING, Incoming
 from ui.service import Service
+from ui.walls.asgi import App
+from ui.walls.bodies import Bodies, Sizes
+from ui.walls.headers import Headers
+from ui.walls.hosts import Hosts
+from ui.walls.password import Password
+from ui.walls.routes import Routes
+from ui.walls.tickets import Tickets
 
 _STATIC = Path(__file__).parent / "static"
-
-#: The browser itself refuses whatever would leave this server. The page's own scripts are inline and compiled there.
-_POLICY = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-)
-_HEADERS = (
-    (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
-
-Scope = dict[str, object]
-App = Callable[[Scope, Callable[..., Awaitable[object]], Callable[[Scope], Awaitable[None]]], Awaitable[None]]
+_FORM = 1 << 20  # bytes around what a request holds: names, numbers, the form
+_SWEEP = 300.0  # seconds between looks at what can be cleared away
+_CONNECTIONS = 512  # at a time, of which a page has up to six
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Options:
     port: int = 7860
     auth: str | None = None  # USER:PASSWORD
     root_path: str = ""
+    host_names: tuple[str, ...] = ()  # under which it is reached beside those of the machine
+    private: tuple[Path, ...] = ()  # folders of which nobody is to learn
 
     @property
     def address(self) -> str:
@@ -47,56 +48,32 @@ class Options:
         shown = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen
         return f"http://{shown}:{self.port}{self.root_path}"
 
-
-class Door:
-    """Lets in who knows the password, if there is one, and tells the browser to stay on this machine."""
-
-    def __init__(self, app: App, auth: str | None) -> None:
-        self._app = app
-        self._expected = None if auth is None else b"Basic " + base64.b64encode(auth.encode())
-
-    async def __call__(
-        self, scope: Scope, receive: Callable[..., Awaitable[object]], send: Callable[[Scope], Awaitable[None]]
-    ) -> None:
-        async def answer(message: Scope) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                message = {**message, "headers": [*_pairs(headers), *_HEADERS]}
-            await send(message)
-
-        if scope["type"] in ("http", "websocket") and not self._may(scope):
-            ask = (b"www-authenticate", b'Basic realm="Medley", charset="UTF-8"')
-            await answer({"type": "http.response.start", "status": 401, "headers": [ask]})
-            await answer({"type": "http.response.body", "body": b"A name and a password are needed."})
-            return
-        await self._app(scope, receive, answer)
-
-    def _may(self, scope: Scope) -> bool:
-        if self._expected is None:
-            return True
-        given = next((value for name, value in _pairs(scope["headers"]) if name == b"authorization"), b"")
-        return secrets.compare_digest(given, self._expected)
-
-
-def _pairs(headers: object) -> list[tuple[bytes, bytes]]:
-    assert isinstance(headers, list | tuple), "what a server passes on"
-    return [(bytes(name), bytes(value)) for name, value in headers]
+    @property
+    def proxied(self) -> bool:
+        """Whether somebody passes requests on, and tells for whom."""
+        return bool(self.root_path or self.host_names)
 
 
 def build(service: Service, options: Options) -> App:
     """Return the whole server as an application; the service starts and stops with it."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    discreet.know([service.history.folder, *options.private])
+    incoming = Incoming(service.history.folder.resolve() / INCOMING)
+    os.environ["GRADIO_TEMP_DIR"] = str(incoming.folder)
     import gradio as gr
     from fastapi import FastAPI
 
     from ui import page, rest, routes
+    from ui.walls import headers
 
     @asynccontextmanager
     async def alive(_app: FastAPI) -> AsyncIterator[None]:
         service.start()
         Thread(target=service.warm, name="warming", daemon=True).start()
+        sweeping = asyncio.create_task(_sweep(service, incoming))
         yield
+        sweeping.cancel()
         service.stop()
 
     app = FastAPI(
@@ -104,6 +81,7 @@ def build(service: Service, options: Options) -> App:
     )
     routes.add(app, service)
     rest.add(app, service)
+    headers.give_nonces()
     blocks = page.build(service)
     gr.mount_gradio_app(
         app,
@@ -122,12 +100,30 @@ def build(service: Service, options: Options) -> App:
         head=page.HEAD,
         css=(_STATIC / "page.css").read_text("utf-8"),
     )
-    return Door(app, options.auth)  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
+    return _walled(Tickets(app, blocks.desk), service.limits, options, incoming)  # pyright: ignore[reportArgumentType]  # ASGI, in two spellings
 
 
-def run(service: Service, options: Options, told: Callable[[str], None]) -> None:
-    """Serve until stopped."""
+async def _sweep(service: Service, incoming: Incoming) -> None:
+    """Clear away what nothing needs any more, now and then."""
+    while True:
+        await asyncio.to_thread(service.held.clear, service.history.held)
+        await asyncio.sleep(_SWEEP)
+        await asyncio.to_thread(incoming.sweep)
+
+
+def _walled(app: App, limits: Limits, options: Options, incoming: Incoming) -> App:
+    """Return an application behind all walls, the innermost first."""
+    sizes = Sizes(limits.inline + _FORM, limits.picture + _FORM, limits.upload + _FORM)
+    app = Bodies(app, sizes, room=incoming.has_room)
+    app = Password(Routes(app), options.auth)
+    return Headers(Hosts(app, options.listen, options.host_names, options.proxied))
+
+
+def run(service: Service, options: Options, sockets: list[socket.socket], told: Callable[[str], None]) -> None:
+    """Serve on sockets that are bound already, until stopped."""
     import uvicorn
+
+    from ui.walls import patient
 
     app = build(service, options)
 
@@ -141,9 +137,12 @@ def run(service: Service, options: Options, told: Callable[[str], None]) -> None
 
     config = uvicorn.Config(
         app,  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
-        host=options.listen,
-        port=options.port,
+        http=patient.protocol(),
+        ws="none",
         log_level="warning",
         timeout_graceful_shutdown=1,
+        limit_concurrency=_CONNECTIONS,
+        proxy_headers=options.proxied,
+        server_header=False,
     )
-    Server(config).run()
+    Server(config).run(sockets)

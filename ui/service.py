@@ -24,7 +24,7 @@ from pipelines.pricing import Cost
 from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Resolved
 from pipelines.tagged import with_tags
-from ui import held, uploads, words
+from ui import discreet, held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.held import Held
 from ui.history import Asked, History, Job
@@ -205,7 +205,11 @@ class Service:
         if state is State.WAITING:
             return {"state": state.value, "ahead": self.history.ahead(job)}
         pictures = self.history.pictures(job) if state is State.DONE else []
-        return {"state": state.value, "error": error, "told": words.finished(pictures) if pictures else ""}
+        return {
+            "state": state.value,
+            "error": discreet.said(error),
+            "told": words.finished(pictures) if pictures else "",
+        }
 
     def open_among(self, jobs: Sequence[str]) -> list[str]:
         """Return those of these jobs that are not over; ids that are none are left out."""

@@ -14,6 +14,7 @@ from lora_zoo.fit import Fit
 from lora_zoo.header import header
 from lora_zoo.library import Library
 from pipelines.engine import Engine
+from ui import room
 from ui.errors import NotAllowed, TooMuch
 
 FOLDER = "loras"
@@ -55,7 +56,7 @@ def admit(engine: Engine, file: Path, folder: Path, model: str, terms: Terms) ->
             f"{file.name!r} {' and '.join(doubts)}; if it is meant so, tick 'Odd files too' and send it again"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    out = place(folder, file.stem)
+    out = place(folder, file.stem, size)
     temporary = out.with_suffix(".part")
     shutil.copyfile(file, temporary)
     temporary.replace(out)
@@ -81,8 +82,10 @@ def _kind(path: str) -> str:
     return ".".join([part for part in path.split(".") if not part.isdecimal()][-2:])
 
 
-def place(folder: Path, name: str) -> Path:
-    """Return where a LoRA of this name is kept; a name that is taken is an error."""
+def place(folder: Path, name: str, size: int = 0) -> Path:
+    """Return where a LoRA of this name and of so many bytes is kept; a name that is taken, or no room, is an error."""
+    if room.held(folder) + size > room.BOUNDS.loras:
+        raise TooMuch(f"this server keeps {room.BOUNDS.loras >> 30} GB of LoRAs, and has no room for another")
     out = folder / f"{safe(name)}{_SUFFIX}"
     if out.exists():
         raise NotAllowed(f"there is a LoRA called {out.stem!r} already; choose another name")

@@ -16,7 +16,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pipelines import merges
-from tests.ui.conftest import BROWSERS, FLAGS, ROOT, Server, free_port
+from tests.server import ROOT, Server, free_port
+from tests.ui.conftest import BROWSERS, FLAGS
 from tests.ui.steps import finished, go_to, pick
 
 TABS = {"compose": "Compose", "compare": "Compare", "explain": "Explain", "zoo": "Zoo", "jobs": "Jobs and history"}

@@ -12,7 +12,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect
 
 from pipelines import images
-from tests.ui.conftest import Server, free_port
+from tests.server import Server, free_port
 from tests.ui.steps import choose, finished, go_to, pick_method, set_steps
 
 pytestmark = pytest.mark.slow  # .ci/run runs it

@@ -17,7 +17,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from composer.record import RenderRecord
 from composer.request import RenderRequest
-from tests.ui.conftest import Server
+from tests.server import Server
 from tests.ui.steps import choose, finished, pick_method, record_in, set_steps
 
 pytestmark = pytest.mark.slow  # .ci/run runs it

@@ -57,7 +57,7 @@ def test_no_request_is_answered_with_an_error_of_ours(
 
 
 def ask(application: server.App, method: str, path: str, **more: object) -> tuple[int, dict[str, object]]:
-    answer = TestClient(application).request(method, f"{rest.ROOT}{path}", **more)  # pyright: ignore[reportArgumentType]
+    answer = TestClient(application, base_url="http://localhost").request(method, f"{rest.ROOT}{path}", **more)  # pyright: ignore[reportArgumentType]
     return answer.status_code, answer.json()
 
 

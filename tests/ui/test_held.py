@@ -133,7 +133,8 @@ def test_many_pictures_that_differ_by_their_seeds_are_read_once(
 
 def test_pictures_are_sent_and_fetched(service: Service) -> None:
     # Not entered, so not started: no model is needed.
-    client = TestClient(server.build(service, server.Options()))  # pyright: ignore[reportArgumentType]
+    built = server.build(service, server.Options())
+    client = TestClient(built, base_url="http://localhost")  # pyright: ignore[reportArgumentType]
     answer = client.post("/medley/held", content=png())
     name = str(answer.json()["name"])
     got = client.get(f"/medley/held/{name.removeprefix(NAMED)}.png")

@@ -21,7 +21,7 @@ from gradio_client.exceptions import AppError
 
 from composer.request import AdapterUse, RenderRequest
 from pipelines.engine import Engine
-from tests.ui.conftest import Server, free_port
+from tests.server import Server, free_port
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "http://127.0.0.1:7860"

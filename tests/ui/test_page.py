@@ -17,7 +17,7 @@ from lora_zoo.catalog import Catalog
 from pipelines.cli import main
 from pipelines.engine import Engine
 from pipelines.jobs import worker
-from tests.ui.conftest import Server
+from tests.server import Server
 from tests.ui.steps import choose, finished, go_to, pick_method, record_in, set_steps
 
 Visit = Callable[..., Page]

@@ -12,7 +12,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, expect
 
-from tests.ui.conftest import Server, free_port, visiting
+from tests.server import Server, free_port
+from tests.ui.conftest import visiting
 from tests.ui.proxy import proxy
 from tests.ui.steps import choose, finished, go_to, set_steps
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from eval import running
 from eval.page import elements
 from eval.running import Overrides, Wish
-from tests.ui.conftest import Server
+from tests.server import Server
 from tests.ui.steps import go_to
 from ui import reports
 from ui.errors import NotThere

@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 from lora_zoo import formats
 from pipelines import merges
 from pipelines.engine import Engine
+from tests.server import Server
 from tests.ui import malformed
-from tests.ui.conftest import Server
 from tests.ui.steps import choose, finished, go_to, pick, set_steps
 
 pytestmark = pytest.mark.slow  # .ci/run runs it

@@ -62,11 +62,14 @@ window.medley = (() => {
     const dark = document.body.classList.toggle("dark");
     localStorage.setItem("medley-theme", dark ? "dark" : "light");
   };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#theme")) chooseTheme();
+  });
   const remembered = localStorage.getItem("medley-theme");
   if (remembered) document.body.classList.toggle("dark", remembered === "dark");
 
   // A name that is too long for its place breaks where its words do.
   const parted = (name) => name.split(/(?<=[_.-])/).flatMap((part, n) => (n ? [make("wbr"), part] : [part]));
 
-  return { make, parted, tell, hear, field, setField, says, insert, press, chooseTheme, parts: {} };
+  return { make, parted, tell, hear, field, setField, says, insert, press, parts: {} };
 })();

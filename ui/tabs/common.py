@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from lora_zoo.errors import ZooError
 from ui import words
+from ui.discreet import said
 from ui.history import Asked, Kept
 from ui.service import Service
 
@@ -37,7 +38,7 @@ def telling() -> Iterator[None]:
     try:
         yield
     except ZooError as error:
-        raise gr.Error(escape(str(error)), title="Not possible", duration=12, print_exception=False) from error
+        raise gr.Error(escape(said(error)), title="Not possible", duration=12, print_exception=False) from error
 
 
 def told(act: Callable[P, R]) -> Callable[P, R]:

@@ -17,7 +17,7 @@ from composer import registry
 from composer.request import Start
 from lora_zoo.errors import ZooError
 from pipelines import estimates, specs
-from ui import forms, more, widgets, words
+from ui import discreet, forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
 from ui.history import Asked, Kept
@@ -149,7 +149,7 @@ def _price(service: Service, panel: Panel) -> None:
             line = f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>'
             return line, drawn.plan(service, requests[0])
         except ZooError as error:
-            return f'<p class="m-cost m-error">{escape(str(error))}</p>', ""
+            return f'<p class="m-cost m-error">{escape(discreet.said(error))}</p>', ""
 
     inputs = panel.inputs
     watched = [one.change for one in inputs.all() if one not in (inputs.prompt, inputs.negative)]

@@ -7,7 +7,7 @@ from html import escape
 from composer.outline import Outline
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
-from ui import charts, words
+from ui import charts, discreet, words
 from ui.errors import NotThere
 from ui.history import Kept
 from ui.service import Service
@@ -34,7 +34,7 @@ def picture(service: Service, kept: Kept) -> str:
         known = kept.outline
         drawn = plan(service, kept.record.request()) if known is None else _drawn(service, known)
     except ZooError as error:
-        drawn = f'<p class="m-note">Its steps cannot be drawn any more: {escape(str(error))}</p>'
+        drawn = f'<p class="m-note">Its steps cannot be drawn any more: {escape(discreet.said(error))}</p>'
     return words.record(kept) + drawn
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 from pydantic import JsonValue
 
 from pipelines.jobs.states import STOPPED
-from ui import reports, series, widgets
+from ui import discreet, reports, series, widgets
 from ui.forms import Draft
 from ui.history import Kept, Listed
 from ui.service import Service
@@ -127,7 +127,7 @@ def _row(job: Listed) -> JsonValue:
         "method": job.method,
         "pictures": job.pictures,
         "created": job.created,
-        "error": job.error if job.state in STOPPED else "",
+        "error": discreet.said(job.error) if job.state in STOPPED else "",
     }
 
 

@@ -13,6 +13,7 @@ from composer.errors import BadRequest
 from lora_zoo.fit import Fit
 from pipelines import heatmap, preflight
 from pipelines.preflight import LoraReport, Report
+from ui import discreet
 from ui.cards import cards
 from ui.errors import NotAllowed
 from ui.live import as_data
@@ -69,7 +70,7 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
             raise BadRequest("write the folder's path first")
         service.shelf.scan(Path(text.strip()))
         refused = [row for row in service.shelf.library.rows() if row.error]
-        lines = "".join(f"<li>{escape(row.name)}: {escape(row.error)}</li>" for row in refused[:50])
+        lines = "".join(f"<li>{escape(row.name)}: {escape(discreet.said(row.error))}</li>" for row in refused[:50])
         said = f"<p>{len(service.shelf.loras)} LoRAs can be used, {len(refused)} files cannot.</p><ul>{lines}</ul>"
         return said, _grid(service, model)
 
@@ -128,7 +129,7 @@ def _report(found: Report) -> str:
 
 
 def _lora(one: LoraReport) -> str:
-    verdict = one.error or (one.fit.verdict if one.fit else "fits")
+    verdict = discreet.said(one.error) or (one.fit.verdict if one.fit else "fits")
     sizes = "; ".join(
         f"{size.component}: its change is {size.frobenius:.1%} of the weights it changes" for size in one.sizes
     )

@@ -17,6 +17,7 @@ from eval.metrics.batch import Tools
 from eval.running import Overrides, Run, Wish
 from eval.suites.model import Suite
 from pipelines import bars, cli_batch, cli_output
+from pipelines.cli_engine import EngineFlags
 from pipelines.cluster import connect
 from pipelines.engine import Engine
 from pipelines.jobs.ledger import Ledger
@@ -45,6 +46,7 @@ class RunFlags:
     ray: str | None = None  # address of a cluster
     renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
     dino: str | None = None
+    by: EngineFlags = EngineFlags()
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,12 @@ class BenchmarkFlags:
     ray: str | None = None  # address of a cluster
     renew: tuple[str, ...] = ()  # methods whose pictures by other code are made anew
     suites: tuple[str, ...] = ()  # none: every one of the embedded world
+    by: EngineFlags = EngineFlags()
 
 
 def run(flags: RunFlags, as_json: bool) -> bool:
     """Render what is missing, measure it, write the report; return whether every picture is there."""
-    measured = rendered(flags, Engine())
+    measured = rendered(flags, flags.by.engine())
     if measured is None:
         return False
     from eval.page import report as pages
@@ -92,7 +95,7 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
         references.plan(wanted, engine)
         folders.append(references.folder(wanted))
     for folder in folders:
-        batch = cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray)
+        batch = cli_batch.BatchFlags(None, folder, (), flags.workers, flags.retry_failed, False, flags.ray, flags.by)
         cli_batch.run(batch, engine)
         if _unfinished(folder):
             return None
@@ -127,7 +130,7 @@ def benchmark(flags: BenchmarkFlags) -> bool:
     for asked in runs:
         ready(asked)  # all of them, before the first is rendered
     measured: list[Measured] = []
-    engine = Engine()  # one for all: each would keep a model with what it prepared
+    engine = flags.by.engine()  # one for all: each would keep a model with what it prepared
     for asked in runs:
         one = rendered(asked, engine)
         if one is None:
@@ -155,6 +158,7 @@ def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
         retry_failed=flags.retry_failed,
         ray=flags.ray,
         renew=tuple(one for one in flags.renew if one in (*labels, revisions.ALL)),
+        by=flags.by,
     )
 
 
@@ -166,7 +170,7 @@ def known(folder: Path, engine: Engine, names: Sequence[str] = ()) -> Measured:
 
 def price(flags: RunFlags, as_json: bool) -> None:
     """Say what a run would take, without loading a model or writing anything."""
-    engine = Engine()
+    engine = flags.by.engine()
     wanted, metrics, _ = ready(flags)
     own = running.jobs(wanted, engine)
     rows = [_cost(label, together(jobs), engine) for label, jobs in own.items()]
@@ -194,9 +198,9 @@ def _cost(label: str, goes: Sequence[Sequence[Job]], engine: Engine) -> cli_outp
     return {"method": label, "pictures": sum(map(len, goes)), "unet_passes": passes, "unet_calls": calls}
 
 
-def report(folders: Sequence[Path], page: Path | None, docs: Path | None) -> None:
+def report(folders: Sequence[Path], page: Path | None, docs: Path | None, by: EngineFlags | None = None) -> None:
     """Write the page of folders that were run, and the document if asked; pictures that came since are measured."""
-    engine = Engine()
+    engine = (by or EngineFlags()).engine()
     place = page or folders[0] / running.PAGE
     if place.is_dir():
         raise BadRun(f"--page {place} is a folder; name the file to write")
@@ -222,6 +226,7 @@ def wish(flags: RunFlags) -> Wish:
         clip=flags.clip,
         references=flags.references,
         dino=flags.dino,
+        dtype=flags.by.runtime.dtype,
     )
 
 

@@ -13,7 +13,7 @@ from eval.judge.endpoint import Endpoint, Settings
 from eval.measuring import Measured
 from eval.summary import Figures
 from pipelines import bars, cli_output
-from pipelines.engine import Engine
+from pipelines.cli_engine import EngineFlags
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class JudgeFlags:
     against: str | None
     methods: str | None
     yes: bool
+    by: EngineFlags = EngineFlags()
 
 
 def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
     """Lay every pair before a judge; the cost is told and agreed to first. Return whether all could be read."""
     protocol = protocols.get(flags.protocol)
     endpoint = Endpoint(Settings(flags.url, flags.model), flags.folder / verdicts.FOLDER / "answers")
-    measured, some = _pairs(flags.folder, flags.methods, flags.against)
+    measured, some = _pairs(flags.folder, flags.methods, flags.against, flags.by)
     court = judging.Court(endpoint, protocol, measured)
     cost = court.price(some)
     if cost.requests and not flags.yes and not agreed(cost.told):
@@ -46,16 +47,18 @@ def judge(flags: JudgeFlags, agreed: Callable[[str], bool]) -> bool:
     return not judged.dropped
 
 
-def study_export(folder: Path, methods: str | None, against: str | None) -> None:
+def study_export(folder: Path, methods: str | None, against: str | None, by: EngineFlags) -> None:
     """Write the page of a study with people."""
-    _, some = _pairs(folder, methods, against)
+    _, some = _pairs(folder, methods, against, by)
     cli_output.line(str(study.export(some, folder, folder / study.FOLDER)))
     cli_output.notice(f"{len(some)} pairs; keep {folder / study.FOLDER / 'key.json'} to yourself")
 
 
-def _pairs(folder: Path, methods: str | None, against: str | None) -> tuple[Measured, list[judging.Pair]]:
+def _pairs(
+    folder: Path, methods: str | None, against: str | None, by: EngineFlags
+) -> tuple[Measured, list[judging.Pair]]:
     """Return a run whose pictures are there, without measuring them, and the pairs that are to be compared."""
-    measured = known(folder, Engine(), ("cost",))  # which looks at no picture
+    measured = known(folder, by.engine(), ("cost",))  # which looks at no picture
     labels = [one.label for one in measured.run.columns]
     wanted = [one.strip() for one in methods.split(",") if one.strip()] if methods else labels
     return measured, judging.pairs(measured, against or Figures(measured).baseline, wanted)

@@ -21,7 +21,7 @@ from eval.metrics.registry import Found, Metric
 from eval.running import Run
 from eval.suites.model import Case, stable
 from pipelines import images
-from pipelines.jobs.ledger import Entry
+from pipelines.jobs.entries import Entry
 from pipelines.jobs.states import State
 
 FOLDER = "measured"

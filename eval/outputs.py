@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MOST = 256 << 20  # bytes of a file that is read back
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLOURS = 256  # of a sheet: enough for these pictures, and a third of the bytes
 
 
@@ -87,9 +90,36 @@ def check_folder(folder: Path) -> None:
         raise BadRun(f"results cannot be written to {files.shown(folder)}: {files.shown(place)}: {why}") from reason
 
 
+def read_document(path: Path, opening: str) -> str:
+    """Return the text of a document whose parts are to be renewed, or how one begins.
+
+    Raises:
+        NoResults: It is no text, or cannot be read.
+    """
+    return files.read_text(path, _MOST, error=NoResults) if path.exists() else opening
+
+
 def write_sheet(page: Image, path: Path) -> None:
     """Write a sheet with a palette of its own, to keep it small."""
     _write(sheet.png(page.quantize(_COLOURS)), path)
+
+
+def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write rows as CSV, their keys as its header; a spreadsheet that opens it computes nothing.
+
+    Spreadsheets take a cell that begins in a certain way for a formula, which can send what stands beside it anywhere.
+    Such a text is written behind an apostrophe, as it would be typed there. Numbers are written as they are.
+    """
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow([_as_text(key) for key in rows[0]])
+        writer.writerows([_as_text(row[key]) for key in rows[0]] for row in rows)
+    _write(buffer.getvalue().encode(), path)
+
+
+def _as_text(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def write_text(text: str, path: Path) -> None:

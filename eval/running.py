@@ -17,8 +17,9 @@ from eval.columns import Column
 from eval.errors import BadRun
 from eval.suites.model import Case, Composition, Suite
 from pipelines.engine import Engine
+from pipelines.jobs.entries import Entry
 from pipelines.jobs.identity import digest
-from pipelines.jobs.ledger import Entry, Ledger
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Job, together
 
 FILE = "run.json"
@@ -47,6 +48,7 @@ class Wish(Frozen):
     clip: str | None  # of CLIPScore; None: the embedded one, where it knows the model's pictures
     references: int = Field(default=0, ge=0, le=64)  # pictures of each LoRA alone
     dino: str | None = None  # None: nothing is asked of one
+    dtype: str = "auto"  # in which the pictures are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,7 @@ def _with(one: Composition, given: dict[str, object]) -> Composition:
 
 def _joined(there: Wish, wish: Wish, folder: Path) -> Wish:
     """Return both wishes together; what would make the pictures incomparable is refused."""
-    for name in ("suite", "mapped", "overrides"):
+    for name in ("suite", "mapped", "overrides", "dtype"):
         before, now = getattr(there, name), getattr(wish, name)
         if before != now:
             raise BadRun(f"{folder} was begun with {name} {before}, not {now}; use another folder")

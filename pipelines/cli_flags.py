@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +13,15 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
-from lora_zoo.errors import nearest_file
+from lora_zoo.errors import nearest_file, shortened
 from lora_zoo.library import Library
+from pipelines.cli_engine import EngineFlags
 from pipelines.cli_start import StartFlags, started
 from pipelines.cli_uses import UseFlags, laid
-from pipelines.runtime import Runtime
-from pipelines.wildcards import expand
+from pipelines.wildcards import has_choices
 
-_SIZE = re.compile(r"(\d+)x(\d+)")
-_CORNER = re.compile(r"(\d+),(\d+)")
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+_CORNER = re.compile(r"(\d{1,9}),(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -50,29 +51,22 @@ class RenderFlags:
     target_size: str | None
     seed: int | None
     count: int
-    runtime: Runtime
-    zoos: tuple[Path, ...] = ()
+    by: EngineFlags = EngineFlags()
     syntax: str | None = None
-    wildcards: Path | None = None
+    choices: str | None = None
 
 
-def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
-    """Return one request per picture: seeds count up from the first one."""
+Draw = Callable[[RenderRequest], RenderRequest]
+
+
+def requests_from(flags: RenderFlags, library: Library, draw: Draw) -> list[RenderRequest]:
+    """Return one request per picture: seeds count up from the first one. `draw` makes the choices in prompts."""
     recorded = _recorded(flags, flags.source, library) if flags.source else None
     if recorded is None and flags.prompt is None:
         raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE to repeat a picture")
     first = parse_request(_merged(recorded, flags))
-    return [_chosen(first, first.seed + offset, flags) for offset in range(flags.count)]
-
-
-def _chosen(first: RenderRequest, seed: int, flags: RenderFlags) -> RenderRequest:
-    """Return the request of one picture, its choices made in what was typed; a record's are made already."""
-    asked: dict[str, object] = {**first.model_dump(), "seed": seed}
-    texts = {"prompt": flags.prompt, "negative_prompt": flags.negative, "undesired": flags.undesired}
-    for name, typed in texts.items():
-        if typed is not None and first.prompt_syntax == "a1111":
-            asked[name] = expand(typed, seed, flags.wildcards)
-    return laid(parse_request(asked), flags.of_loras)
+    requests = [first.model_copy(update={"seed": first.seed + offset}) for offset in range(flags.count)]
+    return [laid(draw(parse_request(one.model_dump())), flags.of_loras) for one in requests]
 
 
 def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
@@ -99,6 +93,7 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         "undesired": flags.undesired,
         "undesired_strength": flags.undesired_strength,
         "prompt_syntax": flags.syntax,
+        "choices": flags.choices or _choices(recorded, flags),
         "method": flags.method,
         "text_encoder_adapters": flags.text_policy,
         "model": flags.model,
@@ -130,6 +125,22 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     return {**merged, **started(flags.start, recorded)}
 
 
+def _choices(recorded: RenderRequest | None, flags: RenderFlags) -> str | None:
+    """Return whether choices are drawn, where this is not typed: in what is typed, not in what a picture holds."""
+    if recorded is None:
+        return None
+    texts = {"prompt": flags.prompt, "negative_prompt": flags.negative, "undesired": flags.undesired}
+    if not any(has_choices(typed) for typed in texts.values() if typed is not None):
+        return None
+    kept = [name for name, typed in texts.items() if typed is None and has_choices(getattr(recorded, name))]
+    if kept:
+        raise BadRequest(
+            f"choices are typed, and the picture's {kept[0].replace('_', ' ')} holds such signs as text; "
+            "say --choices drawn to have them drawn in both, or --choices text"
+        )
+    return "drawn"
+
+
 def parse_lora(text: str) -> Mapping[str, object]:
     """Read NAME[:WEIGHT[:TE_WEIGHT]]; NAME may be a path, with a drive letter too."""
     parts = text.split(":")
@@ -154,7 +165,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:
             raise BadRequest(f"--set {key}: given twice, as {found[key]!r} and {value!r}")
         try:
             found[key] = json.loads(value, parse_constant=str)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
             found[key] = value
     return found
 
@@ -163,7 +174,7 @@ def parse_size(text: str, flag: str = "--size") -> tuple[int, int]:
     """Read WIDTHxHEIGHT."""
     match = _SIZE.fullmatch(text.lower())
     if match is None:
-        raise BadRequest(f"{flag} {text!r}: write WIDTHxHEIGHT in pixels, for example 64x64")
+        raise BadRequest(f"{flag} {shortened(text)}: write WIDTHxHEIGHT in pixels, for example 64x64")
     return int(match[1]), int(match[2])
 
 
@@ -171,17 +182,17 @@ def parse_corner(text: str) -> tuple[int, int]:
     """Read X,Y."""
     match = _CORNER.fullmatch(text)
     if match is None:
-        raise BadRequest(f"--crop {text!r}: write X,Y in pixels from the left and the top, for example 0,0")
+        raise BadRequest(f"--crop {shortened(text)}: write X,Y in pixels from the left and the top, for example 0,0")
     return int(match[1]), int(match[2])
 
 
 def existing(path: Path) -> Path:
     """Return the path of a file that is there; a missing one is an error that names the nearest."""
-    if path.is_file():
+    if os.path.isfile(path):  # a name that no file can have is one that is not there
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise BadRequest(f"'{path}' is a folder, not a file")
-    raise BadRequest(f"there is no file '{path}'{nearest_file(path)}")
+    raise BadRequest(f"there is no file {shortened(str(path))}{nearest_file(path)}")
 
 
 def _path_like(text: str) -> bool:

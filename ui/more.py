@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from composer import over_steps, registry
 from composer.errors import BadRequest
 from composer.registry import Parameter
-from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start, explain
+from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start
 from lora_zoo.errors import ZooError
 from pipelines import specs
+from pipelines.wildcards import has_choices
 from ui.held import INLINE
 
 FURTHER = (
@@ -24,6 +25,7 @@ FURTHER = (
     "undesired_strength",
     "guidance_rescale",
     "prompt_syntax",
+    "choices",
     "prediction_type",
     "text_encoder_adapters",
     "original_size",
@@ -86,7 +88,13 @@ def further_in(form: object) -> dict[str, JsonValue]:
 def further_of(request: RenderRequest) -> dict[str, JsonValue]:
     """Return a request's finer settings, those left out that are the defaults anyway."""
     found = _changed(request.model_dump(mode="json", include=set(FURTHER)))
-    own = {"text_encoder_adapters": registry.get(request.method).text_policy, "prediction_type": _predicted(request)}
+    own: dict[str, object] = {
+        "text_encoder_adapters": registry.get(request.method).text_policy,
+        "prediction_type": _predicted(request),
+    }
+    texts = (request.prompt, request.negative_prompt, request.undesired)
+    if not any(map(has_choices, texts)):
+        own["choices"] = "text"  # of nothing: what is typed next may be drawn
     return {key: value for key, value in found.items() if own.get(key) != value}
 
 
@@ -143,8 +151,6 @@ def schedule_in(name: str, steps: str | None, curve: str | None) -> dict[str, ob
     try:
         when = over_steps.read(steps) if steps else Schedule()
         points = over_steps.read_curve(curve) if curve else when.curve
-    except ValidationError as error:
-        raise BadRequest(f"LoRA {name!r}: {explain(error, tuple(Schedule.model_fields))}") from error
     except BadRequest as error:
         raise BadRequest(f"LoRA {name!r}: {error}") from error
     return {"start": when.start, "stop": when.stop, "curve": points}

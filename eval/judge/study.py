@@ -34,7 +34,8 @@ _SCRIPT = """
 document.getElementById('save').onclick = () => {
   const voter = document.getElementById('voter').value || 'anonymous';
   const rows = [...document.querySelectorAll('input[type=radio]:checked')].map(one => [one.name, one.value]);
-  const cell = text => '"' + text.replaceAll('"', '""') + '"';
+  const plain = text => /^[=+\\-@\\t\\r]/.test(text) ? "'" + text : text;  // no formula in a spreadsheet
+  const cell = text => '"' + plain(text).replaceAll('"', '""') + '"';
   const lines = rows.map(([pair, choice]) => [pair, choice, cell(voter)].join(','));
   const text = ['pair,choice,voter', ...lines].join('\\n');
   const link = document.createElement('a');

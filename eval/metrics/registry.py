@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Literal, TypeVar
 
 from composer.errors import UnknownChoice
+from composer.registry import redefined
 from eval.metrics.batch import Batch
 from eval.suites.model import Suite
 
@@ -81,12 +82,16 @@ def metric(
     of_work: bool = False,
     ready: Callable[[], None] | None = None,
 ) -> Callable[[_A], _A]:
-    """Register a metric under a name that no other has, with measures that no other has."""
+    """Register a metric under a name that no other has, with measures that no other has.
+
+    The same function defined once more takes its own place.
+    """
 
     def register(answer: _A) -> _A:
-        taken = {one.name for known in _metrics.values() for one in known.measures}
+        own = name in _metrics and redefined(_metrics[name].answer, answer)
+        taken = {one.name for known in _metrics.values() if not own or known.name != name for one in known.measures}
         twice = taken & {one.name for one in measures}
-        if name in _metrics or twice:
+        if (name in _metrics and not own) or twice:
             raise ValueError(f"two metrics are called {name!r} or have the measures {sorted(twice)}")
         _metrics[name] = Metric(name, measures, frozenset(needs), by, ready, usual, of_work, answer)
         return answer

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -24,7 +22,7 @@ def write(figures: Figures, folder: Path) -> list[Path]:
     tables = {"pictures": _pictures(figures), "means": _means(figures), "contests": _contests(figures)}
     written: list[Path] = []
     for name, rows in tables.items():
-        outputs.write_text(_csv(rows), folder / f"{name}.csv")
+        outputs.write_csv(rows, folder / f"{name}.csv")
         outputs.write_text(_json(rows), folder / f"{name}.json")
         written += [folder / f"{name}.csv", folder / f"{name}.json"]
         if find_spec("pyarrow") is not None and rows:
@@ -103,15 +101,6 @@ def _contests(figures: Figures) -> Rows:
         }
         for one in met
     ]
-
-
-def _csv(rows: Rows) -> str:
-    buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def _json(rows: Rows) -> str:

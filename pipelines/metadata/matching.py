@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from composer.request import RenderRequest, parse_request
+from composer.request import ANY_SEED, RenderRequest, drawn, parse_request
 from lora_zoo import catalog
 from lora_zoo.catalog import Entry
 from lora_zoo.errors import UnknownName
@@ -56,7 +56,9 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
     if not own_model:
         stated["model"] = _model(found)
     if found.seed is not None:
-        stated["seed"] = found.seed
+        stated["seed"] = drawn(found.seed)
+        if found.seed == ANY_SEED:
+            remarks.append(f"seed {ANY_SEED}: the picture does not say which was drawn; {stated['seed']} is drawn here")
     for name in ("seed", "num_inference_steps", "guidance_scale", "scheduler", "width", "height"):
         if stated.get(name) is None:
             remarks.append(f"{name}: not found in the picture; the default is used")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app import main
-from eval import base, measuring, outputs, running, tables
+from eval import base, measuring, outputs, report, running, tables
 from eval.__main__ import main as measure
 from eval.commands import RunFlags, run
 from eval.errors import BadRun, NoResults
@@ -176,6 +176,14 @@ def test_damaged_summaries_are_told(
         outputs.read_summary(base.Summary, tmp_path / "base.json")
     monkeypatch.setattr("sys.argv", ["eval", "report", "--out", str(tmp_path), "--docs", str(tmp_path / "docs")])
     assert measure() == 2 and "base.json" in capsys.readouterr().err
+
+
+def test_a_document_that_is_no_text_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "embedded.md").write_bytes(b"\xff")
+    outputs.write_summary(base.Summary(3, "ddim", 0.9, 0.95, None, 0.5, {"colour": 0.9}), tmp_path / "base.json")
+    with pytest.raises(NoResults, match=r"embedded\.md: not text in UTF-8"):
+        report.run(tmp_path, tmp_path)
+    assert (tmp_path / "embedded.md").read_bytes() == b"\xff"
 
 
 def test_what_was_not_asked_is_a_dash() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from composer.request import RenderRequest
 from eval import outputs, scenes, sheets
-from eval.bench import FOUND, Bench, kind, share
+from eval.bench import FOUND, Bench, kind, known_share, share
 from eval.scenes import Captioned
 from lora_zoo.world.labels import named
 
@@ -34,8 +34,8 @@ class Summary:
     pictures: int
     settings: str
     overall: float
-    one_creature: float
-    two_creatures: float
+    one_creature: float | None  # None: no picture asked for it
+    two_creatures: float | None
     complete: float  # pictures that show all that was named
     kinds: dict[str, float]
 
@@ -68,7 +68,7 @@ def summarise(rows: Sequence[Row], settings: str) -> Summary:
     for row in rows:
         for label, seen in row.found.items():
             kinds[kind(label)].append(seen)
-    by_count = {n: share([a for row in rows if row.creatures == n for a in row.found.values()]) for n in (1, 2)}
+    by_count = {n: known_share([a for row in rows if row.creatures == n for a in row.found.values()]) for n in (1, 2)}
     return Summary(
         pictures=len(rows),
         settings=settings,

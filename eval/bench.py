@@ -44,8 +44,19 @@ class Bench:
 
 
 def share(answers: Sequence[bool]) -> float:
-    """Return the share of yes; of no questions at all, nothing was missed."""
-    return sum(answers) / len(answers) if answers else 1.0
+    """Return the share of yes.
+
+    Raises:
+        ValueError: Nothing was asked, of which there is no share.
+    """
+    if not answers:
+        raise ValueError("there is no share of no answers")
+    return sum(answers) / len(answers)
+
+
+def known_share(answers: Sequence[bool]) -> float | None:
+    """Return the share of yes; None where nothing was asked."""
+    return share(answers) if answers else None
 
 
 def kind(label: str) -> str:

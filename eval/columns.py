@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from composer import registry
 from composer.errors import BadRequest
-from composer.request import AdapterUse, RenderRequest
+from composer.request import AdapterUse, RenderRequest, parse_request
 from eval.errors import BadSuite
 from eval.suites.model import Case, Member, Suite
 
@@ -33,14 +33,16 @@ class Column:
         """Return what this column is asked for a case: prompt, noise and settings do not depend on the column."""
         asked = case.set
         members = () if self.label == NAIVE else asked.members
-        return RenderRequest(
-            **asked.settings.model_dump(),
-            method=self.method,
-            parameters=self.parameters,
-            adapters=tuple(self._use(one) for one in members),
-            prompt=asked.prompt,
-            negative_prompt=asked.negative,
-            seed=case.seed,
+        return parse_request(
+            {
+                **asked.settings.model_dump(),
+                "method": self.method,
+                "parameters": self.parameters,
+                "adapters": tuple(self._use(one) for one in members),
+                "prompt": asked.prompt,
+                "negative_prompt": asked.negative,
+                "seed": case.seed,
+            }
         )
 
     def _use(self, member: Member) -> AdapterUse:

@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from composer.errors import UnknownChoice
-from eval import columns, measuring, readiness, references, revisions, running, suites
+from eval import columns, measuring, outputs, readiness, references, revisions, running, suites
+from eval.errors import BadRun
 from eval.measuring import Measured
 from eval.metrics import registry
 from eval.metrics.batch import Tools
@@ -99,9 +100,7 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
         if _unfinished(folder):
             return None
     measured = measure(wanted, engine, metrics)
-    for label, count in measured.missing.items():
-        cli_output.notice(f"{label}: {count} pictures are missing")
-    _tell_makers(measured)
+    _tell(measured)
     return measured
 
 
@@ -127,6 +126,9 @@ def benchmark(flags: BenchmarkFlags) -> bool:
     for label in flags.renew:
         if label not in labels:
             raise UnknownChoice("method to renew", label, sorted(labels))
+    outputs.check_folder(flags.docs)
+    for asked in runs:
+        ready(asked)  # all of them, before the first is rendered
     measured: list[Measured] = []
     engine = flags.by.engine()  # one for all: each would keep a model with what it prepared
     for asked in runs:
@@ -199,10 +201,15 @@ def _cost(label: str, goes: Sequence[Sequence[Job]], engine: Engine) -> cli_outp
 def report(folders: Sequence[Path], page: Path | None, docs: Path | None, by: EngineFlags | None = None) -> None:
     """Write the page of folders that were run, and the document if asked; pictures that came since are measured."""
     engine = (by or EngineFlags()).engine()
-    measured = [known(folder, engine) for folder in folders]
+    place = page or folders[0] / running.PAGE
+    if place.is_dir():
+        raise BadRun(f"--page {place} is a folder; name the file to write")
+    for folder in (place.parent, *([docs] if docs else [])):
+        outputs.check_folder(folder)
+    measured = [known(folder, engine) for folder in dict.fromkeys(folders)]
     for one in measured:
-        _tell_makers(one)
-    _write(measured, page or folders[0] / running.PAGE, docs)
+        _tell(one)
+    _write(measured, place, docs)
 
 
 def wish(flags: RunFlags) -> Wish:
@@ -260,7 +267,14 @@ def _write(measured: Sequence[Measured], page: Path, docs: Path | None) -> None:
         cli_output.line(str(document.write(measured, docs)))
 
 
-def _tell_makers(measured: Measured) -> None:
+def _tell(measured: Measured) -> None:
+    """Tell what the figures lack, and which code made the pictures."""
+    for label, count in measured.missing.items():
+        cli_output.notice(f"{measured.run.folder}: {label}: {count} pictures are missing")
+    for name, count in measured.broken.items():
+        cli_output.notice(
+            f"{measured.run.folder}: {name} is no finite number for {count} pictures, which it leaves out"
+        )
     for text in revisions.told(revisions.makers(measured)):
         cli_output.notice(f"{measured.run.folder}: {text}; --renew METHOD,… makes anew what other code made")
 

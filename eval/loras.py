@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from composer.request import AdapterUse, RenderRequest
 from eval import outputs, sheets
-from eval.bench import FOUND, Bench, Scores, share, value
+from eval.bench import FOUND, Bench, Scores, known_share, share, value
 from lora_zoo.catalog import Catalog
 from lora_zoo.detectors import anywhere
 from lora_zoo.world.captions import caption
@@ -80,9 +80,9 @@ class Line:
     dialect: str
     components: tuple[str, ...]
     found: float
-    kept: float
-    base: float
-    relative: float  # kept / base
+    kept: float | None  # None: no prompt says anything else
+    base: float | None
+    relative: float | None  # kept / base; None where the base model shows nothing of it
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def _tiles(asked: Sequence[Prompt], pictures: Sequence[Image]) -> list[Tile]:
 
 def _line(one: Concept, zoo: Catalog, rows: Sequence[Row]) -> Line:
     entry = zoo.get(one.name)
-    kept = share([answer for row in rows for answer in row.kept])
-    base = share([answer for row in rows for answer in row.base])
+    kept = known_share([answer for row in rows for answer in row.kept])
+    base = known_share([answer for row in rows for answer in row.base])
     return Line(
         name=one.name,
         identifier=one.identifier,
@@ -160,5 +160,5 @@ def _line(one: Concept, zoo: Catalog, rows: Sequence[Row]) -> Line:
         found=share([row.found for row in rows]),
         kept=kept,
         base=base,
-        relative=kept / base if base else 0.0,
+        relative=kept / base if kept is not None and base else None,
     )

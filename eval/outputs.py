@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _T = TypeVar("_T")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MOST = 256 << 20  # bytes of a file that is read back
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLOURS = 256  # of a sheet: enough for these pictures, and a third of the bytes
 
 
@@ -88,6 +88,15 @@ def check_folder(folder: Path) -> None:
     except OSError as reason:
         why = reason.strerror or str(reason)
         raise BadRun(f"results cannot be written to {files.shown(folder)}: {files.shown(place)}: {why}") from reason
+
+
+def read_document(path: Path, opening: str) -> str:
+    """Return the text of a document whose parts are to be renewed, or how one begins.
+
+    Raises:
+        NoResults: It is no text, or cannot be read.
+    """
+    return files.read_text(path, _MOST, error=NoResults) if path.exists() else opening
 
 
 def write_sheet(page: Image, path: Path) -> None:

@@ -28,7 +28,7 @@ def run(out: Path, docs: Path) -> Path:
     if not found:
         raise NoResults(f"{out} holds no results; measure first: python -m eval {'|'.join(_TITLES)}")
     document = docs / "embedded.md"
-    text = document.read_text(encoding="utf-8") if document.exists() else "# The embedded world in figures\n"
+    text = outputs.read_document(document, "# The embedded world in figures\n")
     outputs.write_text(updated(text, found), document)
     for name in found:
         for kind in ("json", "png"):

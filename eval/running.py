@@ -43,7 +43,7 @@ class Wish(Frozen):
     mapped: str | None
     sets: int | None = Field(ge=1)  # of each size; None: all
     seeds: int = Field(ge=1, le=1000)
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = Field(min_length=1)
     overrides: Overrides
     clip: str | None  # of CLIPScore; None: the embedded one, where it knows the model's pictures
     references: int = Field(default=0, ge=0, le=64)  # pictures of each LoRA alone

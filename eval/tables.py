@@ -20,10 +20,12 @@ def of_detectors(summary: accuracy.Summary) -> str:
         "attribute or concept on its side": summary.labels,
     }
     rows = [
-        (what, str(len(found)), _percent(found[0].balanced), _percent(_mean(found)), _worst(found))
+        (what, str(len(found)), _percent(found[0].balanced if found else None), _percent(_mean(found)), _worst(found))
         for what, found in kinds.items()
     ]
     head = f"Balanced accuracy on {summary.pictures} fresh drawn pictures."
+    if summary.unasked:
+        head += f" Not rated: {len(summary.unasked)} labels that no picture answers yes, or none no."
     return f"{head}\n\n{_table(('question', 'how many', 'worst', 'mean', 'the worst'), rows)}"
 
 
@@ -33,7 +35,7 @@ def of_clip(summary: clip.Summary) -> str:
         ("the caption of a picture", _percent(summary.caption_of_picture)),
         ("the picture of a caption", _percent(summary.picture_of_caption)),
     ]
-    head = f"Fresh drawn pictures in {summary.groups} groups of {summary.among}."
+    head = f"The embedded CLIP on fresh drawn pictures in {summary.groups} groups of {summary.among}."
     return f"{head}\n\n{_table((f'top-1 among {summary.among}', 'right'), rows)}"
 
 
@@ -86,8 +88,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *rows))
 
 
-def _percent(part: float) -> str:
-    return f"{100 * part:.1f} %"
+def _percent(part: float | None) -> str:
+    return "–" if part is None else f"{100 * part:.1f} %"
 
 
 def _interval(one: Interval) -> str:
@@ -95,9 +97,9 @@ def _interval(one: Interval) -> str:
     return f"{100 * one.mean:.1f} %{ends}"
 
 
-def _mean(found: Sequence[Accuracy]) -> float:
-    return sum(one.balanced for one in found) / len(found)
+def _mean(found: Sequence[Accuracy]) -> float | None:
+    return sum(one.balanced for one in found) / len(found) if found else None
 
 
 def _worst(found: Sequence[Accuracy]) -> str:
-    return ", ".join(f"{one.name} {_percent(one.balanced)}" for one in found[:_WORST])
+    return ", ".join(f"{one.name} {_percent(one.balanced)}" for one in found[:_WORST]) or "–"

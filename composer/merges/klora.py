@@ -4,10 +4,12 @@ S_i = sum of the K greatest |entries| of delta_i, K = r_c * r_s. Content acts wh
 style; gamma = mean over layers of |delta_c|_1 / |delta_s|_1, taken again without ratios of 3 means or more, so that
 nobody's overall strength decides. scale rises with the steps: content early, style late.
 What a layer's S are depends on the LoRAs only: layers are ranked once, and a step is a comparison of two numbers each.
-Deviations from the authors' code: alpha / rank counts; layers are paired by path, not by order in the file; a layer
-that one LoRA lacks is the other's; the step is the true one, where theirs is a count of layer calls since the program
-started, right for 50 steps of one picture only. With more than two LoRAs each other one is put on the style's level by
-a gamma of its own, the greatest acts, and K is the product of the layer's two greatest ranks.
+Deviations from the authors' code: all layers that a LoRA changes are ranked and count in gamma, convolutions and
+feed-forward too, where theirs knows attention's q, k, v and out only; alpha / rank counts; layers are paired by path,
+not by order in the file; a layer that one LoRA lacks is the other's; the step is the true one, where theirs is a count
+of layer calls since the program started, right for 50 steps of one picture only. With more than two LoRAs each other
+one is put on the style's level by a gamma of its own, the greatest acts, and K is the product of the layer's two
+greatest ranks.
 """
 
 from __future__ import annotations

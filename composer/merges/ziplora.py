@@ -8,7 +8,8 @@ closed form of that loss layer by layer, on the inputs the members react to inst
 
 solved by conjugate gradients from m = 1, so that columns on which nothing depends stay there. The second term is the
 paper's penalty on members using the same column, made quadratic: it asks columns to be shared out instead of doubled.
-Deviations from the authors' code: alpha / rank counts; a convolution has one coefficient per channel and kernel place.
+Deviations from the authors' code: all layers have coefficients, theirs attention's q, k, v and out; alpha / rank
+counts; a convolution has one coefficient per channel and kernel place.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ gradient of NT-Xent over the cross-attention of the concepts' words in all promp
 eps = sum_k M_k eps_k / sum_k M_k in both guidance branches, M_0 where no other is. M_k is, with `masks` = `any`, where
 a word of LoRA k is read above `threshold` of its most; `parted` is ours: by its words' mean, smoothed, a cell wider,
 one concept a place (composer/found.py). A LoRA's first word is its trigger, said in its own prompt only if its others
-are enough to say it. Other deviations: maps are of the conditional row, predictions and masks of the moved latents.
+say enough. Others: maps are of the conditional row, predictions and masks of the moved latents; one LoRA is plain.
 """
 
 from __future__ import annotations

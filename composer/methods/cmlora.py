@@ -1,14 +1,15 @@
 """CMLoRA (arXiv:2502.04923): Composite with a dominant LoRA that takes turns, and kept deep features for the others.
 
-Turns begin at refresh steps (schedules.py). The dominant weighs c = N - 0.5 times another, shares normalised to 1. Only
-the dominant is computed whole, at its turn's first step; all others, and it afterwards, reuse what they kept. At
+Turns begin at refresh steps (schedules.py). The dominant weighs c = N - 0.5 times another, shares normalised to 1. In
+the first step all are computed whole, then the dominant at its turn's first; all else reuses what it kept. At
 `interval` 1 nothing is reused, as in the authors' code, nor with one LoRA. LoRAs go from high to low frequency, as
 measured by `zoo profile` (composer/spectrum.py). The last `low` are backgrounds: early turns go round the others, late
 ones round all but the first. Deviations: the order is measured, how many are low and when late begins are parameters
-(the authors take all this from file names, and step 120 of 220); turns refresh in both phases and on the paper's
-schedule too, where their code refreshes nothing. `decay`,
-c less 1/2, 1/4, ... from turn to turn and never below 1, is what their code means to do; it changes nothing there, and
-is off. Text encoder: `all` by default, as in `composite`.
+(the authors take all this from file names, and step 120 of 220); whether a turn is early or late is judged at its start
+(theirs in every step, so that a turn can change hands); of several low ones all take late turns (theirs the first); no
+uneven turns around a center; turns refresh in both phases and on the paper's schedule too, where their code refreshes
+nothing. `decay`, c less 1/2, 1/4, ... from turn to turn and never below 1, is what their code means to do; it changes
+nothing there, and is off. Text encoder: `all` by default, as in `composite`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 eps = 1/N sum_i [eps_i(null) + g * (eps_i(c) - eps_i(null))]; both branches use the adapter, and the mean is taken on
 each branch before guidance, which is the same by linearity. Deviations from the authors' code: without guidance the
 conditional predictions are averaged (theirs keeps the last adapter's only), and adapter weights are kept (theirs fall
-back to 1.0).
+back to 1.0, and all are scaled by 0.8).
 One unconditional row for all, N + 1 instead of 2N, is ours and another method than the paper's, since adapters change
 that branch too. `mean` is the prediction with all adapters at 1/N of their weights: to first order in the weights the
 paper's mean, and exact for one adapter. `base` is the base model's: guidance then also pushes away from the base.

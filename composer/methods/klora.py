@@ -2,6 +2,7 @@
 
 scale(t) = alpha * t + beta with t from 0 to 1, as the paper writes it. The authors' code has a second pattern, its
 default: beta = 0.85 * alpha, and the scale starts again from 0 where it reaches alpha; `wrap` with beta 1.275 does so.
+Deviation that shows most: it acts on all layers of the UNet that a LoRA changes, theirs on q, k, v, out of attention.
 Text encoder: `all` by default.
 """
 

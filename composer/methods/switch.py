@@ -3,7 +3,7 @@
 active(i) = floor(i / interval) mod N for steps i = 0, 1, ..., as the paper writes it (from 1). The authors' code
 changes over in a callback after the step, so their first adapter gets one step more: active(0) = 0 and
 active(i) = floor((i - 1) / interval) mod N for i >= 1. `legacy_offset` repeats that. Deviation: adapter weights survive
-every switch; theirs fall back to 1.0.
+every switch; theirs fall back to 1.0, and all are scaled by 0.8.
 Text encoder: `first` by default, as in the reference, where the prompt is read once with the first adapter active.
 """
 

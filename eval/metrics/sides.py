@@ -38,5 +38,7 @@ def _found(shot: Shot, scores: Scores) -> Found | None:
                 own[value] = scores[f"{slot}.{kind}.{value}"] >= FOUND
                 other[value] = scores[f"{_OTHER[slot]}.{kind}.{value}"] >= FOUND
     right, wrong = list(own.values()), list(other.values())
+    if not right:
+        return None  # no member belongs to a creature
     values = {"side": share(right), "bleeding": share(wrong), "apart": float(all(right) and not any(wrong))}
     return Found(values, {name: float(seen) for name, seen in own.items()})

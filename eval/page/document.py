@@ -40,8 +40,7 @@ def write(measured: Sequence[Measured], docs: Path) -> Path:
         titles[name] = f"Suite {name}: {one.run.suite.about}"
         parts[name] = _suite(figures, docs)
     document = docs / FILE
-    text = document.read_text(encoding="utf-8") if document.exists() else _OPENING
-    outputs.write_text(updated(text, parts, titles), document)
+    outputs.write_text(updated(outputs.read_document(document, _OPENING), parts, titles), document)
     return document
 
 

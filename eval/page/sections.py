@@ -9,7 +9,6 @@ from pathlib import Path
 
 from composer.request import Frozen
 from eval import revisions
-from eval.columns import TRUTH
 from eval.intervals import Interval
 from eval.metrics.registry import Measure
 from eval.page.elements import Part, Td
@@ -80,28 +79,24 @@ def _overview(title: str, figures: Figures, measures: Sequence[Measure]) -> Part
             Td("–") if cell is None else Td(*with_interval(one, cell.interval), column in best[one.name])
             for one, cell in zip(measures, cells, strict=True)
         ]
-        if any(cells):
+        if any(cells) or not any(row.column == column for row in figures.measured.rows):
             rows.append([Td(column), *tds])
     return Part(title, ("method", *(one.title for one in measures)), rows, absences(figures, measures))
 
 
 def absences(figures: Figures, measures: Sequence[Measure]) -> str:
     """Say why figures are not there, where a table of measures by column has dashes; "" if it has none."""
-    reasons: dict[str, list[str]] = {}
+    told: list[str] = []
+    lacking: dict[str, list[str]] = {}
     for column in figures.shown:
-        for one in measures:
-            if figures.cell(one.name, column) is None:
-                reasons.setdefault(_absence(figures, one, column), []).append(one.title)
-    told = "; ".join(f"{', '.join(dict.fromkeys(titles))}: {reason}" for reason, titles in reasons.items())
-    return f"–: not measured. {told}." if told else ""
-
-
-def _absence(figures: Figures, one: Measure, column: str) -> str:
-    if column == TRUTH:
-        return "drawings are not rendered" if one in figures.costs else f"{one.absent}, in drawings too"
-    if not any(row.column == column for row in figures.measured.rows):
-        return f"there is no picture by {column}"
-    return one.absent
+        absent = [one for one in measures if figures.cell(one.name, column) is None]
+        if not any(row.column == column for row in figures.measured.rows):
+            told.append(f"there is no picture by {column}")
+        elif len(absent) < len(measures):  # else the column has no row
+            for one in absent:
+                lacking.setdefault(one.absent, []).append(one.title)
+    told += [f"{', '.join(dict.fromkeys(titles))}: {reason}" for reason, titles in lacking.items()]
+    return f"–: not measured; {'; '.join(told)}." if told else ""
 
 
 def measures(figures: Figures) -> Part:
@@ -181,7 +176,7 @@ def spreads(found: Mapping[str, Spread], by: str) -> Part:
         for name, one in found.items()
     ]
     told = (
-        f"On features of {by}, to other drawings of the same sets: not comparable with figures on other features. KID: "
+        f"To other drawings of the same sets, on features by {by}: not comparable with figures on other features. KID: "
         "mean and standard deviation over 100 subsets of half of the pictures, or of 100. FID depends on the number of "
         "pictures: compare it between equal numbers only."
     )

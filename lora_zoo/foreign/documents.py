@@ -183,5 +183,5 @@ def _nothing(_text: str) -> None:
 
 
 def _brief(reason: Exception) -> str:
-    said = str(reason)
+    said = " ".join(str(reason).split())  # in one line: parsers of YAML draw pictures of their errors
     return said if len(said) <= 200 else f"{said[:197]}..."

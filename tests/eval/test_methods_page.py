@@ -23,6 +23,12 @@ def test_a_paragraph_is_the_file_s_own_text() -> None:
     assert "`noise`: one pass per region" in told and r"sum\_r m\_r" in told and "arXiv:2302.08113" in told
 
 
+@pytest.mark.parametrize("name", registry.names())
+def test_the_page_says_what_the_method_s_file_says(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "methods.md"
+    assert f"(`{name}`)\n\n{methods_page.paragraph(name)}\n" in page.read_text("utf-8")
+
+
 def test_signs_mean_nothing() -> None:
     assert methods_page.escaped("a_i * <b> [c]") == r"a\_i \* \<b> \[c\]"
 

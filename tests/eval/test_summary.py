@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from eval import columns, suites
+from eval.columns import TRUTH
 from eval.measuring import Measured, Row
 from eval.page import sections
 from eval.running import Overrides, Run, Wish
@@ -61,3 +63,24 @@ def test_what_a_picture_takes_does_not_judge_it(figures: Figures) -> None:
 def test_the_report_tells_each_metric_s_agreement(figures: Figures) -> None:
     table = {row[0].text: row[1].text for row in sections.agreements(figures).rows}
     assert table["CLIPScore (embedded CLIP)"] == "1.00" and table["PSNR to truth"] == "-1.00"
+
+
+def test_a_dash_says_why_nothing_was_measured(figures: Figures) -> None:
+    seen, _ = sections.overview(figures)
+    assert seen.note == ""
+    one = figures.measured
+    rows = tuple(
+        replace(
+            row, values={name: value for name, value in row.values.items() if name != "psnr" or row.column != "merge"}
+        )
+        for row in one.rows
+        if row.column != "switch"
+    )
+    drawings = tuple(Row(TRUTH, case, "", {"present": 1.0}, {}) for case in one.run.cases)
+    seen, taken = sections.overview(Figures(replace(one, rows=(*rows, *drawings))))
+    assert seen.note.startswith("–: not measured; there is no picture by switch; ")
+    assert seen.note.endswith("PSNR to truth, feature distance: not asked of these pictures.")
+    assert taken.note == "–: not measured; there is no picture by switch."
+    table = {row[0].text: [cell.text for cell in row] for row in seen.rows}
+    assert set(table["switch"][1:]) == {"–"} and table["merge"].count("–") == 1
+    assert [row[0].text for row in taken.rows] == ["naive", "merge", "switch", "composite"]

@@ -7,7 +7,7 @@ and the record of a picture holds the replaced values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from composer.errors import BadRequest
-from lora_zoo.errors import nearest
+from lora_zoo.errors import BadFile, nearest
+from lora_zoo.foreign import text as characters
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
 PromptSyntax = Literal["a1111", "comfyui", "plain"]
@@ -50,6 +51,30 @@ class Frozen(BaseModel):
     """A value: never changed after it is made, refusing unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _holds_whole_characters(self) -> Self:
+        """Refuse halves of characters, which neither a record nor an answer can hold."""
+        for name, value in self:
+            for text in _texts(value):
+                try:
+                    characters.check(text, name)
+                except BadFile as error:
+                    raise ValueError(str(error)) from None
+        return self
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield all texts in a value, keys included; other models check their own."""
+    waiting = [value]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, str):
+            yield held
+        elif isinstance(held, Mapping):
+            waiting += [*held, *held.values()]
+        elif isinstance(held, list | tuple):
+            waiting += held
 
 
 class Region(Frozen):
@@ -230,4 +255,4 @@ def explain(error: ValidationError, known: tuple[str, ...]) -> str:
         message = finding["msg"].removeprefix("Value error, ")
         value = "" if isinstance(finding["input"], dict | list | BaseModel) else f" (got {finding['input']!r})"
         lines.append(f"{place}: {message}{value}" if place else message)
-    return "; ".join(lines)
+    return characters.escaped("; ".join(lines))

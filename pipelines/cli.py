@@ -130,6 +130,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     hires_steps: own.HiresSteps = None,
     hires_upscaler: own.HiresUpscaler = None,
     scheduler: Scheduler = None,
+    spacing: own.Spacing = None,
     prediction: Prediction = None,
     original_size: OriginalSize = None,
     crop: Crop = None,
@@ -183,6 +184,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         syntax=syntax,
         wildcards=wildcards,
         choices=choices,
+        spacing=spacing,
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)

@@ -46,3 +46,7 @@ Syntax = Annotated[
 ]
 Choices = Annotated[str | None, typer.Option(metavar="drawn|text", help="What {a|b} and __NAME__ in prompts are.")]
 Wildcards = Annotated[Path | None, typer.Option(metavar="FOLDER", help="NAME.txt files, for __NAME__ in prompts.")]
+Spacing = Annotated[
+    str | None,
+    typer.Option(metavar="leading|trailing|linspace", help="How steps are spaced; models for few steps want trailing."),
+]

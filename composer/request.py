@@ -43,6 +43,7 @@ BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
 #: Of a curve: a position among the steps (up to 1, a part of them), and the factor there.
 Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
 
+Prompt = Annotated[str, StringConstraints(max_length=100_000)]
 Remark = Annotated[str, StringConstraints(max_length=1000)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -86,7 +87,7 @@ class Region(Frozen):
     mask: str | None = Field(
         default=None, description="Path of a picture, white inside and black outside; records hold it inline."
     )
-    prompt: str | None = Field(default=None, description="What is there; None: the request's prompt.")
+    prompt: Prompt | None = Field(default=None, description="What is there; None: the request's prompt.")
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> Self:
@@ -188,9 +189,9 @@ class RenderRequest(Frozen):
     method: str = Field(default="merge", description="How the LoRAs are combined.")
     parameters: Mapping[str, JsonValue] = Field(default_factory=dict, description="The method's own parameters.")
     adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
-    prompt: str = ""
-    negative_prompt: str = ""
-    undesired: str = Field(default="", description="What the prompt's embedding is freed of.")
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    undesired: Prompt = Field(default="", description="What the prompt's embedding is freed of.")
     undesired_strength: float = Field(default=1.0, ge=0.0, le=1.0, description="1 takes it out whole, 0 leaves it.")
     prompt_syntax: PromptSyntax = Field(
         default="a1111",

@@ -254,6 +254,8 @@ def explain(error: ValidationError, known: tuple[str, ...]) -> str:
             lines.append(f"unknown key '{place}'{nearest(place, known)}")
             continue
         message = finding["msg"].removeprefix("Value error, ")
+        if finding["type"] == "string_unicode":
+            message = "half of a character in a text, which cannot be written"
         value = "" if isinstance(finding["input"], dict | list | BaseModel) else f" (got {finding['input']!r})"
         lines.append(f"{place}: {message}{value}" if place else message)
     return characters.escaped("; ".join(lines))

@@ -74,15 +74,20 @@ def test_a_line_of_jobs(text: str, tmp_path: Path) -> None:
     str(raised.value).encode("utf-8", "backslashreplace")
 
 
+def test_words_to_search_for(service: Service) -> None:
+    with pytest.raises(BadRequest, match="half of a character"):
+        Calls(service).search("\ud800")
+
+
 def test_the_page() -> None:
     for field in ("prompt", "negative_prompt", "scheduler"):
         with pytest.raises(BadRequest, match="half of a character"):
             Draft.model_validate({field: "\ud800"}).request()
 
 
-def test_a_copy_of_a_request() -> None:
+def test_python() -> None:
     with pytest.raises((BadRequest, ValueError), match="half of a character"):
-        RenderRequest.model_validate({**RenderRequest().model_dump(), "prompt": "\ud800"})
+        RenderRequest(scheduler="\ud800")
 
 
 def test_the_command_line() -> None:

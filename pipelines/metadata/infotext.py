@@ -1,8 +1,8 @@
 """The grammar of A1111's text: prompt, `Negative prompt: …`, and settings as `Key: value` pairs.
 
-Settings begin at the last line that begins with `Steps:` and a number, and all that follows belongs to them: templates of prompts,
-or the rest of a value in quotes that holds a line's end. Where no line begins so, the last one is settings if it holds
-enough pairs; text that was made one line is parted at its own markers.
+Settings begin at the last line that begins with `Steps:` and a number, and all that follows belongs to them: templates
+of prompts, or the rest of a value in quotes that holds a line's end. Where no line begins so, the last one is settings
+if it holds enough pairs; text that was made one line is parted at its own markers.
 Scanned in one pass without backtracking, so that a text made to be slow is not.
 """
 

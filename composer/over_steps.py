@@ -96,7 +96,11 @@ def read(text: str) -> Schedule:
         raise BadRequest(
             f"{text!r}: write START-STOP, for example 5-20, or WEIGHT@POSITION pairs, for example 0@0,1@0.4"
         )
-    return Schedule(start=position(start or "0", text), stop=position(stop, text) if stop else None)
+    begin, end = position(start or "0", text), position(stop, text) if stop else None
+    try:
+        return Schedule(start=begin, stop=end)
+    except BadRequest as error:
+        raise BadRequest(f"{text!r}: {error}") from None
 
 
 def read_curve(text: str) -> tuple[tuple[float, float], ...]:

@@ -10,9 +10,10 @@ from typing import ClassVar, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
-from composer.errors import BadParameter, UnknownChoice
+from composer.errors import BadParameter, BadRequest, UnknownChoice
 from composer.plan import Capability, Job, Plan
 from composer.request import Frozen, TextPolicy, explain
+from lora_zoo.foreign.documents import json_or_text
 
 
 class MethodModel(Frozen):
@@ -21,6 +22,7 @@ class MethodModel(Frozen):
     min_adapters: ClassVar[int] = 1
     text_policy: ClassVar[TextPolicy] = "all"
     needs: ClassVar[frozenset[Capability]] = frozenset()  # checked against the model before any work
+    _mistake: ClassVar[type[BadRequest]] = BadParameter
     needs_words: ClassVar[bool] = False  # the prompt must hold words of every LoRA
     uses_regions: ClassVar[bool] = False  # whether it looks at where a LoRA belongs; if not, such a request is refused
 
@@ -71,21 +73,30 @@ class _Entry:
     model: type[MethodModel]
 
 
+#: Stands for the prompt alone, without a LoRA, where methods are compared.
+NAIVE = "naive"
+
 _entries: dict[str, _Entry] = {}
 _M = TypeVar("_M", bound=MethodModel)
 _F = TypeVar("_F", bound=Frozen)
 
 
 def method(name: str, title: str) -> Callable[[type[_M]], type[_M]]:
-    """Register a method under a name that no other has."""
+    """Register a method under a name that no other has; the same class defined once more takes its own place."""
 
     def register(model: type[_M]) -> type[_M]:
-        if name in _entries:
+        if name in _entries and not redefined(_entries[name].model, model):
             raise ValueError(f"two methods are called '{name}': {_entries[name].model.__name__} and {model.__name__}")
         _entries[name] = _Entry(title, model)
         return model
 
     return register
+
+
+def redefined(before: object, now: object) -> bool:
+    """Tell whether a class or function is another, defined once more: a notebook's cell that was run again."""
+    keys = ("__module__", "__qualname__")
+    return all(getattr(before, key, None) == getattr(now, key, None) is not None for key in keys)
 
 
 def names() -> tuple[str, ...]:
@@ -106,12 +117,27 @@ def create(name: str, parameters: Mapping[str, JsonValue]) -> MethodModel:
     return checked(get(name), name, parameters)
 
 
+def parse(text: str) -> tuple[str, dict[str, JsonValue]]:
+    """Read NAME[:KEY=VALUE]…, a method with parameters; a wrong name or parameter is told at once."""
+    name, *settings = text.split(":")
+    parameters: dict[str, JsonValue] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise BadRequest(f"method {text!r}: write NAME:KEY=VALUE, for example switch:interval=1")
+        parameters[key] = json_or_text(value, f"method {text!r}: {key}", error=BadParameter)
+    create(name, parameters)
+    return name, parameters
+
+
 def checked(model: type[_F], name: str, parameters: Mapping[str, JsonValue]) -> _F:
     """Return a model of parameters filled in; what is wrong with them is told in one typed error."""
     try:
         return model.model_validate(dict(parameters))
     except ValidationError as error:
-        raise BadParameter(f"method '{name}': {explain(error, tuple(model.model_fields))}") from error
+        raise BadParameter(
+            f"method '{name}': {explain(error, tuple(model.model_fields), model.model_fields)}"
+        ) from None
 
 
 def describe(name: str) -> MethodInfo:

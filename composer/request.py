@@ -7,10 +7,12 @@ and the record of a picture holds the replaced values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self, get_args
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,8 +23,11 @@ from pydantic import (
 )
 
 from composer.errors import BadRequest
-from lora_zoo.errors import BadFile, nearest
+from lora_zoo.errors import BadFile, nearest, shortened
 from lora_zoo.foreign import text as characters
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
 PromptSyntax = Literal["a1111", "comfyui", "plain"]
@@ -43,15 +48,59 @@ BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
 #: Of a curve: a position among the steps (up to 1, a part of them), and the factor there.
 Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
 
+ANY_SEED = -1  # asks for a seed that is drawn, as in A1111
+MAX_SEED = 2**63 - 1
+
+
+def drawn(seed: int) -> int:
+    """Return a seed as it is; for `ANY_SEED`, one that nobody chose."""
+    return secrets.randbelow(2**32) if seed == ANY_SEED else seed
+
+
+#: A seed of a request. One that is to be drawn is drawn as the request is made, so that every request, and with it
+#: every record, holds the seed of its picture.
+Seed = Annotated[int, Field(ge=ANY_SEED, le=MAX_SEED), AfterValidator(drawn)]
+#: What pydantic calls a value out of its range.
+_RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+
 Prompt = Annotated[str, StringConstraints(max_length=100_000)]
 Remark = Annotated[str, StringConstraints(max_length=1000)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Frozen(BaseModel):
-    """A value: never changed after it is made, refusing unknown keys and non-finite numbers."""
+    """A value: never changed after it is made, refusing unknown keys and non-finite numbers.
+
+    What is wrong with the keys or values that it is made with, or copied with, is a `BadRequest`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _mistake: ClassVar[type[BadRequest]] = BadRequest
+
+    if not TYPE_CHECKING:  # type checkers know the fields as parameters; this would hide them
+
+        def __init__(self, /, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise self._told(error) from None  # whose text names pages of pydantic's
+
+        __init__.__pydantic_base_init__ = True  # validation from outside needs no detour through it
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed; an unknown field, or a value that it cannot have, is an error."""
+        if not update:
+            return super().model_copy(deep=deep)
+        try:
+            changed = type(self).model_validate({**dict(self), **update})
+        except ValidationError as error:
+            raise self._told(error) from None
+        return changed.model_copy(deep=True) if deep else changed
+
+    @classmethod
+    def _told(cls, error: ValidationError) -> BadRequest:
+        return cls._mistake(explain(error, tuple(cls.model_fields), cls.model_fields))
 
     @model_validator(mode="after")
     def _holds_whole_characters(self) -> Self:
@@ -118,6 +167,16 @@ class Schedule(Frozen):
         places = [at for at, _ in self.curve]
         if len(set(places)) < len(places):
             raise ValueError(f"a curve has one factor at each position; got {list(self.curve)}")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        alike = self.stop is not None and (0 < self.start < 1) == (0 < self.stop < 1)  # steps, or parts of the way
+        if alike and self.stop is not None and self.start >= self.stop:
+            raise ValueError(
+                f"it begins at {self.start:g} and ends before {self.stop:g}, so it acts in no step; "
+                "START-STOP is the first step in which it acts, and the first in which it acts no longer"
+            )
         return self
 
 
@@ -214,7 +273,7 @@ class RenderRequest(Frozen):
         description="How steps are spaced: only trailing begins with full noise at any number of steps, as models for "
         "few steps need; None takes what the model's files state.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Seed = Field(default=0, description="Of the noise; -1 draws one, which the record holds.")
     start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
     hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
     original_size: SizeOf = Field(default="picture", description="Size before scaling, as SDXL is told it.")
@@ -242,13 +301,16 @@ def parse_request(data: Mapping[str, object]) -> RenderRequest:
     try:
         return RenderRequest.model_validate(data)
     except ValidationError as error:
-        raise BadRequest(explain(error, tuple(RenderRequest.model_fields))) from error
+        raise BadRequest(explain(error, tuple(RenderRequest.model_fields), RenderRequest.model_fields)) from None
 
 
-def explain(error: ValidationError, known: tuple[str, ...]) -> str:
-    """Return pydantic's findings as one line each, with the nearest known key for an unknown one."""
+def explain(error: ValidationError, known: Collection[str], fields: Mapping[str, FieldInfo] | None = None) -> str:
+    """Return pydantic's findings as one line, with the nearest known key for an unknown one.
+
+    With the model's fields, a value out of a field's range is told what the field says of itself.
+    """
     lines: list[str] = []
-    for finding in error.errors():
+    for finding in error.errors(include_url=False):
         place = ".".join(str(part) for part in finding["loc"])
         if finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1:
             lines.append(f"unknown key '{place}'{nearest(place, known)}")
@@ -256,6 +318,19 @@ def explain(error: ValidationError, known: tuple[str, ...]) -> str:
         message = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "string_unicode":
             message = "half of a character in a text, which cannot be written"
-        value = "" if isinstance(finding["input"], dict | list | BaseModel) else f" (got {finding['input']!r})"
-        lines.append(f"{place}: {message}{value}" if place else message)
+        value = (
+            ""
+            if isinstance(finding["input"], dict | list | tuple | BaseModel)
+            else f" (got {shortened(finding['input'])})"
+        )
+        lines.append(
+            f"{place}: {message}{value}{_said((fields or {}).get(place), finding['type'])}" if place else message
+        )
     return characters.escaped("; ".join(lines))
+
+
+def _said(field: FieldInfo | None, wrong: str) -> str:
+    """Return what a field says of its range, for a value out of it."""
+    if field is None or field.description is None or wrong not in _RANGES:
+        return ""
+    return f"; {field.description.rstrip('.')}"

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lora_zoo.errors import ZooError
-
 if TYPE_CHECKING:
     from eval.bench import Bench
 
@@ -106,20 +104,15 @@ def _bench(out: Path) -> Bench:
 
 
 def main() -> int:
-    """Run one command; return 0 when done, 2 for the user's mistake, 1 for a file that cannot be used."""
-    from pipelines import cli_output
+    """Run one command; return 0 when done, 2 for the user's mistake; see `cli_exit` for the rest."""
+    from pipelines import cli_exit, cli_output, environment
 
+    environment.prepare()
     cli_output.quiet_libraries()
-    try:
-        app(prog_name="python -m eval", standalone_mode=True)
-    except ZooError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 2
-    except OSError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 1
-    return 0
+    return cli_exit.run(app, sys.argv[1:], "python -m eval")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from pipelines import cli_exit
+
+    cli_exit.leave(main())

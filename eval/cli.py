@@ -65,11 +65,17 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
     ray: own.Ray = None,
     retry_failed: RetryFailed = False,
     renew: Renew = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
+    zoo: own.Zoo = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Render a suite by each method on the same noise, and measure the pictures."""
     from eval import commands as does
+    from pipelines.cli_engine import engine_flags
 
     flags = does.RunFlags(
         suite=suite,
@@ -87,6 +93,7 @@ def run(  # noqa: PLR0913  one parameter per option; they become a dataclass at 
         ray=ray,
         renew=_listed(renew),
         dino=dino,
+        by=engine_flags(zoo, dtype, attention, offload, vae_tiling),
     )
     if dry_run:
         does.price(flags, as_json)
@@ -99,17 +106,19 @@ def report(
     folders: Folders,
     page: Page = None,
     docs: Annotated[Path | None, typer.Option(metavar="DIR", help="Renew its benchmark.md too.")] = None,
+    zoo: own.Zoo = None,
 ) -> None:
     """Write one page of tables, plots and pictures, and the figures as CSV and JSON."""
     from eval import commands as does
+    from pipelines.cli_engine import EngineFlags
 
-    does.report(tuple(folders), page, docs)
+    does.report(tuple(folders), page, docs, EngineFlags(tuple(zoo or ())))
 
 
 @commands.command("list")
 def list_(what: What, as_json: Json = False) -> None:
     """List suites or metrics."""
-    from eval import commands as does
+    from eval import commands_list as does
 
     does.listing(what, as_json)
 
@@ -136,12 +145,18 @@ def benchmark(  # noqa: PLR0913  one parameter per option; they become a datacla
     ray: own.Ray = None,
     retry_failed: RetryFailed = False,
     renew: Renew = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
 ) -> None:
     """Run the suites of the embedded world and write docs/benchmark.md. Stopped, it goes on."""
     from eval import commands as does
+    from pipelines.cli_engine import engine_flags
 
+    by = engine_flags(None, dtype, attention, offload, vae_tiling)
     flags = does.BenchmarkFlags(
-        methods, out, docs, sets, seeds, references, workers, retry_failed, ray, _listed(renew), _listed(suites)
+        methods, out, docs, sets, seeds, references, workers, retry_failed, ray, _listed(renew), _listed(suites), by
     )
     if not does.benchmark(flags):
         raise typer.Exit(1)
@@ -161,11 +176,13 @@ def judge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     against: Against = None,
     methods: Some = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it costs something.")] = False,
+    zoo: own.Zoo = None,
 ) -> None:
     """Lay pairs of pictures before a vision model, in both orders. Answers are kept; the key is OPENAI_API_KEY."""
     from eval import commands_judge as does
+    from pipelines.cli_engine import EngineFlags
 
-    flags = does.JudgeFlags(folder, url, model, protocol, against, methods, yes)
+    flags = does.JudgeFlags(folder, url, model, protocol, against, methods, yes, EngineFlags(tuple(zoo or ())))
     if not does.judge(flags, lambda told: typer.confirm(f"{told}. Go on?", err=True)):
         raise typer.Exit(1)
 
@@ -176,15 +193,17 @@ def study(
     votes: Annotated[list[Path] | None, typer.Argument(metavar="[VOTES.csv...]", help="To be read and rated.")] = None,
     against: Against = None,
     methods: Some = None,
+    zoo: own.Zoo = None,
     as_json: Json = False,
 ) -> None:
     """Write a page of blind pairs for people; or, with files of votes, rate the methods by Bradley-Terry."""
     from eval import commands_judge as does
+    from pipelines.cli_engine import EngineFlags
 
     if votes:
         does.study_import(folder, votes, as_json)
     else:
-        does.study_export(folder, methods, against)
+        does.study_export(folder, methods, against, EngineFlags(tuple(zoo or ())))
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from composer.request import AdapterUse, RenderRequest
 from eval.errors import BadSuite
 from eval.suites.model import Case, Member, Suite
 
-NAIVE = "naive"  # the prompt alone, without a LoRA
+NAIVE = registry.NAIVE
 TRUTH = "truth"  # the drawn picture
 
 
@@ -50,16 +49,9 @@ class Column:
 
 def parse(text: str) -> Column:
     """Read NAME[:KEY=VALUE]…; a wrong name or parameter is told at once."""
-    name, *settings = text.split(":")
-    if name == NAIVE and not settings:
+    if text == NAIVE:
         return Column(NAIVE, "merge", {})
-    parameters: dict[str, JsonValue] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise BadRequest(f"method {text!r}: write NAME:KEY=VALUE, for example switch:interval=1")
-        parameters[key] = _value(value)
-    registry.create(name, parameters)
+    name, parameters = registry.parse(text)
     return Column(text, name, parameters)
 
 
@@ -91,10 +83,3 @@ def check(columns: Sequence[Column], suite: Suite) -> None:
             raise BadSuite(
                 f"method '{column.method}' needs to know where each LoRA belongs; suite '{suite.name}' does not say"
             )
-
-
-def _value(text: str) -> JsonValue:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

@@ -14,7 +14,8 @@ from eval.columns import TRUTH
 from eval.measuring import UNKNOWN, Measured, code_of
 from eval.running import Run
 from lora_zoo.errors import ZooError
-from pipelines.jobs.ledger import Entry, Ledger
+from pipelines.jobs.entries import Entry
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
 from pipelines.revision import revision
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 _SHOWN_KEYS = 5
 _SHOWN_NAMES = 40
+_SHOWN_CHARACTERS = 200
+_NEAR = 0.65  # likeness from which a name is proposed: two letters exchanged in a name of four are 0.75
+_COMPARED = 200  # characters of a name
 
 
 class ZooError(ValueError):
@@ -20,8 +23,10 @@ class ZooError(ValueError):
 class UnknownName(ZooError):
     """A name that is not in the list it was looked up in."""
 
-    def __init__(self, what: str, name: str, choices: Iterable[str], hint: str = "") -> None:
-        super().__init__(f"unknown {what} {name!r}{nearest(name, choices)}{hint}")
+    def __init__(self, what: str, name: str, choices: Iterable[str], hint: str = "", known_as: str = "") -> None:
+        """Tell the nearest choice and all there are; or, where the name's meaning is known, that in its place."""
+        guess = f": {known_as}{listed(choices)}" if known_as else nearest(name, choices)
+        super().__init__(f"unknown {what} {shortened(name)}{guess}{hint}")
 
 
 class BadFile(ZooError):
@@ -38,21 +43,40 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if not known:
         return "; none is known"
     by_lower = {choice.lower(): choice for choice in reversed(known)}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
-    listed = ", ".join(known[:_SHOWN_NAMES])
-    more = f" and {len(known) - _SHOWN_NAMES} more" if len(known) > _SHOWN_NAMES else ""
+    close = difflib.get_close_matches(name[:_COMPARED].lower(), list(by_lower), n=1, cutoff=_NEAR)
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else "."
-    return f"{hint} Known: {listed}{more}."
+    return f"{hint}{listed(known)}"
+
+
+def listed(choices: Iterable[str]) -> str:
+    """Return the sentence that names what there is."""
+    known = list(dict.fromkeys(choices))
+    more = f" and {len(known) - _SHOWN_NAMES} more" if len(known) > _SHOWN_NAMES else ""
+    return f" Known: {', '.join(known[:_SHOWN_NAMES])}{more}."
 
 
 def nearest_file(path: Path) -> str:
     """Return the end of a "no such file" message: the file beside it whose name is nearest, if any is near."""
     try:
-        beside = sorted(one.name for one in path.parent.iterdir())
+        beside = {one.name: one.stem for one in sorted(path.parent.iterdir())}
     except (OSError, ValueError):  # the latter for names that no file can have
         return ""
-    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+    stem = path.stem[:_COMPARED]  # endings are alike where nothing else is
+    near = [name for name, own in beside.items() if difflib.SequenceMatcher(None, stem, own).ratio() >= _NEAR]
+    close = difflib.get_close_matches(path.name[:_COMPARED], near, n=1, cutoff=_NEAR)
     return f"; did you mean '{path.parent / close[0]}'?" if close else ""
+
+
+def shortened(value: object) -> str:
+    """Return a value as code, cut in its middle where it is long: a message must stay readable."""
+    try:
+        text = repr(value[: 2 * _SHOWN_CHARACTERS] if isinstance(value, str | bytes) else value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
+    length = len(value) if isinstance(value, str | bytes) else len(text)
+    if length <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[: _SHOWN_CHARACTERS // 2]}… ({length:,} characters)"
 
 
 def first_few(items: Iterable[str]) -> str:

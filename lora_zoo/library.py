@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 #: Digits by which a LoRA can be asked for: AutoV2 has 10, AutoV3 has 12, some tools cut to 8.
 SHORTEST_HASH = 8
 _SHOWN = 10
+_WEIGHTED = re.compile(r"([\w.-]{1,100}?)\s*[,;=@*|]\s*(-?\d{0,3}(?:\.\d{1,9})?)")
 
 
 class AmbiguousName(ZooError):
@@ -72,7 +74,7 @@ class Library:
         entry = self.by_hash(asked.lower()) or self._by_path(asked)
         if entry is None:
             hint = "" if self._roots else " No folder of your own LoRAs is named: see --zoo, or MEDLEY_ZOO."
-            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()], hint)
+            raise UnknownName("LoRA", asked, [entry.name for entry in self.entries()], _colon(asked) + hint)
         return entry
 
     def by_hash(self, digest: str) -> Entry | None:
@@ -148,6 +150,12 @@ class Library:
             candidates = [f"{self.path(entry)} ({entry.sha256[:10]})" for entry in reversed(by_content.values())]
             raise AmbiguousName(asked, candidates)
         return next(iter(by_content.values()), None)
+
+
+def _colon(asked: str) -> str:
+    """Return a hint where a weight was written behind a name, by another sign than its own."""
+    match = _WEIGHTED.fullmatch(asked)
+    return f" A weight is written behind a colon: {match[1]}:{match[2]}." if match else ""
 
 
 def _entries(rows: Iterable[Row]) -> list[Entry]:

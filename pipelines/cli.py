@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lora_zoo.errors import ZooError
 from pipelines import cli_options as own
-from pipelines.cli_zoo import Zoo, commands
+from pipelines.cli_options import FileFormat, Json, Zoo
+from pipelines.cli_zoo import commands
 
 app = typer.Typer(
     help="Medley: several LoRAs in one picture.",
@@ -66,12 +67,10 @@ Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scal
 Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
 Size = Annotated[Text, typer.Option(metavar="WxH", help="Size in pixels, for example 64x64.")]
 Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="See `list schedulers`.")]
-Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given, drawn if -1.")]
 Count = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Pictures, with seeds S, S+1, …")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
-FileFormat = Annotated[str, typer.Option("--format", metavar="png|jpeg|webp|avif", help="Kind of file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 What = Annotated[str, typer.Argument(metavar="methods|merges|loras|models|schedulers", help="What to list.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA, a model, or a picture made here or elsewhere.")]
 
@@ -94,6 +93,9 @@ Rank = Annotated[int | None, typer.Option(metavar="R", min=1, help="Cut to this 
 
 BatchWords = Annotated[
     list[str], typer.Argument(metavar="JOBS | resume DIR | status DIR | verify DIR", help="A file, or what to do.")
+]
+BatchFormat = Annotated[
+    Text, typer.Option("--format", metavar="png|jpeg|webp|avif", help="Kind of file; png, or as the batch has.")
 ]
 AxisOption = Annotated[Text, typer.Option(metavar="FIELD=V1,V2,…", help="Repeat every job for these values.")]
 
@@ -150,10 +152,10 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
 ) -> None:
     """Render pictures from a prompt and any number of LoRAs."""
     from pipelines import cli_commands
+    from pipelines.cli_engine import engine_flags
     from pipelines.cli_flags import RenderFlags
     from pipelines.cli_start import StartFlags
     from pipelines.cli_uses import UseFlags
-    from pipelines.runtime import Runtime
 
     flags = RenderFlags(
         source=source,
@@ -179,10 +181,8 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         target_size=target_size,
         seed=seed,
         count=count,
-        runtime=Runtime(dtype, attention, offload, vae_tiling),
-        zoos=tuple(zoo or ()),
+        by=engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards),
         syntax=syntax,
-        wildcards=wildcards,
         choices=choices,
         spacing=spacing,
     )
@@ -218,12 +218,17 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     settings: Settings = None,
     prompts: MergePrompts = None,
     model: Model = None,
-    dtype: own.StoredDtype = None,
+    stored_dtype: own.StoredDtype = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
     zoo: Zoo = None,
     as_json: Json = False,
 ) -> None:
     """Make one LoRA file of several, or a model with them in it, for use here and in other tools."""
     from pipelines import cli_merge
+    from pipelines.cli_engine import engine_flags
 
     flags = cli_merge.MergeFlags(
         loras=tuple(loras),
@@ -234,8 +239,8 @@ def merge(  # noqa: PLR0913  one parameter per option; they become a dataclass a
         settings=tuple(settings or ()),
         prompts=tuple(prompts or ()),
         model=model,
-        zoos=tuple(zoo or ()),
-        dtype=dtype,
+        by=engine_flags(zoo, dtype, attention, offload, vae_tiling),
+        stored_dtype=stored_dtype,
     )
     cli_merge.merge(flags, as_json)
 
@@ -260,38 +265,39 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     workers: own.Workers = 1,
     ray: own.Ray = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Give failed jobs a new start.")] = False,
+    model: Annotated[Text, typer.Option(metavar="NAME|FOLDER|FILE|ID", help="Of jobs that name no model.")] = None,
+    method: Annotated[Text, typer.Option(metavar="NAME", help="Of jobs that name no method.")] = None,
+    file_format: BatchFormat = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
+    zoo: Zoo = None,
     dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events, or one document, as JSON.")] = False,
 ) -> None:
     """Render a file of jobs (JSONL, CSV, YAML, A1111 lines). Killed at any moment, it goes on where it was."""
     from pipelines import cli_batch
+    from pipelines.cli_engine import engine_flags
 
-    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray, wildcards)
-    if not cli_batch.command(typed):
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards)
+    typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray, by)
+    if not cli_batch.command(replace(typed, model=model, method=method, file_format=file_format)):
         raise typer.Exit(1)
 
 
 @app.command()
 def demo(out: Out = Path("outputs/demo"), seed: Seed = None) -> None:
     """Compose three LoRAs in three ways and lay the pictures side by side."""
+    from composer.request import drawn
     from pipelines import demo
 
-    demo.run(out, demo.Scene(seed=seed or 0))
+    demo.run(out, demo.Scene(seed=drawn(seed or 0)))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return 0 when done, 2 for the user's mistake, 1 for anything else."""
-    from pipelines import cli_output
+    """Run one command; return 0 when done, 2 for the user's mistake; see `cli_exit` for the rest."""
+    from pipelines import cli_exit, cli_output
 
     cli_output.quiet_libraries()
-    try:
-        app(list(arguments) or ["--help"], prog_name="python app.py")
-    except SystemExit as ended:
-        return ended.code if ended.code in (0, 2) else 1
-    except ZooError as error:
-        cli_output.notice(f"error: {error}")
-        return 2
-    except OSError as error:
-        cli_output.notice(f"error: {error}")
-        return 1
-    return 0
+    return cli_exit.run(app, arguments, "python app.py")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,34 +12,20 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from composer.errors import BadRequest
-from pipelines import bars, cli_output
-from pipelines.cli_commands import check_folder
-from pipelines.cli_workers import helpers, share_cores, stoppable
+from pipelines import bars, cli_output, quotes
+from pipelines.cli_batch_open import BatchFlags, opened, planned
+from pipelines.cli_engine import EngineFlags
+from pipelines.cli_exit import stoppable
+from pipelines.cli_workers import helpers, share_cores
 from pipelines.engine import Engine
-from pipelines.jobs import audit, axes, sources
-from pipelines.jobs.errors import NoRoom
+from pipelines.jobs import audit, axes
 from pipelines.jobs.ledger import Ledger
-from pipelines.jobs.planning import Plan, plan, together
+from pipelines.jobs.planning import resolved_goes
+from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.states import State
 
 if TYPE_CHECKING:
     from pipelines.jobs.worker import Event, OnEvent
-
-_RECORD = 8192  # bytes of a picture's file beyond its pixels, at most as a rule
-
-
-@dataclass(frozen=True)
-class BatchFlags:
-    """The options of `batch` as typed."""
-
-    jobs: Path | None  # None: go on with what the folder's ledger holds
-    out: Path
-    axes: tuple[axes.Axis, ...]
-    workers: int
-    retry_failed: bool
-    as_json: bool
-    ray: str | None = None  # address of a cluster, on each machine of which the workers are
-    wildcards: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -55,19 +40,26 @@ class Typed:
     dry_run: bool
     as_json: bool
     ray: str | None
-    wildcards: Path | None = None
+    by: EngineFlags = EngineFlags()
+    model: str | None = None
+    method: str | None = None
+    file_format: str | None = None
+
+    @property
+    def of_jobs(self) -> tuple[object, ...]:
+        """What only a file of jobs can be given."""
+        return (self.out, *self.axes, self.model, self.method, self.file_format)
 
 
 def command(typed: Typed) -> bool:
     """Do what the words say; return whether all is well."""
     first, *rest = typed.words
     if first in ("status", "verify", "resume"):
-        if len(rest) != 1 or typed.out is not None or any(typed.axes):
-            raise BadRequest(f"batch {first} takes one folder and neither --out nor axes")
+        if len(rest) != 1 or any(given is not None for given in typed.of_jobs):
+            raise BadRequest(f"batch {first} takes one folder, and neither --out nor what belongs to a file of jobs")
         folder = Path(rest[0])
         if first == "status":
-            status(folder, typed.as_json)
-            return True
+            return status(folder, typed.as_json)
         return verify(folder, typed.as_json) if first == "verify" else run(_flags(typed, None, folder))
     if rest:
         raise BadRequest(f"batch takes one file of jobs, not {len(typed.words)}")
@@ -82,26 +74,26 @@ def command(typed: Typed) -> bool:
 def _flags(typed: Typed, jobs: Path | None, out: Path) -> BatchFlags:
     given = [(name, text) for name, text in zip(axes.NAMES, typed.axes, strict=True) if text is not None]
     parsed = tuple(axes.parse(name, text) for name, text in given)
-    return BatchFlags(jobs, out, parsed, typed.workers, typed.retry_failed, typed.as_json, typed.ray, typed.wildcards)
+    flags = BatchFlags(jobs, out, parsed, typed.workers, typed.retry_failed, typed.as_json, typed.ray, typed.by)
+    return replace(flags, model=typed.model, method=typed.method, file_format=typed.file_format)
 
 
 def price(flags: BatchFlags) -> None:
     """Say what a batch would take, without loading a model or writing anything."""
-    engine = Engine(wildcards=flags.wildcards)
-    planned = _planned(flags, engine)
-    goes = [engine.dry_run_many([job.request for job in go]) for go in together(planned.jobs)]
-    told: dict[str, JsonValue] = {
-        "jobs": len(planned.jobs),
-        "repeated": planned.repeated,
-        "grids": len(planned.grids),
-        "unet_passes": sum(go.unet_passes for go in goes),
-        "unet_rows": sum(go.unet_rows for go in goes),
-        "unet_calls": sum(go.unet_calls for go in goes),
+    engine = flags.by.engine()
+    found = planned(flags, engine, Seeds())
+    told = quotes.quote(engine, resolved_goes(engine, found.jobs), flags.by.runtime.dtype)
+    counts: dict[str, JsonValue] = {
+        "jobs": len(found.jobs),
+        "repeated": found.repeated,
+        "grids": len(found.grids),
     }
     if flags.as_json:
-        cli_output.document({"dry_run": True, **told})
+        cli_output.document({"dry_run": True, **counts, **told.row()})
     else:
-        cli_output.pairs(told)
+        cli_output.pairs({**counts, **told.line()})
+    for remark in told.remarks:
+        cli_output.notice(f"notice: {remark}")
 
 
 def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
@@ -110,88 +102,58 @@ def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
         from pipelines.cluster import connect
 
         connect.check(flags.ray)
-    engine = engine or Engine(wildcards=flags.wildcards)
-    ledger = _open(flags, engine)
+    engine = engine or flags.by.engine()
+    ledger = opened(flags, engine)
     try:
         if flags.retry_failed:
             cli_output.notice(f"{ledger.retry()} jobs get a new start")
         here = flags.workers if flags.ray is None else 1
-        with stoppable(), helpers(flags.out, here) as others:
+        with stoppable(), helpers(flags.out, here, flags.by.engine) as others:
             _work(flags, engine, ledger, others)
         return _told(flags, ledger)
     except KeyboardInterrupt:
-        cli_output.notice("stopped; the same command goes on from here")
-        return False
+        cli_output.notice("the same command goes on from here")
+        raise
     finally:
         ledger.close()
 
 
-def status(folder: Path, as_json: bool) -> None:
-    """Tell how far a batch got."""
+def status(folder: Path, as_json: bool) -> bool:
+    """Tell how far a batch got; return whether its ledger knows all that is there."""
     ledger = Ledger(folder)
-    found = audit.status(ledger)
-    ledger.close()
+    try:
+        found, damaged = audit.status(ledger), ledger.damaged()
+    finally:
+        ledger.close()
     counts: dict[str, JsonValue] = {state.value: count for state, count in found.counts.items()}
     if as_json:
         troubles: list[JsonValue] = [{"file": file, "error": error} for file, error in found.troubles]
-        cli_output.document({**counts, "seconds": found.seconds, "troubles": troubles})
-        return
-    cli_output.pairs({**counts, "seconds": round(found.seconds, 1)})
-    for file, error in found.troubles:
-        cli_output.line(f"{file}: {cli_output.printable(error)}")
+        unknown: list[JsonValue] = list(found.unknown)
+        cli_output.document({**counts, "seconds": found.seconds, "troubles": troubles, "unknown": unknown})
+    else:
+        cli_output.pairs({**counts, "seconds": round(found.seconds, 1)})
+        for file, error in found.troubles:
+            cli_output.line(f"{file}: {cli_output.printable(error)}")
+        if found.unknown:
+            cli_output.line(f"{len(found.unknown)} pictures are not in the ledger: {audit.few(found.unknown)}")
+    return not found.unknown and not damaged
 
 
 def verify(folder: Path, as_json: bool) -> bool:
     """Check pictures, records and ledger against each other; return whether all is well."""
     ledger = Ledger(folder)
-    with bars.bar("checking", sum(ledger.counts().values())) as advance:
-        wrong = audit.verify(ledger, advance)
-    ledger.close()
+    try:
+        with bars.bar("checking", sum(ledger.counts().values())) as advance:
+            wrong = audit.verify(ledger, advance)
+    finally:
+        ledger.close()
     if as_json:
         cli_output.document({"wrong": list(wrong)})
     else:
         for text in wrong:
-            cli_output.line(text)
+            cli_output.line(cli_output.printable(text))
         cli_output.line(f"{len(wrong)} things are wrong" if wrong else "all is as the ledger says")
     return not wrong
-
-
-def _planned(flags: BatchFlags, engine: Engine) -> Plan:
-    if flags.jobs is None:
-        raise BadRequest("nothing to plan: name a file of jobs")
-    content = sources.read(flags.jobs)
-    own = [axes.checked(name, field, values) for name, one in content.axes.items() for field, values in one.items()]
-    both = sorted({axis.name for axis in own} & {axis.name for axis in flags.axes})
-    if both:
-        raise BadRequest(f"axis {both[0]} is given in {flags.jobs.name} and as --{both[0]}")
-    return plan(engine, content.drafts, sorted([*own, *flags.axes], key=lambda axis: axis.name))
-
-
-def _open(flags: BatchFlags, engine: Engine) -> Ledger:
-    """Return the folder's ledger with all jobs in it; nothing is written unless all of them are sound."""
-    if flags.jobs is None:
-        return Ledger(flags.out)
-    from pipelines.jobs.grids import Content
-
-    planned = _planned(flags, engine)
-    check_folder(flags.out)
-    flags.out.mkdir(parents=True, exist_ok=True)
-    _check_room(planned, flags.out)
-    ledger = Ledger(flags.out, create=True)
-    ledger.add(together(planned.jobs))
-    for grid in planned.grids:
-        ledger.add_grid(Content.of(grid).model_dump_json())
-    if planned.repeated:
-        cli_output.notice(f"{planned.repeated} jobs are asked for more than once; each is rendered once")
-    return ledger
-
-
-def _check_room(planned: Plan, folder: Path) -> None:
-    requests = [job.request for job in planned.jobs]
-    wanted = sum((one.width or 0) * (one.height or 0) * 3 + _RECORD for one in requests)
-    free = shutil.disk_usage(folder).free
-    if wanted > free:
-        raise NoRoom(f"{len(requests)} pictures may take {wanted >> 20} MB; {folder} has {free >> 20} MB left")
 
 
 def _work(flags: BatchFlags, engine: Engine, ledger: Ledger, others: Sequence[BaseProcess]) -> None:
@@ -200,7 +162,7 @@ def _work(flags: BatchFlags, engine: Engine, ledger: Ledger, others: Sequence[Ba
         if flags.ray is not None:
             from pipelines.cluster import driver
 
-            driver.work(flags.out, driver.Place(flags.ray, flags.workers), on_event, cli_output.notice)
+            driver.work(flags.out, driver.Place(flags.ray, flags.workers, flags.by.engine), on_event, cli_output.notice)
             return
         from pipelines.jobs import worker
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,15 +13,15 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
-from lora_zoo.errors import nearest_file
+from lora_zoo.errors import nearest_file, shortened
 from lora_zoo.library import Library
+from pipelines.cli_engine import EngineFlags
 from pipelines.cli_start import StartFlags, started
 from pipelines.cli_uses import UseFlags, laid
-from pipelines.runtime import Runtime
 from pipelines.wildcards import has_choices
 
-_SIZE = re.compile(r"(\d+)x(\d+)")
-_CORNER = re.compile(r"(\d+),(\d+)")
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+_CORNER = re.compile(r"(\d{1,9}),(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,8 @@ class RenderFlags:
     target_size: str | None
     seed: int | None
     count: int
-    runtime: Runtime
-    zoos: tuple[Path, ...] = ()
+    by: EngineFlags = EngineFlags()
     syntax: str | None = None
-    wildcards: Path | None = None
     choices: str | None = None
     spacing: str | None = None
 
@@ -172,7 +171,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:
             raise BadRequest(f"--set {key}: given twice, as {found[key]!r} and {value!r}")
         try:
             found[key] = json.loads(value, parse_constant=str)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
             found[key] = value
     return found
 
@@ -181,7 +180,7 @@ def parse_size(text: str, flag: str = "--size") -> tuple[int, int]:
     """Read WIDTHxHEIGHT."""
     match = _SIZE.fullmatch(text.lower())
     if match is None:
-        raise BadRequest(f"{flag} {text!r}: write WIDTHxHEIGHT in pixels, for example 64x64")
+        raise BadRequest(f"{flag} {shortened(text)}: write WIDTHxHEIGHT in pixels, for example 64x64")
     return int(match[1]), int(match[2])
 
 
@@ -189,17 +188,17 @@ def parse_corner(text: str) -> tuple[int, int]:
     """Read X,Y."""
     match = _CORNER.fullmatch(text)
     if match is None:
-        raise BadRequest(f"--crop {text!r}: write X,Y in pixels from the left and the top, for example 0,0")
+        raise BadRequest(f"--crop {shortened(text)}: write X,Y in pixels from the left and the top, for example 0,0")
     return int(match[1]), int(match[2])
 
 
 def existing(path: Path) -> Path:
     """Return the path of a file that is there; a missing one is an error that names the nearest."""
-    if path.is_file():
+    if os.path.isfile(path):  # a name that no file can have is one that is not there
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise BadRequest(f"'{path}' is a folder, not a file")
-    raise BadRequest(f"there is no file '{path}'{nearest_file(path)}")
+    raise BadRequest(f"there is no file {shortened(str(path))}{nearest_file(path)}")
 
 
 def _path_like(text: str) -> bool:

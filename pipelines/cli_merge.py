@@ -10,11 +10,11 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from composer.request import parse_request
-from pipelines import cli_output, cli_zoo_commands
+from pipelines import cli_output, merges
+from pipelines.cli_engine import EngineFlags
 from pipelines.cli_flags import parse_lora, parse_settings
-from pipelines.engine import Engine
 from pipelines.merges import MergeOrder
-from pipelines.sources import ZooSource
+from pipelines.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,20 @@ class MergeFlags:
     settings: tuple[str, ...]
     prompts: tuple[str, ...]
     model: str | None
-    zoos: tuple[Path, ...] = ()
-    dtype: str | None = None
+    by: EngineFlags = EngineFlags()
+    stored_dtype: str | None = None
 
 
 def merge(flags: MergeFlags, as_json: bool) -> None:
     """Make one LoRA file of several, or a model with them in it."""
     if (flags.out is None) == (flags.into is None):
         raise BadRequest("say where to: -o OUT.safetensors for a LoRA file, or --into-checkpoint FOLDER for a model")
-    order, engine = _order(flags), Engine(ZooSource(cli_zoo_commands.library(flags.zoos)))
+    if flags.by.runtime != Runtime() and not merges.is_fit(flags.method):
+        raise BadRequest(
+            f"--dtype, --attention, --offload and --vae-tiling say how a model is run, and '{flags.method}' runs none; "
+            "how a LoRA file stores its values is --stored-dtype"
+        )
+    order, engine = _order(flags), flags.by.engine()
     with cli_output.working() as watch:
         if flags.out is not None:
             from pipelines import export
@@ -66,7 +71,7 @@ def _order(flags: MergeFlags) -> MergeOrder:
     }
     if flags.model is not None:
         asked["model"] = flags.model
-    return MergeOrder(parse_request(asked), flags.rank, _prompts(flags.prompts), flags.dtype)
+    return MergeOrder(parse_request(asked), flags.rank, _prompts(flags.prompts), flags.stored_dtype)
 
 
 def _prompts(texts: tuple[str, ...]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Options of `render` that say more of a LoRA, of a picture to begin with, or of how a model runs; and who works."""
+"""Options that several commands share, and those of `render` that say more of a LoRA or of a picture to begin with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Annotated
 
 import typer
 
+Zoo = Annotated[
+    list[Path] | None,
+    typer.Option("--zoo", metavar="FOLDER", envvar="MEDLEY_ZOO", help="A folder of LoRAs with all below; repeatable."),
+]
+FileFormat = Annotated[str, typer.Option("--format", metavar="png|jpeg|webp|avif", help="Kind of file.")]
+Wildcards = Annotated[Path | None, typer.Option(metavar="FOLDER", help="NAME.txt files, for __NAME__ in prompts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Blocks = Annotated[
     list[str] | None,
     typer.Option(
@@ -31,7 +38,7 @@ VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: 
 Findings = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for masks that a method found on the way.")]
 StoredDtype = Annotated[
     str | None,
-    typer.Option("--dtype", metavar="float16|bfloat16|float32", help="How a LoRA file stores its values; float16."),
+    typer.Option("--stored-dtype", metavar="float16|bfloat16|float32", help="How a LoRA file stores values; float16."),
 ]
 Workers = Annotated[
     int, typer.Option(metavar="N", min=1, max=256, help="Processes at work; with --ray, on each machine.")
@@ -45,7 +52,6 @@ Syntax = Annotated[
     str | None, typer.Option(metavar="a1111|comfyui|plain", help="Whose signs in prompts mean something, if any's.")
 ]
 Choices = Annotated[str | None, typer.Option(metavar="drawn|text", help="What {a|b} and __NAME__ in prompts are.")]
-Wildcards = Annotated[Path | None, typer.Option(metavar="FOLDER", help="NAME.txt files, for __NAME__ in prompts.")]
 Spacing = Annotated[
     str | None,
     typer.Option(metavar="leading|trailing|linspace", help="How steps are spaced; models for few steps want trailing."),

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,7 +30,8 @@ def quiet_libraries() -> None:
 
 def document(content: Row) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    plain = getattr(sys.stdout, "encoding", None) not in ("utf-8", "UTF-8")  # whose escapes are not always JSON's
+    print(json.dumps(content, indent=2, ensure_ascii=plain, allow_nan=False))
 
 
 def line(text: str) -> None:
@@ -40,7 +41,8 @@ def line(text: str) -> None:
 
 def notice(text: str) -> None:
     """Tell the user something that is not the result."""
-    print(text, file=sys.stderr)
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        print(text, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -9,7 +9,8 @@ from pydantic_core import to_jsonable_python
 
 from composer.errors import BadRequest
 from lora_zoo.library import Library
-from pipelines import cli_output, cli_zoo_commands, specs
+from pipelines import cli_output, specs
+from pipelines.cli_engine import EngineFlags
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Typed:
     """The options of `zoo profile` as typed."""
 
     names: tuple[str, ...]
-    zoos: tuple[Path, ...]
+    by: EngineFlags
     model: str
     pictures: int
     plot: Path | None
@@ -27,17 +28,15 @@ def run(typed: Typed, as_json: bool) -> None:
     """Measure, tell, and draw."""
     if typed.plot is not None and typed.plot.suffix.lower() != ".png":
         raise BadRequest(f"--plot {typed.plot}: the curves are a PNG; give a name that ends in .png")
-    library = cli_zoo_commands.library(typed.zoos)
+    library = typed.by.library()
     names = typed.names or _all(library, typed.model)
     if not names:
         raise BadRequest(f"there is no LoRA for model '{typed.model}' to measure; name one, or give --zoo FOLDER")
     from pipelines import profiling
-    from pipelines.engine import Engine
-    from pipelines.sources import ZooSource
 
     asked = profiling.Asked(typed.model, typed.pictures, again=bool(typed.names))
     with cli_output.files_progress("measuring") as on_lora:
-        found = profiling.measure(Engine(ZooSource(library)), library, names, asked, on_lora)
+        found = profiling.measure(typed.by.engine(library), library, names, asked, on_lora)
     found.sort(key=lambda one: -one.frequency)
     if typed.plot is not None:
         _plot({f"{one.name} {one.frequency:.3f}": one.profile for one in found}, typed.plot)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 
 from pipelines import cli_output
+from pipelines.cli_exit import stoppable
 from pipelines.engine import Engine
 
 
 @contextmanager
-def helpers(folder: Path, workers: int) -> Iterator[list[BaseProcess]]:
+def helpers(folder: Path, workers: int, make: Callable[[], Engine] = Engine) -> Iterator[list[BaseProcess]]:
     """Start the other processes, and stop them if this one is stopped."""
     context = get_context("spawn")
-    others: list[BaseProcess] = [context.Process(target=help_out, args=(folder, workers)) for _ in range(workers - 1)]
+    asked = (folder, workers, make)
+    others: list[BaseProcess] = [context.Process(target=help_out, args=asked) for _ in range(workers - 1)]
     for helper in others:
         helper.start()
     try:
@@ -30,7 +30,7 @@ def helpers(folder: Path, workers: int) -> Iterator[list[BaseProcess]]:
             helper.join()
 
 
-def help_out(folder: Path, workers: int) -> None:
+def help_out(folder: Path, workers: int, make: Callable[[], Engine] = Engine) -> None:
     """Be one of several processes of a batch: the processor's cores are shared among them."""
     from pipelines.jobs import worker
 
@@ -38,7 +38,7 @@ def help_out(folder: Path, workers: int) -> None:
     share_cores(workers)
     with stoppable():
         with suppress(KeyboardInterrupt):  # the process that started this one tells of the stop
-            worker.work(folder, Engine(), lambda _: None)
+            worker.work(folder, make(), lambda _: None)
 
 
 def share_cores(workers: int) -> None:
@@ -47,17 +47,3 @@ def share_cores(workers: int) -> None:
 
     if workers > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let a request to end arrive as the keyboard's does, so that what was claimed is given back."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

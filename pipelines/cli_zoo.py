@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pipelines import cli_options as own
+from pipelines.cli_options import Json, Zoo
+
 commands = typer.Typer(help="Folders of LoRAs: scan, list, show, find copies.", rich_markup_mode=None)
 
-Zoo = Annotated[
-    list[Path] | None,
-    typer.Option("--zoo", metavar="FOLDER", envvar="MEDLEY_ZOO", help="A folder of LoRAs with all below; repeatable."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Query = Annotated[str, typer.Argument(metavar="[TEXT]", help="Part of a name, trigger word or title; or a hash.")]
 Family = Annotated[str | None, typer.Option(metavar="NAME", help="Only LoRAs for this family, for example sd15.")]
 Refused = Annotated[bool, typer.Option("--refused", help="Only files that cannot be used, with the reason.")]
@@ -52,18 +50,24 @@ def show(name: Name, zoo: Zoo = None, as_json: Json = False) -> None:
 
 
 @commands.command()
-def profile(
+def profile(  # noqa: PLR0913  one parameter per option; they become a dataclass at once
     names: Names = None,
     zoo: Zoo = None,
     model: Model = "tiny",
     pictures: Pictures = 8,
     plot: Plot = None,
+    dtype: own.Dtype = "auto",
+    attention: own.Attention = "sdpa",
+    offload: own.Offload = "none",
+    vae_tiling: own.VaeTiling = False,
     as_json: Json = False,
 ) -> None:
     """Measure LoRAs' frequencies, for `cmlora`: of those named; else of all that fit the model, each once."""
     from pipelines import cli_profile
+    from pipelines.cli_engine import engine_flags
 
-    cli_profile.run(cli_profile.Typed(tuple(names or ()), tuple(zoo or ()), model, pictures, plot), as_json)
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling)
+    cli_profile.run(cli_profile.Typed(tuple(names or ()), by, model, pictures, plot), as_json)
 
 
 @commands.command()

@@ -116,9 +116,13 @@ class LoadedModel:
     def text_encoder(self) -> nn.Module:
         return self._readers[0].encoder
 
+    def modules(self) -> dict[str, nn.Module]:
+        """All components, by their names in a LoRA file's layout."""
+        return self._parts.modules()
+
     def component(self, name: str) -> nn.Module:
         """A component by its name in a LoRA file's layout."""
-        return self._parts.modules()[name]
+        return self.modules()[name]
 
     def bring(self, *components: str) -> None:
         """See that these components are where they can compute, before a gate is opened on them."""

@@ -36,6 +36,11 @@ def inlined(region: Region, height: int, width: int) -> Region:
         )
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BOX)
+    if not mask.getbbox():
+        raise BadRequest(
+            f"the mask {_name(region.mask)} is black at the picture's {width}x{height} latents: its LoRA would act "
+            "nowhere; white is where it acts"
+        )
     buffer = BytesIO()
     mask.save(buffer, "PNG")
     return region.model_copy(update={"mask": _INLINE + base64.b64encode(buffer.getvalue()).decode("ascii")})

@@ -5,23 +5,21 @@ Nothing heavy is imported, so that a dry run answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from composer import blocks, registry, words
 from composer.errors import BadRequest
 from composer.over_steps import factors, scheduled
-from composer.plan import Job, JobAdapter, Pass, Plan, Prompt, Step
+from composer.plan import Job, JobAdapter, Pass, Plan, Prompt
 from composer.prompting import comfyui
 from composer.prompting.schedule import Timeline
 from composer.prompting.staged import spoken, staged
 from composer.registry import MethodModel
 from composer.request import AdapterUse, Hires, RenderRequest
 from pipelines import canvas, checks, passes, regions, schedulers, specs
-from pipelines.batching import deal
 from pipelines.canvas import Canvas
-from pipelines.lengths import Lengths
 from pipelines.remarks import remarks
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
@@ -30,7 +28,6 @@ from pipelines.tagged import with_tags
 if TYPE_CHECKING:
     from composer.texts import TextEmbedding
 
-_WHOLE = -1
 _T = TypeVar("_T")
 
 
@@ -48,6 +45,11 @@ class Resolved:
     second: Resolved | None = None  # the pass over the picture enlarged
     earlier: int | None = None  # steps of the first pass, where this is the second
     notices: tuple[str, ...] = ()  # what the picture's record should tell
+
+    def seeded(self, seed: int) -> Resolved:
+        """Return the same with another seed, which decides nothing but the noise."""
+        second = None if self.second is None else self.second.seeded(seed)
+        return replace(self, request=self.request.model_copy(update={"seed": seed}), second=second)
 
     @property
     def count(self) -> int:
@@ -99,20 +101,6 @@ def _weighed(prompt: Prompt) -> Prompt:
     return replace(
         prompt, text=comfyui.as_a1111(prompt.text), negative=comfyui.as_a1111(prompt.negative), weighted=True
     )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a rendering will take, counted without a model."""
-
-    unet_passes: int  # evaluations the methods ask for, with or without an unconditional row
-    unet_rows: int  # samples that go through the UNet
-    unet_calls: int
-    shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
-    looks: int = 0  # evaluations between steps, at most; their calls are not among the above
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -188,45 +176,6 @@ def _second(first: Resolved, hires: Hires) -> Resolved:
     skipped = passes.skipped(request.num_inference_steps or 0, hires.strength)
     job = _job(request, first.spec, skipped)
     return replace(first, request=request, job=job, skipped=skipped, canvas=None, earlier=first.count)
-
-
-def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
-    """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
-    seconds = [one.second for one in resolved if one.second is not None]
-    first = _price(resolved, max_rows)
-    return first + _price(seconds, max_rows) if seconds else first
-
-
-def _price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
-    plans = [one.plan() for one in resolved]
-    lengths = [Lengths(one, plan.prompts) for one, plan in zip(resolved, plans, strict=True)]
-    passes = rows = calls = shallow = 0
-    steps = [steps_of(one.count) for one in resolved]
-    for index in range(max(map(len, steps), default=0)):
-        wanted: dict[tuple[int, ...], list[int]] = {}
-        for one, plan, own, read in zip(resolved, plans, steps, lengths, strict=True):
-            for found in plan.passes(own[index]) if index < len(own) else ():
-                alike = (one.job.height, one.job.width, len(found.areas), read.of(found), _part(found))
-                wanted.setdefault(alike, []).append(one.rows(found))
-        for (*_, part), sizes in wanted.items():
-            calls += len(deal(sizes, int, max_rows))
-            if part == _WHOLE:
-                passes += len(sizes)
-                rows += sum(sizes)
-            else:
-                shallow += len(sizes)
-    looks = sum(plan.looks(step) for plan, own in zip(plans, steps, strict=True) for step in own)
-    return Cost(passes, rows, calls, shallow, looks)
-
-
-def _part(one: Pass) -> int:
-    """Return which part of the UNet a pass computes."""
-    return one.reuse.layers if one.reuse is not None and one.shallow else _WHOLE
-
-
-def steps_of(count: int) -> list[Step]:
-    """Return steps as a scheduler would; none is built for a dry run, and a straight line stands for noise levels."""
-    return [Step(index, count, 999.0 * (1.0 - index / count), 1.0 - index / count) for index in range(count)]
 
 
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from composer.errors import BadRequest, UnknownChoice
 from composer.plan import Step
 from composer.request import SPACINGS, Spacing
+from pipelines.metadata import samplers
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> SchedulerSpec:
     """Return what a name stands for; an unknown one is an error that tells the nearest."""
     if name not in _TABLE:
-        raise UnknownChoice("scheduler", name, names())
+        raise UnknownChoice("scheduler", name, names(), known_as=samplers.told(name))
     return _TABLE[name]
 
 

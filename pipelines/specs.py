@@ -6,6 +6,7 @@ two; at any width.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from composer.blocks import UnetBlocks, of_unet
 from composer.errors import UnknownChoice
 from composer.plan import Capability
 from lora_zoo import catalog, families
-from lora_zoo.errors import BadFile, nearest_file
+from lora_zoo.errors import BadFile, nearest_file, shortened
 from pipelines import configs, hub, single_file
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
@@ -50,6 +51,7 @@ class ModelSpec:
     hub_id: str | None = None  # where the weights come from, if the folder may not hold them yet
 
 
+_OWN_MODEL = " A model of your own is named by its folder or file, or as OWNER/NAME on the Hugging Face hub."
 #: For models known by name; any other gets what its architecture is usually run with.
 _DEFAULTS: Mapping[str, Defaults] = {"tiny": Defaults(20, 4.0, "ddim", 32)}
 _SD15_DEFAULTS = Defaults(30, 7.5, "ddim", 16)
@@ -67,16 +69,18 @@ def find(name: str) -> ModelSpec:
         if model.name == name:
             return _spec(name, model.path, configs.of_folder(model.path), model.family)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(
+        path
+    ):  # unlike a path's own method, it takes a name that no file can have for one that is not there
         return _spec(name, path.resolve(), configs.of_folder(path.resolve()))
-    if path.is_file():
+    if os.path.isfile(path):
         return _spec(name, path.resolve(), single_file.configs(single_file.read(path.resolve())))
     if hub.is_id(name):
         folder = hub.small_files(name)
         return _spec(name, folder, configs.of_folder(folder), hub_id=name)
     if len(path.parts) > 1 or path.suffix:
-        raise BadModel(f"there is no model folder {name}, nor a file of this name{nearest_file(path)}")
-    raise UnknownChoice("model", name, names())
+        raise BadModel(f"there is no model folder {shortened(name)}, nor a file of this name{nearest_file(path)}")
+    raise UnknownChoice("model", name, names(), _OWN_MODEL)
 
 
 def is_model(path: Path) -> bool:

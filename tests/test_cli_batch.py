@@ -67,7 +67,7 @@ def test_a_dry_run_writes_nothing(jobs: Path, tmp_path: Path, capsys: pytest.Cap
         ),
         (
             ["batch", "jobs.yaml", "--out", "out", "--y", "method=merge,swich"],
-            "jobs.yaml job 1: unknown method 'swich'",
+            "axis y: unknown method 'swich'; did you mean 'switch'",
         ),
         (["batch", "jobs.yaml", "--out", "jobs.yaml"], "'jobs.yaml' is a file, not a folder"),
         (["batch", "status", "nowhere"], "there is no batch in nowhere"),

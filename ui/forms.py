@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from composer import registry
 from composer.errors import BadRequest
-from composer.request import AdapterUse, Hires, RenderRequest, Start, explain, parse_request
+from composer.request import AdapterUse, Hires, RenderRequest, Seed, Start, explain, parse_request
 from ui import more
 
 _MOST_PICTURES = 10_000
@@ -69,7 +69,7 @@ class Draft(BaseModel):
     guidance_scale: float | None = None
     width: int | None = None
     height: int | None = None
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Seed = 0
     random: bool = False
     count: int = Field(default=1, ge=1, le=_MOST_PICTURES)
     start: Start | None = None

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from composer import over_steps, registry
 from composer.errors import BadRequest
 from composer.registry import Parameter
-from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start, explain
+from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start
 from lora_zoo.errors import ZooError
 from pipelines import schedulers, specs
 from pipelines.wildcards import has_choices
@@ -149,8 +149,6 @@ def schedule_in(name: str, steps: str | None, curve: str | None) -> dict[str, ob
     try:
         when = over_steps.read(steps) if steps else Schedule()
         points = over_steps.read_curve(curve) if curve else when.curve
-    except ValidationError as error:
-        raise BadRequest(f"LoRA {name!r}: {explain(error, tuple(Schedule.model_fields))}") from error
     except BadRequest as error:
         raise BadRequest(f"LoRA {name!r}: {error}") from error
     return {"start": when.start, "stop": when.stop, "curve": points}

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from composer import registry
 from composer.errors import BadRequest
-from composer.request import AdapterUse, RenderRequest, parse_request
+from composer.request import AdapterUse, RenderRequest
 from lora_zoo.errors import ZooError
 from pipelines.jobs import axes, sources
 from pipelines.jobs.axes import Axis
+from pipelines.jobs.keys import request_of
+from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.sources import Draft
 from ui.errors import TooMuch
 from ui.history import Asked
 from ui.service import Service
 
 WHOLE = "all LoRAs"
+_OF_METHOD = ("parameters", "text_encoder_adapters")
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ def by_axes(request: RenderRequest, x: tuple[str, str], y: tuple[str, str] | Non
     """Return a request over one or two axes, each a field and its values as `--x FIELD=V1,V2` takes them."""
     named = [("x", *x), *([("y", *y)] if y is not None else [])]
     parsed = [axes.parse(name, f"{field}={values}") for name, field, values in named]
-    count = 1
-    for axis in parsed:
-        count *= len(axis.values)
+    count = axes.count(parsed)
     if count > most:
         raise TooMuch(f"these axes make {count} pictures; a job has at most {most} here")
+    parsed = axes.settled(parsed, Seeds())
     data = request.model_dump(mode="json", exclude_none=True)
+    own = {key: data.pop(key) for key in _OF_METHOD if key in data}
     placed = list(axes.expand(Draft("the grid", data), parsed))
-    requests = tuple(_placed(parse_request(_fresh(one.draft.data, request))) for one in placed)
+    requests = tuple(_placed(_with_own(one.draft, own, request.method)) for one in placed)
     labels = tuple(_label(parsed, one.place) for one in placed)
     columns = tuple(parsed[0].label(value) for value in parsed[0].values)
     rows = tuple(parsed[1].label(value) for value in parsed[1].values) if len(parsed) > 1 else ()
@@ -91,20 +94,16 @@ def of_file(path: Path, limit: int) -> Asked:
     read = sources.read(path)
     found: list[RenderRequest] = []
     over = [axes.checked(name, *next(iter(fields.items()))) for name, fields in read.axes.items()]
+    count = axes.count(over) * sum(map(sources.count_of, read.drafts))
+    if count > limit:
+        raise TooMuch(f"{path.name} asks for {count:,} pictures, more than {limit}; split it, or use `batch`")
+    seeds = Seeds()
+    over = axes.settled(over, seeds)
     for draft in read.drafts:
-        for one in sources.plain(draft):
-            for cell in axes.expand(one, over):
-                if len(found) == limit:
-                    raise TooMuch(f"{path.name} asks for more than {limit} pictures; split it, or use `batch`")
-                found.append(_parsed(cell.draft))
+        axes.check_parameters(draft, over)
+        for one in sources.plain(draft, seeds):
+            found += [request_of(cell.draft.data, cell.draft.where) for cell in axes.expand(one, over)]
     return Asked(tuple(found), "batch", path.name)
-
-
-def _parsed(draft: Draft) -> RenderRequest:
-    try:
-        return parse_request(draft.data)
-    except ZooError as error:
-        raise BadRequest(f"{draft.where}: {error}") from error
 
 
 def _without(uses: Sequence[AdapterUse], out: Sequence[AdapterUse]) -> tuple[AdapterUse, ...]:
@@ -129,12 +128,17 @@ def _with(request: RenderRequest, rest: tuple[object, ...]) -> RenderRequest:
     return request.model_copy(update=fields)
 
 
-def _fresh(data: object, request: RenderRequest) -> dict[str, object]:
-    """Forget what belongs to the method that an axis replaces."""
-    assert isinstance(data, dict)
-    if data.get("method") == request.method:
-        return data
-    return {key: value for key, value in data.items() if key not in ("parameters", "text_encoder_adapters")}
+def _with_own(draft: Draft, own: Mapping[str, object], method: str) -> RenderRequest:
+    """Return a cell's request; what belongs to the request's own method is given to no other."""
+    data = dict(draft.data)
+    if data.get("method") == method:
+        parameters = {**_mapped(own.get("parameters")), **_mapped(data.get("parameters"))}
+        data = {**own, **data, "parameters": parameters}
+    return request_of(data, draft.where)
+
+
+def _mapped(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _label(parsed: Sequence[Axis], place: Sequence[int]) -> str:

@@ -14,12 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from composer import over_steps
 from composer.errors import BadRequest
 from composer.prompting import schedule
-from composer.request import PromptSyntax, Schedule, explain
+from composer.request import PromptSyntax, Schedule
 from lora_zoo.errors import nearest
 
 _TAG = re.compile(r"<(\w+):([^<>]+)>")
@@ -147,10 +145,7 @@ def _schedule(named: Mapping[str, str], curve: tuple[tuple[float, float], ...], 
         return None
     begin = _told(tag, lambda: over_steps.position(first or "0", tag))
     end = None if last is None else _told(tag, lambda: over_steps.position(last, tag))
-    try:
-        return Schedule(start=begin, stop=end, curve=curve)
-    except ValidationError as error:
-        raise BadRequest(f"{tag}: {explain(error, tuple(Schedule.model_fields))}") from error
+    return _told(tag, lambda: Schedule(start=begin, stop=end, curve=curve))
 
 
 def _told(tag: str, read: Callable[[], _T]) -> _T:

@@ -15,6 +15,7 @@ from lora_zoo.foreign import text as characters
 
 _TOKENS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON spells half of a character, alone or beside its other half
+_CONSTANTS = ("NaN", "Infinity", "-Infinity")  # numbers to Python's reader, words to all others
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -36,6 +37,7 @@ def json_value(
     bounds: Bounds = DEFAULT,
     *,
     strict: bool = False,
+    escape: bool = False,
     error: type[ZooError] = BadFile,
 ) -> object:
     """Parse a JSON document.
@@ -46,6 +48,7 @@ def json_value(
         bounds: How long and how deep it may be.
         strict: Refuse NaN and infinities, and an object that states a key twice, of which readers take different ones.
             Otherwise NaN and infinities, which JSON lacks but some tools write, become None, and the last key counts.
+        escape: Write halves of characters out, as \\ud800, where a note in a document is worth more than its letters.
         error: The type of error to raise.
 
     Raises:
@@ -59,8 +62,25 @@ def json_value(
     except (ValueError, RecursionError) as reason:  # ValueError: bad JSON, or a number of thousands of digits
         raise error(f"{where}: not JSON ({_brief(reason)})") from reason
     if _HALF.search(text):
+        if escape:
+            return _escaped(found)
         _check_characters(found, where, error)
     return found
+
+
+def json_or_text(source: str, where: str, bounds: Bounds = Bounds(depth=16), error: type[ZooError] = BadFile) -> Any:
+    """Return what a JSON reader makes of a word that somebody typed, or the word where it is no JSON.
+
+    Raises:
+        ZooError: Of the type asked for: beyond the bounds, with half of a character, or a number too long to be read.
+    """
+    characters.check(source, where, error)
+    try:
+        return json_value(source, where, bounds, strict=True, error=error)
+    except ZooError as reason:
+        if isinstance(reason.__cause__, json.JSONDecodeError) or source.strip() in _CONSTANTS:
+            return source
+        raise
 
 
 def yaml_value(source: str, where: str, bounds: Bounds = DEFAULT, error: type[ZooError] = BadFile) -> object:
@@ -136,6 +156,14 @@ def _check_characters(value: object, where: str, error: type[ZooError]) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_characters(item, where, error)
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, str):
+        return characters.escaped(value)
+    if isinstance(value, dict):
+        return {characters.escaped(key): _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

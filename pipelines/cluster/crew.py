@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.cluster.errors import NoMachine
 from pipelines.cluster.renderer import Asked, Home, Renderer, Trouble
+from pipelines.engine import Engine
 from pipelines.jobs import worker
 from pipelines.jobs.ledger import Claim, Ledger, State
 from pipelines.jobs.worker import Encoded, Event, OnEvent
@@ -24,6 +25,15 @@ _FALLS = 3  # times that a process may die before it has begun
 
 Told = Callable[[str], None]
 Key = tuple[str, int]  # Ray's name of a machine, and the number of a seat there
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to work: "local", or HOST:PORT of a cluster; with how many processes on each machine; by which engines."""
+
+    address: str
+    per_machine: int = 1
+    engine: Callable[[], Engine] = Engine
 
 
 @dataclass(frozen=True)
@@ -64,10 +74,10 @@ class Seat:
 class Crew:
     """All seats; leaving it gives back what they had claimed."""
 
-    def __init__(self, ray: Any, ledger: Ledger, per_machine: int, on_event: OnEvent, told: Told) -> None:
-        self._ray, self._ledger, self._per_machine = ray, ledger, per_machine
+    def __init__(self, ray: Any, ledger: Ledger, place: Place, on_event: OnEvent, told: Told) -> None:
+        self._ray, self._ledger, self._per_machine = ray, ledger, place.per_machine
         self._on_event, self._told = on_event, told
-        self._home = Home.here()
+        self._home = Home.here(place.engine)
         self._remote = ray.remote(Renderer)
         self._near = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         self._machines: Mapping[str, Machine] | None = None  # that are there, by Ray's name; None: not looked yet
@@ -128,7 +138,7 @@ class Crew:
         return Seat(machine, owner, door, actor, actor.fit.remote(self._home, max(1, int(machine.cpus))))
 
     def _begin(self, seat: Seat, claim: Claim) -> None:
-        asked = [Asked(one.digest, one.request) for one in claim.entries]
+        asked = [Asked(one.digest, one.request, one.suffix) for one in claim.entries]
         seat.claim, seat.answer = claim, seat.actor.render.remote(asked)
         seat.warm |= self._needed(claim.entries[0].go)
 

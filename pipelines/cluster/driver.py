@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.cluster.connect import cluster
-from pipelines.cluster.crew import Crew, Told
+from pipelines.cluster.crew import Crew, Place, Told
 from pipelines.jobs import grids
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
 from pipelines.jobs.worker import OnEvent
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where to work: "local", or HOST:PORT of a cluster; and with how many processes on each of its machines."""
-
-    address: str
-    per_machine: int = 1
 
 
 def work(folder: Path, place: Place, on_event: OnEvent, told: Told) -> None:
@@ -31,7 +22,7 @@ def work(folder: Path, place: Place, on_event: OnEvent, told: Told) -> None:
     try:
         counts = ledger.counts()
         if counts[State.WAITING] + counts[State.RUNNING]:
-            with cluster(place.address) as ray, Crew(ray, ledger, place.per_machine, on_event, told) as crew:
+            with cluster(place.address) as ray, Crew(ray, ledger, place, on_event, told) as crew:
                 while crew.go():
                     pass
         grids.draw_missing(ledger)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
+from pipelines import environment
 from pipelines.engine import Engine
 from pipelines.jobs import identity, worker
 from pipelines.jobs.worker import Encoded
@@ -31,10 +32,11 @@ class Home:
     folder: str  # from which relative paths are meant
     code: str  # digest of Medley's own sources
     versions: tuple[str, ...]
+    engine: Callable[[], Engine] = Engine  # how its engine is made there
 
     @classmethod
-    def here(cls) -> Home:
-        return cls(str(Path.cwd()), code(), versions())
+    def here(cls, engine: Callable[[], Engine] = Engine) -> Home:
+        return cls(str(Path.cwd()), code(), versions(), engine)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Asked:
 
     digest: str
     request: RenderRequest
+    suffix: str = "png"  # the kind of file that its picture is to be
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,11 @@ class Trouble:
 class Renderer:
     """Renders what it is asked; the body of a Ray actor."""
 
+    _make: Callable[[], Engine] = Engine
+
     @cached_property
     def _engine(self) -> Engine:
-        return Engine()
+        return self._make()
 
     def fit(self, home: Home, threads: int) -> Trouble | None:
         """Settle down as the asking machine is; return what is in the way, None if nothing is."""
@@ -69,9 +74,11 @@ class Renderer:
         if not Path(home.folder).is_dir():
             return Trouble(f"it has no folder {home.folder}, from which the command was given", True)
         os.chdir(home.folder)
+        environment.prepare()
         import torch
 
         torch.set_num_threads(threads)
+        self._make = home.engine
         return None
 
     def render(self, asked: Sequence[Asked]) -> list[Encoded] | Trouble:
@@ -84,7 +91,8 @@ class Renderer:
         except ZooError as error:
             return Trouble(str(error), True)
         try:
-            return [worker.encoded(one) for one in self._engine.render_many([one.request for one in asked])]
+            made = self._engine.render_many([one.request for one in asked])
+            return [worker.encoded(rendering, one.suffix) for rendering, one in zip(made, asked, strict=True)]
         except Exception as error:  # noqa: BLE001  whatever a job raises is told to the one that keeps the ledger
             return Trouble(worker.told(error), False)
 

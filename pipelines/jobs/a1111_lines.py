@@ -1,12 +1,13 @@
 """Lines as A1111's script "Prompts from file or textbox" takes them: `--prompt "a cat" --seed 5`, or just a prompt.
 
-What that script knows and Medley cannot do is an error: a picture without it would not be the one asked for.
+A prompt without quotes is the words up to the next option, as there. What that script knows and Medley cannot do is an
+error: a picture without it would not be the one asked for.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from composer.errors import UnknownChoice
 from pipelines.jobs.errors import BadJobs
@@ -25,6 +26,7 @@ _KEYS: Mapping[str, str] = {
     "n_iter": "count",
 }
 _SAMPLER = "sampler_name"
+_WORDS = ("prompt", "negative_prompt")  # the options whose values need no quotes
 _REFUSED = (
     "outpath_samples",
     "outpath_grids",
@@ -40,6 +42,7 @@ _REFUSED = (
     "tiling",
     "do_not_save_samples",
     "do_not_save_grid",
+    "clip_skip",
 )
 
 
@@ -50,20 +53,26 @@ def parse(line: str, where: str) -> dict[str, object]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise BadJobs(f"{where}: {error}") from error
+        raise BadJobs(f"{where}: {error}; put a value that holds ' or \" between quotes of the other kind") from error
     data: dict[str, object] = {}
     position = 0
     while position < len(words):
         option = _option(words[position], where)
-        if position + 1 == len(words):
+        end = _end(words, position + 1) if option in _WORDS else position + 2
+        if not words[position + 1 : end]:
             raise BadJobs(f"{where}: --{option} has no value")
-        value = words[position + 1]
+        value = " ".join(words[position + 1 : end])
         if option == _SAMPLER:
             data["scheduler"] = _scheduler(value)
         else:
             data[_KEYS[option]] = value
-        position += 2
+        position = end
     return data
+
+
+def _end(words: Sequence[str], start: int) -> int:
+    """Return where a value ends that begins at `start`: its first word belongs to it, whatever it looks like."""
+    return next((place for place in range(start + 1, len(words)) if words[place].startswith("--")), len(words))
 
 
 def _option(word: str, where: str) -> str:

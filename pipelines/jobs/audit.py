@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_zoo.errors import ZooError
 from pipelines import images
-from pipelines.jobs.ledger import FILE, Entry, Ledger, file_name
+from pipelines.jobs.base import FILE, pictures
+from pipelines.jobs.entries import Entry, file_name
+from pipelines.jobs.grids import content_of
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
 from pipelines.jobs.worker import matches
 
 _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", ".workers")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -21,23 +25,59 @@ class Status:
 
     counts: dict[State, int]
     seconds: float  # of rendering, all done jobs of which it is known together
-    troubles: tuple[tuple[str, str], ...]  # file and error of what failed or is quarantined
+    troubles: tuple[tuple[str, str], ...]  # file and error of what failed or is quarantined, and of damaged rows
+    unknown: tuple[str, ...]  # pictures in the folder that the ledger knows nothing of
 
 
 def status(ledger: Ledger) -> Status:
     """Return how far a batch got."""
     entries = ledger.entries()
-    troubles = [(one.file, one.error or "") for one in entries if one.state in (State.FAILED, State.QUARANTINED)]
-    return Status(ledger.counts(), sum(one.seconds for one in entries if one.seconds is not None), tuple(troubles))
+    troubles = [
+        (entry.file, entry.error or "") for entry in entries if entry.state in (State.FAILED, State.QUARANTINED)
+    ]
+    troubles += [(row.file, f"the row of job {row.number} is damaged: {row.why}") for row in ledger.damaged()]
+    seconds = sum(entry.seconds for entry in entries if entry.seconds is not None)
+    return Status(ledger.counts(), seconds, tuple(troubles), tuple(unknown(ledger)))
+
+
+def unknown(ledger: Ledger) -> list[str]:
+    """Return the pictures in a batch's folder that its ledger knows nothing of."""
+    known = ledger.files()
+    return [name for name in pictures(ledger.folder) if name not in known]
+
+
+def lost(ledger: Ledger, advance: Callable[[int], None]) -> dict[int, str]:
+    """Return the numbers of jobs that were done and whose pictures are not as they were written, and what is wrong."""
+    found: dict[int, str] = {}
+    for entry in ledger.entries():
+        if entry.state is State.DONE:
+            path = ledger.folder / entry.file
+            if not path.is_file():
+                found[entry.number] = f"{entry.file} is missing"
+            elif not matches(entry, path):
+                found[entry.number] = f"{entry.file} was changed"
+        advance(1)
+    return found
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first few of many names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def verify(ledger: Ledger, advance: Callable[[int], None]) -> list[str]:
     """Return everything that is wrong: the ledger's pages, files, their bytes, records and pixels, strangers."""
     found = [f"{FILE}: {text}" for text in ledger.integrity()]
-    known = set(_OWN) | {file for file, _ in ledger.grids()}
+    known = set(_OWN) | ledger.files()
+    found += [f"{row.file}: the row of job {row.number} is damaged: {row.why}" for row in ledger.damaged()]
+    for file, text in ledger.grids():
+        try:
+            content_of(file, text)
+        except ZooError as error:
+            found.append(str(error))
     for entry in ledger.entries():
-        known.add(entry.file)
-        if entry.file != file_name(entry.number, entry):
+        if entry.file != file_name(entry.number, entry, entry.suffix):
             found.append(f"{entry.file}: the ledger knows it by another number, method or digest")
         if entry.state is State.DONE:
             found += [f"{entry.file}: {wrong}" for wrong in _wrong(entry, ledger.folder / entry.file)]

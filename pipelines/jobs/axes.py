@@ -5,20 +5,26 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
+from composer import registry
 from composer.errors import UnknownChoice
-from composer.request import RenderRequest
-from pipelines.cli_flags import parse_lora
+from composer.request import ANY_SEED, RenderRequest
+from lora_zoo.errors import ZooError
+from lora_zoo.foreign.documents import json_or_text
+from pipelines.jobs import keys
 from pipelines.jobs.errors import BadJobs
-from pipelines.jobs.sources import Draft, number_or_text
+from pipelines.jobs.seeds import Seeds
+from pipelines.jobs.sources import Draft
 
 NAMES = ("x", "y", "z")
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 _MOST = 1000  # values of one axis
-_OWN = ("weight", "weight:LORA", "text_encoder_weight", "text_encoder_weight:LORA", "set:PARAMETER", "loras", "replace")
+_METHOD = "method"
 _WEIGHTS = ("weight", "text_encoder_weight")
+_SHOWN = (*(f"{key}{of}" for key in _WEIGHTS for of in ("", ":LORA")), "set:PARAMETER", "loras", "replace")
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,11 @@ def parse(name: str, text: str) -> Axis:
     field, equals, listed = text.partition("=")
     if not equals or not listed:
         raise BadJobs(f"--{name} {text!r}: write FIELD=V1,V2, for example --{name} seed=1..4")
-    words = next(csv.reader([listed], skipinitialspace=True))
-    values = [value for word in words for value in _values(word)]
+    try:
+        words = next(csv.reader([listed], skipinitialspace=True))
+    except csv.Error as error:
+        raise BadJobs(f"--{name} {keys.shown(text)}: {error}") from error
+    values = [value for word in words for value in _values(word, f"--{name} {field}")]
     return checked(name, field, values)
 
 
@@ -55,52 +64,144 @@ def checked(name: str, field: str, values: Sequence[object]) -> Axis:
     """Return an axis whose name, field and values are sound; what a value means to a request is checked later."""
     if name not in NAMES:
         raise UnknownChoice("axis", name, NAMES)
+    head, colon, rest = field.partition(":")
+    head = keys.ALIASES.get(head.replace("-", "_"), head)
     known = [key for key in RenderRequest.model_fields if key not in ("adapters", "parameters")]
-    head = field.split(":", 1)[0]
-    alone = head in (*known, *_WEIGHTS, "loras", "replace") and (field == head or head in _WEIGHTS)
-    if not alone and not (head == "set" and len(field) > len("set:")):
-        raise UnknownChoice(f"field of axis {name}", field, (*known, *_OWN))
+    if head == "parameters":
+        head = "set"
+    alone = head in (*known, *keys.PARTS, keys.SIZE, *_WEIGHTS, "loras", "replace") and (not colon or head in _WEIGHTS)
+    if not alone and not (head == "set" and rest):
+        raise UnknownChoice(f"field of axis {name}", field, (*known, *keys.PARTS, keys.SIZE, *_SHOWN))
     if not 1 <= len(values) <= _MOST:
         raise BadJobs(f"axis {name} has {len(values)} values; 1 to {_MOST} are allowed")
-    if len({repr(value) for value in values}) < len(values):
+    told = [repr(value) for value in values if not _is_drawn(head, value)]
+    if len(set(told)) < len(told):
         raise BadJobs(f"axis {name} names a value twice: {', '.join(map(str, values))}")
-    return Axis(name, field, tuple(values))
+    if head == _METHOD:
+        _check_methods(name, values)
+    return Axis(name, f"{head}{colon}{rest}", tuple(values))
+
+
+def settled(axes: Sequence[Axis], seeds: Seeds) -> list[Axis]:
+    """Return axes with the seeds drawn that are to be; they are the same for all jobs, which are compared by them."""
+    return [
+        replace(
+            axis,
+            values=tuple(
+                seeds.drawn({"axis": axis.name}) if _is_drawn(axis.field, value) else value for value in axis.values
+            ),
+        )
+        for axis in axes
+    ]
+
+
+def count(axes: Sequence[Axis]) -> int:
+    """Return how many jobs one becomes."""
+    return prod(len(axis.values) for axis in axes)
+
+
+def check_parameters(draft: Draft, axes: Sequence[Axis]) -> None:
+    """Refuse a parameter that none of the methods on an axis has; one that some have is given to these."""
+    methods = [_method(value)[0] for axis in axes if axis.field == _METHOD for value in axis.values]
+    if not methods:
+        return
+    stated = draft.data.get("parameters")
+    asked = [*(stated if isinstance(stated, dict) else ()), *(_set(axis) for axis in axes if _set(axis))]
+    known = list(dict.fromkeys(key for name in methods for key in registry.get(name).model_fields))
+    for key in asked:
+        if key not in known:
+            raise UnknownChoice(f"parameter of {', '.join(dict.fromkeys(methods))} in {draft.where}", key, known)
+    spelled = {key for axis in axes if axis.field == _METHOD for value in axis.values for key in _method(value)[1]}
+    for axis in axes:
+        if _set(axis) in spelled:
+            raise BadJobs(
+                f"parameter {_set(axis)!r} is on axis {axis.name} and with a method on another; leave one out"
+            )
 
 
 def expand(draft: Draft, axes: Sequence[Axis]) -> Iterator[Placed]:
     """Yield the job once for every combination of values, x fastest."""
+    by_method = any(axis.field == _METHOD for axis in axes)
     ranges = [range(len(axis.values)) for axis in reversed(axes)]
     for backwards in product(*ranges):
         place = tuple(reversed(backwards))
         data: Mapping[str, object] = draft.data
         for axis, index in zip(axes, place, strict=True):
             data = _changed(data, axis, axis.values[index], draft.where)
-        yield Placed(Draft(draft.where, data), place)
+        yield Placed(replace(draft, data=_fitting(data) if by_method else data), place)
 
 
-def _values(word: str) -> list[object]:
+def _values(word: str, where: str) -> list[object]:
     span = _RANGE.fullmatch(word.strip())
     if span is None:
-        return [number_or_text(word)]
+        return [json_or_text(word, where, error=BadJobs)]
     low, high = int(span[1]), int(span[2])
     if not 0 <= high - low < _MOST:
         raise BadJobs(f"the range {word} holds {high - low + 1} values; 1 to {_MOST} are allowed")
     return list(range(low, high + 1))
 
 
+def _is_drawn(field: str, value: object) -> bool:
+    return field == "seed" and str(value) == str(ANY_SEED)
+
+
+def _set(axis: Axis) -> str:
+    """Return the parameter that an axis is over, if it is over one."""
+    head, _, rest = axis.field.partition(":")
+    return rest if head == "set" else ""
+
+
+def _method(value: object) -> tuple[str, Mapping[str, object], bool]:
+    """Return the method and the parameters that a value of an axis stands for, and whether LoRAs take part."""
+    if value == registry.NAIVE:
+        return "merge", {}, False
+    return (*registry.parse(str(value)), True)
+
+
 def _changed(data: Mapping[str, object], axis: Axis, value: object, where: str) -> Mapping[str, object]:
     head, _, rest = axis.field.partition(":")
+    if head == _METHOD:
+        return _by_method(data, value)
     if head == "replace":
         return {**data, "prompt": _replaced(data, str(axis.values[0]), str(value), where)}
     if head == "loras":
-        names = [one for one in str(value).split("+") if one]
-        return {**data, "adapters": [parse_lora(one) for one in names]}
+        return {**data, "adapters": keys.adapters_of(keys.pieces(str(value), "+;"), where)}
     if head == "set":
-        before = data.get("parameters", {})
-        return {**data, "parameters": {**(before if isinstance(before, dict) else {}), rest: value}}
+        return _with(data, {rest: value})
     if head in _WEIGHTS:
         return {**data, "adapters": _weighted(data, head, rest, value, where)}
-    return {**data, head: value}
+    return {**data, **keys.translated({head: value}, where)}
+
+
+def _check_methods(axis: str, values: Sequence[object]) -> None:
+    for value in values:
+        try:
+            _method(value)
+        except ZooError as error:
+            raise BadJobs(f"axis {axis}: {error}") from error
+
+
+def _by_method(data: Mapping[str, object], value: object) -> Mapping[str, object]:
+    """Return a job by another method."""
+    name, parameters, with_loras = _method(value)
+    own = {"method": name} if with_loras else {"method": name, "adapters": []}
+    return _with({**data, **own}, parameters)
+
+
+def _with(data: Mapping[str, object], parameters: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a job with more parameters."""
+    before = data.get("parameters", {})
+    merged = {**(before if isinstance(before, dict) else {}), **parameters}
+    return {**data, "parameters": merged} if merged else data
+
+
+def _fitting(data: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a job with those of its parameters that its method has: they are meant for all methods on an axis."""
+    stated = data.get("parameters")
+    if not isinstance(stated, dict):
+        return data
+    fields = registry.get(str(data["method"])).model_fields
+    return {**data, "parameters": {key: value for key, value in stated.items() if key in fields}}
 
 
 def _replaced(data: Mapping[str, object], wanted: str, value: str, where: str) -> str:

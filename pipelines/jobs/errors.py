@@ -13,5 +13,9 @@ class BadLedger(ZooError):
     """A folder whose ledger is missing, of another version, or not a ledger."""
 
 
+class EmptyLedger(BadLedger):
+    """A ledger that knows nothing, which no command leaves behind."""
+
+
 class NoRoom(ZooError):
     """A disk without the room that a batch will need."""

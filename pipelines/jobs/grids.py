@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from lora_zoo.errors import ZooError
+from lora_zoo.foreign import text as characters
 from pipelines import images, sheet
-from pipelines.jobs.ledger import Entry, Ledger
+from pipelines.jobs.entries import Entry
+from pipelines.jobs.errors import BadLedger
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.paper import GAP, LEFT, LINE, paper
 from pipelines.jobs.planning import Grid
 from pipelines.jobs.states import State
 
+_NAME = re.compile(r"grid-\d+\.png")
 _INK, _PAPER = (24, 24, 24), (255, 255, 255)
 
 
@@ -40,16 +46,30 @@ class _Table:
     rows: Sequence[tuple[str, Sequence[Image.Image | None]]]
 
 
+def content_of(file: str, text: str) -> Content:
+    """Return a grid of the ledger; a row that cannot be one is an error."""
+    try:
+        if not _NAME.fullmatch(file):  # it is written to: a name in the folder, and nothing that leads out of it
+            raise BadLedger(f"{characters.escaped(file)!r} is no name of a sheet")
+        return Content.model_validate_json(text)
+    except ValidationError as error:
+        raise BadLedger(f"{file}: its row is damaged: {error.error_count()} fields are wrong") from error
+
+
 def draw_missing(ledger: Ledger) -> None:
-    """Draw every grid whose pictures are all there and whose sheet is not."""
+    """Draw every grid whose pictures are all there and whose sheet is not; of damaged rows, `verify` tells."""
     by_digest: dict[str, Entry] | None = None
     for file, text in ledger.grids():
         path = ledger.folder / file
         if path.exists():
             continue
         by_digest = by_digest or {one.digest: one for one in ledger.entries()}
-        content = Content.model_validate_json(text)
-        if all(by_digest[digest].state is State.DONE for _, digest in content.cells):
+        try:
+            content = content_of(file, text)
+        except ZooError:
+            continue
+        states = (by_digest[digest].state if digest in by_digest else None for _, digest in content.cells)
+        if all(state is State.DONE for state in states):
             data = sheet.png(draw(content, by_digest, ledger.folder))
             with ledger.held():  # others may have come as far
                 if not path.exists():

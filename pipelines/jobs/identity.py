@@ -3,27 +3,80 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from composer.request import Frozen
 from pipelines.resolve import Resolved
 
 _PART = 1 << 20
+#: The keys that requests had when digests were first kept. One that was added since is part of a digest only where it
+#: says something: what was asked for before is the same job for ever.
+_FIRST = frozenset(
+    """adapters blocks box crop_corner curve frequency guidance_rescale guidance_scale height hires image mask
+    mask_sha256 method model name negative_prompt num_inference_steps original_size parameters prediction_type prompt
+    prompt_syntax region scale schedule scheduler seed sha256 start stop strength target_size text_encoder_adapters
+    text_encoder_weight undesired undesired_strength upscaler weight width words""".split()
+)
+#: A file of a model: its name in the folder, and what changes when it does.
+State = tuple[str, int, int, int, int]
 
 
-def digest(resolved: Resolved) -> str:
-    """Return the digest of a request; LoRAs are in it by their own digests."""
-    text = resolved.request.model_dump_json() + fingerprint(resolved.spec.path)
+def digest(resolved: Resolved, model: str | None = None) -> str:
+    """Return the digest of a request; LoRAs are in it by their own digests.
+
+    Args:
+        resolved: The request with nothing left open.
+        model: The fingerprint of its model, where it is known already; None: the model's files are looked at.
+    """
+    request = resolved.request
+    text = request.model_dump_json(exclude=_silent(request)) + (model or fingerprint(resolved.spec.path))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@lru_cache
 def fingerprint(model: Path) -> str:
-    """Return the digest of a file, or of a folder's files and their names; read once per process."""
+    """Return the digest of a file, or of a folder's files and their names; read again when one of them has changed."""
+    return _fingerprint(model, tuple(sorted(_states(model))))
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(model: Path, states: tuple[State, ...]) -> str:
     found = hashlib.sha256()
-    for file in [model] if model.is_file() else sorted(path for path in model.rglob("*") if path.is_file()):
-        found.update(file.relative_to(model).as_posix().encode())
-        with file.open("rb") as content:
+    for name in sorted((model / state[0] if state[0] != "." else model) for state in states):
+        found.update(name.relative_to(model).as_posix().encode())
+        with name.open("rb") as content:
             while part := content.read(_PART):
                 found.update(part)
     return found.hexdigest()
+
+
+def _states(model: Path) -> Iterator[State]:
+    if not model.is_dir():
+        yield (".", *_state(os.stat(model)))
+        return
+    for folder, _, files in os.walk(model):
+        for file in files:
+            path = os.path.join(folder, file)
+            if os.path.isfile(path):
+                yield (os.path.relpath(path, model), *_state(os.stat(path)))
+
+
+def _state(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _silent(value: Frozen) -> dict[Any, Any]:
+    """Return the later keys of a value that are as if they were not there, in pydantic's form for leaving out."""
+    found: dict[Any, Any] = {}
+    for name, field in type(value).model_fields.items():
+        own = getattr(value, name)
+        if name not in _FIRST and own == field.get_default(call_default_factory=True):
+            found[name] = True
+        elif isinstance(own, Frozen):
+            found[name] = _silent(own)
+        elif isinstance(own, tuple):
+            found[name] = {place: _silent(item) for place, item in enumerate(own) if isinstance(item, Frozen)}
+    return {name: inner for name, inner in found.items() if inner}

@@ -8,65 +8,20 @@ waiting again. Attempts are counted at the claim, so that a job which kills its 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from composer.request import RenderRequest
-from pipelines.jobs.errors import BadLedger
+from pipelines.jobs import entries as rows_of
+from pipelines.jobs.base import Base
+from pipelines.jobs.entries import COLUMNS, Damaged, Entry, file_name
 from pipelines.jobs.owners import Owners
 from pipelines.jobs.planning import Job
 from pipelines.jobs.states import State
 
-FILE = "ledger.sqlite"
-_VERSION = 1
 MOST_ATTEMPTS = 3
-_SCHEMA = """
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,
-    request TEXT NOT NULL,
-    go INTEGER NOT NULL,
-    file TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'quarantined')),
-    apart INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    owner TEXT,
-    error TEXT,
-    sha256 TEXT,
-    pixels_sha256 TEXT,
-    seconds REAL
-) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, go);
-CREATE TABLE grids (
-    number INTEGER PRIMARY KEY,
-    file TEXT NOT NULL UNIQUE,
-    content TEXT NOT NULL UNIQUE
-) STRICT;
-"""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One job as the ledger knows it."""
-
-    number: int
-    digest: str
-    request: RenderRequest
-    go: int
-    file: str
-    state: State
-    attempts: int
-    error: str | None
-    sha256: str | None
-    pixels_sha256: str | None
-    seconds: float | None
-
-
-def file_name(number: int, job: Job | Entry) -> str:
-    """Return what the file of a job's picture is called."""
-    return f"{number:06d}-{job.request.method}-{job.digest[:10]}.png"
 
 
 @dataclass(frozen=True)
@@ -101,32 +56,24 @@ _ODD = """
     ORDER BY number
 """
 _OFFERED = 64  # goes that are chosen from
-_COLUMNS = "number, digest, request, go, file, state, attempts, error, sha256, pixels_sha256, seconds"
 
 
-class Ledger:
-    """A batch's memory. Any number of processes may have it open."""
+class Ledger(Base):
+    """A batch's memory. Any number of processes may have it open.
+
+    Raises:
+        BadLedger: There is no ledger in the folder, or it is empty, damaged, another program's or of another version.
+        OSError: The file cannot be opened, read or written, in this and in every method.
+    """
 
     def __init__(self, folder: Path, create: bool = False) -> None:
-        path = folder / FILE
-        if not create and not path.is_file():
-            raise BadLedger(f"there is no batch in {folder}: it holds no {FILE}")
         self.folder = folder
         self.owners = Owners(folder)
-        try:
-            self._db = sqlite3.connect(path, timeout=60.0, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise BadLedger(f"{path} is not a ledger: {error}") from error
+        super().__init__(folder, create)
 
-    def close(self) -> None:
-        self._db.close()
-
-    def add(self, goes: Sequence[Sequence[Job]]) -> int:
-        """Write the jobs that are not there yet; return how many were new."""
-        with self._writing() as db:
+    def add(self, goes: Sequence[Sequence[Job]], suffix: str = "png") -> int:
+        """Write the jobs that are not there yet, their pictures to be of a kind; return how many were new."""
+        with self.writing() as db:
             known = {row[0] for row in db.execute("SELECT digest FROM jobs")}
             number, go = db.execute("SELECT coalesce(max(number), 0), coalesce(max(go), 0) FROM jobs").fetchone()
             first = number
@@ -135,21 +82,53 @@ class Ledger:
                 go += bool(fresh)
                 for job in fresh:
                     number += 1
-                    name = file_name(number, job)
+                    name = file_name(number, job, suffix)
                     row = (number, job.digest, job.request.model_dump_json(), go, name, State.WAITING)
                     db.execute("INSERT INTO jobs (number, digest, request, go, file, state) VALUES (?,?,?,?,?,?)", row)
         return number - first
 
+    def mend(self, jobs: Iterable[Job], suffix: str = "png") -> list[str]:
+        """Write the damaged rows of these jobs anew, to be done again; return their files."""
+        damaged = {row.digest: row for row in self.damaged()}
+        mended: list[str] = []
+        for job in jobs:
+            if job.digest in damaged:
+                row = damaged[job.digest]
+                mended.append(file_name(row.number, job, suffix))
+                with self.writing() as db:
+                    db.execute(
+                        "UPDATE jobs SET request = ?, file = ?, state = 'waiting', apart = 0, attempts = 0,"
+                        " owner = NULL, error = NULL, sha256 = NULL, pixels_sha256 = NULL, seconds = NULL"
+                        " WHERE number = ?",
+                        (job.request.model_dump_json(), mended[-1], row.number),
+                    )
+        return mended
+
+    def suffix(self) -> str | None:
+        """Return the kind of file that the batch's pictures are; None if it has no jobs yet."""
+        first = self.asked("SELECT min(file) FROM jobs")[0][0]
+        return None if first is None else str(first).rpartition(".")[2]
+
+    def salt(self, own: str | None = None) -> str | None:
+        """Return what the seeds of this batch are drawn with; `own` is kept if there is none yet."""
+        if own is not None:
+            with self.writing() as db:
+                db.execute("CREATE TABLE IF NOT EXISTS salts (salt TEXT NOT NULL) STRICT")
+                db.execute("INSERT INTO salts SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salts)", (own,))
+        if not self.asked("SELECT 1 FROM sqlite_schema WHERE name = 'salts'"):
+            return None
+        return next((str(row[0]) for row in self.asked("SELECT salt FROM salts")), None)
+
     def add_grid(self, content: str) -> None:
         """Write a grid, unless it is there."""
-        with self._writing() as db:
+        with self.writing() as db:
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM grids").fetchone()[0]
             row = (number, f"grid-{number:04d}.png", content)
             db.execute("INSERT OR IGNORE INTO grids (number, file, content) VALUES (?,?,?)", row)
 
     def grids(self) -> list[tuple[str, str]]:
         """Return file and content of every grid."""
-        return self._db.execute("SELECT file, content FROM grids ORDER BY number").fetchall()
+        return [(row[0], row[1]) for row in self.asked("SELECT file, content FROM grids ORDER BY number")]
 
     def claim(self, owner: str, choose: Choose = min) -> Claim | None:
         """Take the next jobs for a process; None if none is waiting.
@@ -157,19 +136,22 @@ class Ledger:
         All of a go are taken, as they were planned. A go that killed its process before its last chance, or that
         raised, is taken apart: its jobs come one by one.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             self._free_the_dead(db)
-            rows = db.execute(
-                "SELECT go, max(apart), max(attempts) FROM jobs WHERE state = 'waiting'"
-                " GROUP BY go ORDER BY go LIMIT ?",
-                (_OFFERED,),
-            ).fetchall()
-            if not rows:
-                return None
-            chosen = choose([row[0] for row in rows])
-            go, apart, attempts = next(row for row in rows if row[0] == chosen)
-            entries = self._entries(db, "go = ? ORDER BY number", (go,))
-            waiting = [one for one in entries if one.state is State.WAITING]
+            while True:
+                rows = db.execute(
+                    "SELECT go, max(apart), max(attempts) FROM jobs WHERE state = 'waiting'"
+                    " GROUP BY go ORDER BY go LIMIT ?",
+                    (_OFFERED,),
+                ).fetchall()
+                if not rows:
+                    return None
+                chosen = choose([row[0] for row in rows])
+                go, apart, attempts = next(row for row in rows if row[0] == chosen)
+                entries = self._sound(db, go)
+                waiting = [one for one in entries if one.state is State.WAITING]
+                if waiting:
+                    break
             if apart or attempts >= MOST_ATTEMPTS - 1:
                 entries = waiting = waiting[:1]
             for one in waiting:
@@ -181,11 +163,12 @@ class Ledger:
 
     def requests(self, go: int) -> list[RenderRequest]:
         """Return what a go asks for; it is never changed once it is planned."""
-        return [one.request for one in self._entries(self._db, "go = ? ORDER BY number", (go,))]
+        rows = self._rows("go = ? ORDER BY number", (go,))
+        return [row.request for row in rows if isinstance(row, Entry)]
 
     def finish(self, number: int, made: Picture) -> None:
         """Note that a picture is on the disk. What it took to get there is forgotten."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE jobs SET state = 'done', owner = NULL, error = NULL, attempts = 0, apart = 0,"
                 " sha256 = ?, pixels_sha256 = ?, seconds = ? WHERE number = ?",
@@ -194,12 +177,12 @@ class Ledger:
 
     def fail(self, number: int, error: str) -> None:
         """Note that a job, alone in its call, raised an error."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE jobs SET state = 'failed', owner = NULL, error = ? WHERE number = ?", (error, number))
 
     def release(self, owner: str, apart: bool = False) -> None:
         """Give back what a process has claimed: it lives, so its attempt does not count."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE jobs SET state = 'waiting', owner = NULL, attempts = attempts - 1, apart = max(apart, ?)"
                 " WHERE state = 'running' AND owner = ?",
@@ -208,7 +191,7 @@ class Ledger:
 
     def retry(self) -> int:
         """Give failed and quarantined jobs a new start, one by one; return how many there were."""
-        with self._writing() as db:
+        with self.writing() as db:
             return db.execute(
                 "UPDATE jobs SET state = 'waiting', error = NULL, attempts = 0, apart = 1"
                 " WHERE state IN ('failed', 'quarantined')"
@@ -216,7 +199,7 @@ class Ledger:
 
     def renew(self, numbers: Sequence[int]) -> None:
         """Have these done jobs done again; until then their pictures stay, and are no longer known."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany(
                 "UPDATE jobs SET state = 'waiting', sha256 = NULL, pixels_sha256 = NULL, seconds = NULL"
                 " WHERE state = 'done' AND number = ?",
@@ -226,33 +209,31 @@ class Ledger:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep all other processes from changing the ledger meanwhile; if this one dies, they no longer wait."""
-        with self._writing():
+        with self.writing():
             yield
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""
-        rows = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        rows = {row[0]: row[1] for row in self.asked("SELECT state, count(*) FROM jobs GROUP BY state")}
         return {state: rows.get(state.value, 0) for state in State if state is not State.CANCELLED}
 
     def entries(self) -> list[Entry]:
-        """Return all jobs, in their order."""
-        return self._entries(self._db, "1 ORDER BY number", ())
+        """Return all jobs whose rows can be read, in their order."""
+        return [row for row in self._rows() if isinstance(row, Entry)]
+
+    def damaged(self) -> list[Damaged]:
+        """Return the rows that cannot be read."""
+        return [row for row in self._rows() if isinstance(row, Damaged)]
+
+    def files(self) -> set[str]:
+        """Return the names of all files that belong to the batch, also of those whose rows are damaged."""
+        return {str(row[0]) for row in self.asked("SELECT file FROM jobs UNION ALL SELECT file FROM grids")}
 
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with the file, and rows that no command of ours leaves behind."""
-        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
-        odd = self._db.execute(_ODD).fetchall()
+        found = [str(row[0]) for row in self.asked("PRAGMA integrity_check")]
+        odd = self.asked(_ODD)
         return [*([] if found == ["ok"] else found), *(f"the row of job {row[0]} contradicts itself" for row in odd)]
-
-    def _prepare(self) -> None:
-        with self._writing() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _SCHEMA.strip().split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
-                raise BadLedger(f"{self.folder / FILE} is of version {version}; this Medley reads version {_VERSION}")
 
     def _free_the_dead(self, db: sqlite3.Connection) -> None:
         rows = db.execute("SELECT DISTINCT owner FROM jobs WHERE state = 'running'").fetchall()
@@ -264,24 +245,13 @@ class Ledger:
                 (MOST_ATTEMPTS, MOST_ATTEMPTS, dead),
             )
 
-    @staticmethod
-    def _entries(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Entry]:
-        rows = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", values).fetchall()
-        return [
-            Entry(row[0], row[1], RenderRequest.model_validate_json(row[2]), row[3], row[4], State(row[5]), *row[6:])
-            for row in rows
-        ]
+    def _rows(self, where: str = "1 ORDER BY number", values: tuple[object, ...] = ()) -> list[Entry | Damaged]:
+        return [rows_of.read(row) for row in self.asked(f"SELECT {COLUMNS} FROM jobs WHERE {where}", values)]
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the ledger for one change: all of it happens, or nothing."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:  # of a full disk, SQLite may have taken all back itself
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise OSError(f"the ledger {self.folder / FILE} cannot be written: {error}") from error
-            raise
+    def _sound(self, db: sqlite3.Connection, go: int) -> list[Entry]:
+        """Return a go's jobs; what cannot be read, and waits, has failed."""
+        rows = self._rows("go = ? ORDER BY number", (go,))
+        for row in rows:
+            if isinstance(row, Damaged) and row.state is State.WAITING:
+                db.execute("UPDATE jobs SET state = 'failed', error = ? WHERE number = ?", (row.why, row.number))
+        return [row for row in rows if isinstance(row, Entry)]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pipelines import images
 from pipelines.engine import Engine
 from pipelines.jobs import grids
-from pipelines.jobs.ledger import Claim, Entry, Ledger, Picture
+from pipelines.jobs.entries import Entry
+from pipelines.jobs.ledger import Claim, Ledger, Picture
 from pipelines.jobs.states import State
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _go(ledger: Ledger, owner: str, engine: Engine, on_event: OnEvent) -> bool:
         return True
     for entry, rendering in zip(claim.entries, renderings, strict=True):
         if entry.number in claim.wanted:
-            finish(ledger, entry, encoded(rendering), on_event)
+            finish(ledger, entry, encoded(rendering, entry.suffix), on_event)
     return True
 
 
@@ -114,13 +115,13 @@ def write(rendering: Rendering, path: Path) -> Picture:
     return put(encoded(rendering), path)
 
 
-def encoded(rendering: Rendering) -> Encoded:
+def encoded(rendering: Rendering, suffix: str = "png") -> Encoded:
     """Return a picture as its file. What the clock said is kept out of it: the same job gives the same bytes."""
     record = rendering.record
     if record.seconds is None:
         raise ValueError("this picture was read from a file of a batch, which keeps no time; encode what was rendered")
     timeless = replace(rendering, record=record.model_copy(update={"seconds": None}))
-    return Encoded(images.encode(timeless), record.pixels_sha256, record.seconds)
+    return Encoded(images.encode(timeless, images.format_named(suffix)), record.pixels_sha256, record.seconds)
 
 
 def put(made: Encoded, path: Path) -> Picture:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from composer.request import Hires, Schedule, Spacing
+from composer.request import ANY_SEED, MAX_SEED, Hires, Schedule, Spacing
 from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
 from pipelines.metadata import samplers
@@ -105,7 +105,7 @@ class Draft:
     def count_and_seed(self, steps: object, seed: object) -> None:
         """Take the number of steps and the seed."""
         self.whole("steps", steps, 1, 1000)
-        self.whole("seed", seed, 0, 2**63 - 1)
+        self.whole("seed", seed, ANY_SEED, MAX_SEED)
 
     def solver(self, names: samplers.Names, sampler: object, schedule: object = None) -> None:
         """Take the sampler and find what it is called here."""

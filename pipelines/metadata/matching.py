@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from composer.prompting import comfyui, tags
-from composer.request import PromptSyntax, RenderRequest, parse_request
+from composer.request import ANY_SEED, PromptSyntax, RenderRequest, drawn, parse_request
 from lora_zoo import catalog
 from lora_zoo.catalog import Entry
 from lora_zoo.errors import UnknownName
@@ -33,15 +33,7 @@ class Match:
 def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Match:
     """Return the request. `own_model` and `own_loras`: the user names these; what the picture says is left aside."""
     remarks = list(found.unresolved)
-    adapters: list[dict[str, object]] = []
-    missing: list[str] = []
-    for lora in () if own_loras else found.loras:
-        try:
-            adapters.append(_adapter(lora, zoo, remarks))
-        except UnknownName as error:
-            missing.append(_telling(lora.name, lora.hash, error))
-    if missing:
-        raise BadMetadata(f"{'; '.join(missing)}. Name the LoRAs to use with --lora")
+    adapters = [] if own_loras else _adapters(found, zoo, remarks)
     syntax = _SYNTAX.get(found.tool, "a1111")
     stated: dict[str, object] = {
         "prompt": found.prompt,
@@ -57,23 +49,42 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
         "spacing": found.spacing,
         "hires": found.hires and found.hires.model_dump(),
     }
-    if syntax == "plain" and any(sign in found.prompt + found.negative_prompt for sign in "()+"):
-        remarks.append(f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text")
-    if syntax == "comfyui":
-        remarks += _of_texts(found)
+    remarks += _of_texts(found, syntax)
     if not own_model:
         stated["model"] = _model(found)
     if found.seed is not None:
-        stated["seed"] = found.seed
+        stated["seed"] = drawn(found.seed)
+        if found.seed == ANY_SEED:
+            remarks.append(f"seed {ANY_SEED}: the picture does not say which was drawn; {stated['seed']} is drawn here")
     for name in ("seed", "num_inference_steps", "guidance_scale", "scheduler", "width", "height"):
         if stated.get(name) is None:
             remarks.append(f"{name}: not found in the picture; the default is used")
     return Match(parse_request(stated), tuple(remarks))
 
 
-def _of_texts(found: Found) -> list[str]:
-    """Return what of ComfyUI's prompts is not read, or not as there."""
+def _adapters(found: Found, zoo: Library, remarks: list[str]) -> list[dict[str, object]]:
+    """Return all LoRAs of a picture; those that are not here are told in one error."""
+    adapters: list[dict[str, object]] = []
+    missing: list[str] = []
+    for lora in found.loras:
+        try:
+            adapters.append(_adapter(lora, zoo, remarks))
+        except UnknownName as error:
+            missing.append(_telling(lora.name, lora.hash, error))
+    if missing:
+        raise BadMetadata(f"{'; '.join(missing)}. Name the LoRAs to use with --lora")
+    return adapters
+
+
+def _of_texts(found: Found, syntax: PromptSyntax) -> list[str]:
+    """Return what of another tool's prompts is not read, or not as there."""
     texts = (found.prompt, found.negative_prompt)
+    if syntax == "a1111":
+        return []
+    if syntax == "plain":
+        weighs = any(sign in text for text in texts for sign in "()+")
+        told = f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text"
+        return [told] if weighs else []
     told = [tags.told_of(one, "comfyui") for text in texts for one in tags.suspects(text, "comfyui")]
     told += [
         f"{one[:80]!r}: embeddings in files of their own are not read" for text in texts for one in _embeddings(text)

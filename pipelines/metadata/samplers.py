@@ -67,6 +67,12 @@ INVOKEAI = Names(
     frozenset(),
     {},
 )
+#: Solvers of other tools that are not here, in lower case: none of ours may be taken for them.
+_ELSEWHERE = frozenset(
+    "ddpm,deis,dpm adaptive,dpm fast,dpm2,dpm2 a,dpm_2,dpm_2_ancestral,dpm_adaptive,dpm_fast,dpm++ 2s a,dpm++ 3m sde,"
+    "dpm++ sde,dpmpp_2s,dpmpp_2s_ancestral,dpmpp_3m,dpmpp_3m_sde,dpmpp_3m_sde_gpu,dpmpp_sde_gpu,er_sde,euler cfg++,"
+    "heun,heunpp2,ipndm,ipndm_v,kdpm_2,kdpm_2_a,lms,plms,pndm,res_multistep,restart,tcd,uni_pc_bh2".split(",")
+)
 #: What A1111 calls our schedulers, with the spacing. Karras has a name of its own here.
 _A1111_BY_SCHEDULER = {ours: theirs for theirs, ours in A1111.solvers.items()}
 _CAPITALS = {
@@ -106,6 +112,20 @@ def translate(names: Names, sampler: str, schedule: str | None) -> Choice:
     if spacing and spacing not in names.own:
         return Choice(ours, f"{told}: '{ours}' spaces them its own way")
     return Choice(ours)
+
+
+def told(name: str) -> str:
+    """Return what to say to somebody who asks for a scheduler by another tool's name; nothing if no tool has it."""
+    for names in (A1111, COMFYUI, INVOKEAI):
+        found = translate(names, name, None)
+        if found.scheduler is not None:
+            return f"here it is {found.scheduler!r}" + ("." if found.remark is None else f"; {found.remark}.")
+    solver, spacing = _split(" ".join(name.lower().split()), "")
+    if solver not in _ELSEWHERE:
+        return ""
+    also = "; 'dpmpp_sde' is A1111's DPM++ 2M SDE" if solver == "dpm++ sde" else ""
+    near = "; with Karras spacing there is another solver, 'dpmpp_2m_karras'" if spacing == "karras" else ""
+    return f"that solver is not here{also}{near}."
 
 
 def for_a1111(scheduler: str, spacing: Spacing | None) -> tuple[str, str | None]:

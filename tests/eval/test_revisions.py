@@ -17,7 +17,8 @@ from eval.commands import BenchmarkFlags, RunFlags, benchmark, run
 from eval.metrics import registry
 from eval.running import Overrides
 from pipelines.jobs import audit
-from pipelines.jobs.ledger import Entry, Ledger
+from pipelines.jobs.entries import Entry
+from pipelines.jobs.ledger import Ledger
 from pipelines.revision import revision
 
 OLD = "0123456789ab"

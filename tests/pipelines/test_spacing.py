@@ -13,6 +13,7 @@ import diffusers
 import numpy
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from composer.errors import BadRequest
 from composer.request import SPACINGS, AdapterUse, RenderRequest
@@ -165,7 +166,7 @@ def test_a_preview_of_noise_alone_is_the_velocity_turned_round() -> None:
     assert math.isinf(step.sigma)
     latents, velocity = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(one.estimate(velocity, step, latents), -velocity)
-    oracle = diffusers.DDIMScheduler.from_config({**ZERO_SNR, "timestep_spacing": "trailing", "clip_sample": False})
+    oracle: Any = DDIMScheduler.from_config({**ZERO_SNR, "timestep_spacing": "trailing", "clip_sample": False})
     oracle.set_timesteps(4)
     theirs = oracle.step(velocity, oracle.timesteps[0], latents).pred_original_sample
     assert torch.equal(theirs, -velocity)

@@ -10,6 +10,7 @@ from torch import Tensor, equal
 from composer.request import RenderRequest
 from pipelines import images
 from pipelines.engine import Engine
+from pipelines.pricing import steps_of
 from pipelines.progress import StepReport
 from tests.requests import ask
 from ui.forms import Draft
@@ -44,8 +45,6 @@ def test_editing_goes_on_in_the_second_pass(
     assert resolved.second is not None
     for one, wanted in ((resolved, first.split(",")), (resolved.second, second.split(","))):
         plan = one.plan()
-        from pipelines.resolve import steps_of
-
         passes = [plan.passes(step)[0] for step in steps_of(one.count)]
         assert [plan.prompts[found.prompt].text for found in passes] == wanted
     made = latents(engine, request)

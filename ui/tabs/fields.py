@@ -130,7 +130,7 @@ def request(service: Service, chosen: gr.HTML) -> Panel:
 
 def _settings(service: Service) -> tuple[Any, ...]:
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=110)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=-1, elem_id="seed", min_width=110)
         new = gr.Checkbox(False, label="New seed each time", elem_id="random", min_width=110)
         count = gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=64, elem_id="count", min_width=90)
     with gr.Accordion("Model, scheduler, steps, size", open=False, elem_id="settings"):

@@ -11,7 +11,8 @@ from pathlib import Path
 from composer.request import RenderRequest
 from pipelines.engine import Engine
 from pipelines.jobs import identity
-from pipelines.jobs.ledger import FILE, Ledger
+from pipelines.jobs.base import FILE
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Job, together
 from tests.requests import ask, uses
 

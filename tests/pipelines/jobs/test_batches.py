@@ -14,8 +14,9 @@ from pipelines import images
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 from pipelines.jobs import audit, worker
+from pipelines.jobs.base import FILE
 from pipelines.jobs.errors import BadLedger
-from pipelines.jobs.ledger import FILE, Ledger
+from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.states import State
 from pipelines.jobs.worker import Event
 from pipelines.progress import Cancel, OnStep

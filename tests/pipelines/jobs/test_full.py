@@ -15,7 +15,9 @@ import pytest
 
 from pipelines.engine import Engine
 from pipelines.jobs import worker
-from pipelines.jobs.ledger import FILE, Ledger, State
+from pipelines.jobs.base import FILE
+from pipelines.jobs.ledger import Ledger
+from pipelines.jobs.states import State
 from tests.pipelines.jobs.folders import child, requests, start, tree
 
 _JOBS = 40

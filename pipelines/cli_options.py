@@ -56,3 +56,6 @@ Spacing = Annotated[
     str | None,
     typer.Option(metavar="leading|trailing|linspace", help="How steps are spaced; models for few steps want trailing."),
 ]
+OriginalSize = Annotated[str | None, typer.Option(metavar="WxH", help="SDXL: size before scaling; else the picture's.")]
+Crop = Annotated[str | None, typer.Option(metavar="X,Y", help="SDXL: corner of the crop, from the left and the top.")]
+TargetSize = Annotated[str | None, typer.Option(metavar="WxH", help="SDXL: size aimed at; else the picture's.")]

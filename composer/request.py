@@ -8,25 +8,13 @@ and the record of a picture holds the replaced values.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from composer.errors import BadRequest
-from lora_zoo.errors import nearest, shortened
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
+from composer.frozen import Frozen, explain
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
 PromptSyntax = Literal["a1111", "comfyui", "plain"]
@@ -59,46 +47,9 @@ def drawn(seed: int) -> int:
 #: A seed of a request. One that is to be drawn is drawn as the request is made, so that every request, and with it
 #: every record, holds the seed of its picture.
 Seed = Annotated[int, Field(ge=ANY_SEED, le=MAX_SEED), AfterValidator(drawn)]
-#: What pydantic calls a value out of its range.
-_RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-
+Prompt = Annotated[str, StringConstraints(max_length=100_000)]
 Remark = Annotated[str, StringConstraints(max_length=1000)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
-class Frozen(BaseModel):
-    """A value: never changed after it is made, refusing unknown keys and non-finite numbers.
-
-    What is wrong with the keys or values that it is made with, or copied with, is a `BadRequest`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    _mistake: ClassVar[type[BadRequest]] = BadRequest
-
-    if not TYPE_CHECKING:  # type checkers know the fields as parameters; this would hide them
-
-        def __init__(self, /, **data: Any) -> None:
-            try:
-                super().__init__(**data)
-            except ValidationError as error:
-                raise self._told(error) from None  # whose text names pages of pydantic's
-
-        __init__.__pydantic_base_init__ = True  # validation from outside needs no detour through it
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with some fields changed; an unknown field, or a value that it cannot have, is an error."""
-        if not update:
-            return super().model_copy(deep=deep)
-        try:
-            changed = type(self).model_validate({**dict(self), **update})
-        except ValidationError as error:
-            raise self._told(error) from None
-        return changed.model_copy(deep=True) if deep else changed
-
-    @classmethod
-    def _told(cls, error: ValidationError) -> BadRequest:
-        return cls._mistake(explain(error, tuple(cls.model_fields), cls.model_fields))
 
 
 class Region(Frozen):
@@ -110,7 +61,7 @@ class Region(Frozen):
     mask: str | None = Field(
         default=None, description="Path of a picture, white inside and black outside; records hold it inline."
     )
-    prompt: str | None = Field(default=None, description="What is there; None: the request's prompt.")
+    prompt: Prompt | None = Field(default=None, description="What is there; None: the request's prompt.")
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> Self:
@@ -222,9 +173,9 @@ class RenderRequest(Frozen):
     method: str = Field(default="merge", description="How the LoRAs are combined.")
     parameters: Mapping[str, JsonValue] = Field(default_factory=dict, description="The method's own parameters.")
     adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
-    prompt: str = ""
-    negative_prompt: str = ""
-    undesired: str = Field(default="", description="What the prompt's embedding is freed of.")
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    undesired: Prompt = Field(default="", description="What the prompt's embedding is freed of.")
     undesired_strength: float = Field(default=1.0, ge=0.0, le=1.0, description="1 takes it out whole, 0 leaves it.")
     prompt_syntax: PromptSyntax = Field(
         default="a1111",
@@ -276,33 +227,3 @@ def parse_request(data: Mapping[str, object]) -> RenderRequest:
         return RenderRequest.model_validate(data)
     except ValidationError as error:
         raise BadRequest(explain(error, tuple(RenderRequest.model_fields), RenderRequest.model_fields)) from None
-
-
-def explain(error: ValidationError, known: Collection[str], fields: Mapping[str, FieldInfo] | None = None) -> str:
-    """Return pydantic's findings as one line, with the nearest known key for an unknown one.
-
-    With the model's fields, a value out of a field's range is told what the field says of itself.
-    """
-    lines: list[str] = []
-    for finding in error.errors(include_url=False):
-        place = ".".join(str(part) for part in finding["loc"])
-        if finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1:
-            lines.append(f"unknown key '{place}'{nearest(place, known)}")
-            continue
-        message = finding["msg"].removeprefix("Value error, ")
-        value = (
-            ""
-            if isinstance(finding["input"], dict | list | tuple | BaseModel)
-            else f" (got {shortened(finding['input'])})"
-        )
-        lines.append(
-            f"{place}: {message}{value}{_said((fields or {}).get(place), finding['type'])}" if place else message
-        )
-    return "; ".join(lines)
-
-
-def _said(field: FieldInfo | None, wrong: str) -> str:
-    """Return what a field says of its range, for a value out of it."""
-    if field is None or field.description is None or wrong not in _RANGES:
-        return ""
-    return f"; {field.description.rstrip('.')}"

@@ -59,9 +59,6 @@ Model = Annotated[
 Prediction = Annotated[
     Text, typer.Option(metavar="epsilon|v_prediction", help="What the model predicts, if its files do not say.")
 ]
-OriginalSize = Annotated[Text, typer.Option(metavar="WxH", help="SDXL: size before scaling; else the picture's.")]
-Crop = Annotated[Text, typer.Option(metavar="X,Y", help="SDXL: corner of the crop, from the left and the top.")]
-TargetSize = Annotated[Text, typer.Option(metavar="WxH", help="SDXL: size aimed at; else the picture's.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option(metavar="G", help="Guidance scale; 1 switches guidance off.")]
 Rescale = Annotated[float | None, typer.Option(metavar="R", help="Guidance rescale, 0 to 1.")]
@@ -132,10 +129,11 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     hires_steps: own.HiresSteps = None,
     hires_upscaler: own.HiresUpscaler = None,
     scheduler: Scheduler = None,
+    spacing: own.Spacing = None,
     prediction: Prediction = None,
-    original_size: OriginalSize = None,
-    crop: Crop = None,
-    target_size: TargetSize = None,
+    original_size: own.OriginalSize = None,
+    crop: own.Crop = None,
+    target_size: own.TargetSize = None,
     seed: Seed = None,
     count: Count = 1,
     dtype: own.Dtype = "auto",
@@ -183,6 +181,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         by=engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards),
         syntax=syntax,
         choices=choices,
+        spacing=spacing,
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)

@@ -54,6 +54,7 @@ class RenderFlags:
     by: EngineFlags = EngineFlags()
     syntax: str | None = None
     choices: str | None = None
+    spacing: str | None = None
 
 
 Draw = Callable[[RenderRequest], RenderRequest]
@@ -103,6 +104,7 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         "width": width,
         "height": height,
         "scheduler": flags.scheduler,
+        "spacing": flags.spacing,
         "prediction_type": flags.prediction,
         "original_size": parse_size(flags.original_size, "--original-size") if flags.original_size else None,
         "crop_corner": parse_corner(flags.crop) if flags.crop else None,
@@ -116,6 +118,10 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         merged["text_encoder_adapters"] = None  # the new method's own default
     if recorded and flags.model not in (None, recorded.model):
         merged["prediction_type"] = None  # the new model's own
+    if recorded and (flags.model not in (None, recorded.model) or flags.scheduler not in (None, recorded.scheduler)):
+        merged["spacing"] = None  # likewise
+    if recorded and flags.prompt is not None:
+        merged["remarks"] = ()  # they were of another prompt
     merged.update({key: value for key, value in given.items() if value is not None})
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
     recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []

@@ -52,3 +52,10 @@ Syntax = Annotated[
     str | None, typer.Option(metavar="a1111|comfyui|plain", help="Whose signs in prompts mean something, if any's.")
 ]
 Choices = Annotated[str | None, typer.Option(metavar="drawn|text", help="What {a|b} and __NAME__ in prompts are.")]
+Spacing = Annotated[
+    str | None,
+    typer.Option(metavar="leading|trailing|linspace", help="How steps are spaced; models for few steps want trailing."),
+]
+OriginalSize = Annotated[str | None, typer.Option(metavar="WxH", help="SDXL: size before scaling; else the picture's.")]
+Crop = Annotated[str | None, typer.Option(metavar="X,Y", help="SDXL: corner of the crop, from the left and the top.")]
+TargetSize = Annotated[str | None, typer.Option(metavar="WxH", help="SDXL: size aimed at; else the picture's.")]

@@ -194,10 +194,7 @@ class LoadedModel:
         stated: Mapping[str, str] | None = None,
         skipped: int = 0,
     ) -> schedulers.Solver:
-        """Return a scheduler of one request's own, as the model's files describe it but for what is `stated`.
-
-        Of its steps, the first `skipped` are left out.
-        """
+        """Return a scheduler of one request's own, as files say but for what is `stated`, from step `skipped` on."""
         config = {**self._parts.scheduler_config, **(stated or {})}
         return schedulers.build(name, config, schedulers.Span(count, skipped), generator, self.device)
 

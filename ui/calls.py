@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from composer import registry
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
+from lora_zoo.foreign import text
 from pipelines import estimates, schedulers, specs
 from pipelines.jobs.states import OPEN
 from pipelines.quotes import Quote
@@ -76,7 +77,7 @@ class Calls:
         """Find pictures by words of their prompts, LoRAs and methods, the newest first."""
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
             raise BadRequest(f"limit is a whole number from 1 to {_MOST_FOUND}, not {limit!r}")
-        found = self._service.history.search(str(words), limit)
+        found = self._service.history.search(text.check(str(words), "words", BadRequest), limit)
         return {"pictures": [_picture(one) for one in found]}
 
     def loras(self) -> Answer:

@@ -16,7 +16,7 @@ from composer.errors import BadRequest
 from composer.registry import Parameter
 from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start
 from lora_zoo.errors import ZooError
-from pipelines import specs
+from pipelines import schedulers, specs
 from pipelines.wildcards import has_choices
 from ui.held import INLINE
 
@@ -26,6 +26,7 @@ FURTHER = (
     "guidance_rescale",
     "prompt_syntax",
     "choices",
+    "spacing",
     "prediction_type",
     "text_encoder_adapters",
     "original_size",
@@ -88,10 +89,7 @@ def further_in(form: object) -> dict[str, JsonValue]:
 def further_of(request: RenderRequest) -> dict[str, JsonValue]:
     """Return a request's finer settings, those left out that are the defaults anyway."""
     found = _changed(request.model_dump(mode="json", include=set(FURTHER)))
-    own: dict[str, object] = {
-        "text_encoder_adapters": registry.get(request.method).text_policy,
-        "prediction_type": _predicted(request),
-    }
+    own: dict[str, object] = {"text_encoder_adapters": registry.get(request.method).text_policy, **_stated(request)}
     texts = (request.prompt, request.negative_prompt, request.undesired)
     if not any(map(has_choices, texts)):
         own["choices"] = "text"  # of nothing: what is typed next may be drawn
@@ -156,12 +154,14 @@ def schedule_in(name: str, steps: str | None, curve: str | None) -> dict[str, ob
     return {"start": when.start, "stop": when.stop, "curve": points}
 
 
-def _predicted(request: RenderRequest) -> str | None:
-    """Return what a request's model says that it predicts; None: it is not here to be asked."""
+def _stated(request: RenderRequest) -> dict[str, object]:
+    """Return what a request's model says of the noise schedule; nothing: it is not here to be asked."""
     try:
-        return specs.find(request.model).configs.prediction
+        known = specs.find(request.model).configs
+        spacing = schedulers.spacing(request.scheduler or "", None, known.scheduler)
     except ZooError:
-        return None
+        return {}
+    return {"prediction_type": known.prediction, "spacing": spacing}
 
 
 def _optional(one: Parameter) -> Parameter:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
+from lora_zoo.foreign.text import escaped
 from ui.calls import Answer, Calls
 from ui.discreet import said
 from ui.errors import NotThere, TooBusy, TooMuch, Unavailable
@@ -105,11 +106,11 @@ def _facts(router: APIRouter, calls: Calls) -> None:
 
 def _told(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), _MISTAKE)
-    return JSONResponse({"detail": said(error)}, status)
+    return JSONResponse({"detail": escaped(said(error))}, status)
 
 
 def _misread(_request: Request, error: Exception) -> JSONResponse:
     """Tell where a request is not of its type; without what stood there, which may be anything."""
     assert isinstance(error, RequestValidationError), "what it was added for"
     told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-    return JSONResponse({"detail": "; ".join(told)}, _MISTAKE)
+    return JSONResponse({"detail": escaped("; ".join(told))}, _MISTAKE)

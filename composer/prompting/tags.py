@@ -24,7 +24,7 @@ _TAG = re.compile(r"<(\w+):([^<>]+)>")
 _KINDS = ("lora", "lyco")
 _OTHERS = ("hypernet",)
 #: What is no tag and looks like one: never closed, blanks where none may be, or another sign than a colon.
-_BROKEN = re.compile(r"<[ \t]{0,9}(?:lora|lyco)[ \t]{0,9}[: =][^<>\n]{0,80}>?", re.IGNORECASE)
+_BROKEN = re.compile(r"<[ \t]{0,9}(?:lora|lyco)[ \t]{0,9}[:： =][^<>\n]{0,80}>?", re.IGNORECASE)
 _SHOWN = 80  # characters of a tag in a message
 KEYS = ("te", "unet", "lbw", "start", "stop", "step")
 _MOST = 100.0
@@ -62,12 +62,14 @@ def extract(prompt: str) -> Tagged:
             raise BadRequest(f"{match[0]}: hypernetworks are not read, only {' and '.join(_KINDS)}")
         if kind not in _KINDS:
             return match[0]  # < and > are characters like others
-        loras.append(read(match[2], match[0]))
-        places.append((match.start(), match[0]))
+        lora = read(match[2], match[0])
+        loras.append(lora)
+        if lora.schedule is None:
+            places.append((match.start(), match[0]))
         return ""
 
     text = _TAG.sub(take, prompt)
-    changing = schedule.changing(prompt) if places else ()
+    changing = schedule.changing(_TAG.sub(lambda tag: "x" * len(tag[0]), prompt)) if places else ()
     inside = [tag for place, tag in places if any(start < place < end for start, end in changing)]
     return Tagged(text, tuple(loras), tuple(map(_always, inside)))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from composer import blocks
 from composer.errors import BadRequest
+from composer.prompting import schedule
 from composer.prompting import tags as lora_tags
 from composer.prompting.tags import LoraTag
 from lora_zoo.hashes import clean_hash
@@ -17,6 +18,7 @@ from pipelines.metadata.infotext import Tag, is_json, split, tags
 from pipelines.metadata.limits import check_length, parse_object
 
 _SIZE = re.compile(r"(\d{1,6})\s*x\s*(\d{1,6})")
+_OLD = re.compile(r"v1\.[0-5]\b")
 _LORA_TAGS = ("lora", "lyco")
 #: Keys that say nothing which a picture depends on, beside those that are taken.
 _IDLE = frozenset({"Version", "Composed with", "Raw prompt", "Raw negative prompt", "User", "Composition order"})
@@ -24,6 +26,7 @@ _IDLE = frozenset({"Version", "Composed with", "Raw prompt", "Raw negative promp
 _NEUTRAL = {"Clip skip": "1", "Denoising strength": "1"}
 #: Of a tag, what says how strongly a LoRA acts; the rest says where and when.
 _WEIGHTS = ("te", "unet")
+_MOST_COMMAS = 8  # in a LoRA's name
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
@@ -55,6 +58,8 @@ def _settings(draft: Draft, settings: dict[str, str]) -> None:
     if (size := take("Size", None)) is not None:
         _size(draft, size)
     draft.hires = a1111_hires.read(draft, settings)
+    if draft.hires and _OLD.match(settings.get("Version", "")) and schedule.changing(draft.prompt):
+        draft.note("prompt editing: before version 1.6, its shares of the steps were of each pass, not of both")
     if draft.tool == "medley":
         settings.pop("Civitai resources", None)  # says of the same LoRAs what their tags say
     for key, value in settings.items():
@@ -72,9 +77,10 @@ def _size(draft: Draft, size: str) -> None:
 
 def _loras(draft: Draft, found: list[Tag], settings: dict[str, str]) -> None:
     """Put together what tags, hashes and Fooocus' list of weights say of each LoRA."""
-    hashes = _hashes(draft, settings)
-    encoder = dict(_listed(settings.pop("Lora weights TE", "")))
-    listed = dict(_listed(settings.pop("Lora weights", "")))
+    tagged = {tag.arguments[0].strip() for tag in found}
+    hashes = _hashes(draft, settings, tagged)
+    encoder = dict(_listed(settings.pop("Lora weights TE", ""), tagged))
+    listed = dict(_listed(settings.pop("Lora weights", ""), tagged))
     named: set[str] = set()
     for tag in found:
         if tag.kind not in _LORA_TAGS:
@@ -127,7 +133,7 @@ def _readable(key: str, value: str) -> bool:
     return True
 
 
-def _hashes(draft: Draft, settings: dict[str, str]) -> dict[str, str]:
+def _hashes(draft: Draft, settings: dict[str, str], tagged: Collection[str]) -> dict[str, str]:
     """Return name -> hash from `Lora hashes`, and for those missing there from CivitAI's `Hashes`."""
     found: dict[str, str] = {}
     if (text := settings.pop("Hashes", None)) is not None:
@@ -141,10 +147,21 @@ def _hashes(draft: Draft, settings: dict[str, str]) -> dict[str, str]:
                 found[key[len("lora:") :]] = value
             elif key == "model" and isinstance(value, str):
                 settings.setdefault("Model hash", value)
-    return {**found, **dict(_listed(settings.pop("Lora hashes", "")))}
+    return {**found, **dict(_listed(settings.pop("Lora hashes", ""), tagged))}
 
 
-def _listed(text: str) -> list[tuple[str, str]]:
-    """Read "name: value, name: value"; names hold neither `:` nor `,`."""
-    parts = (part.rpartition(":") for part in text.strip('"').split(","))
-    return [(name.strip(), value.strip()) for name, colon, value in parts if colon and name.strip()]
+def _listed(text: str, tagged: Collection[str]) -> list[tuple[str, str]]:
+    """Read "name: value, name: value"; a name holds commas only if a tag has it too."""
+    found: list[tuple[str, str]] = []
+    before: list[str] = []  # parts without a colon: the beginning of a name with commas, if of anything
+    for part in text.strip('"').split(","):
+        name, colon, value = part.rpartition(":")
+        if not colon:
+            before = [*before, part][-_MOST_COMMAS:]
+            continue
+        names = [",".join([*before[start:], name]).strip() for start in range(len(before) + 1)]
+        whole = next((one for one in names if one in tagged), name.strip())
+        if whole:
+            found.append((whole, value.strip()))
+        before = []
+    return found

@@ -56,7 +56,7 @@ def safe_name(name: str) -> str:
 
 
 def _settings(request: RenderRequest, uses: list[tuple[str, AdapterUse]], hashes: FileHashes) -> dict[str, str]:
-    sampler, schedule = samplers.for_a1111(request.scheduler or "")
+    sampler, schedule = samplers.for_a1111(request.scheduler or "", request.spacing)
     found = {name: hashes.adapters.get(use.name) for name, use in uses}
     encoder = {name: use.text_encoder_weight for name, use in uses}
     differ = any(use.text_encoder_weight not in (None, use.weight) for _, use in uses)

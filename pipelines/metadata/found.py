@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from composer.request import ANY_SEED, MAX_SEED, Hires, Schedule
+from composer.request import ANY_SEED, MAX_SEED, Hires, Schedule, Spacing
 from lora_zoo.hashes import clean_hash
 from pipelines.errors import BadMetadata
 from pipelines.metadata import samplers
@@ -50,6 +50,7 @@ class Found:
     model_hash: str | None
     unresolved: tuple[str, ...]  # what the picture says beyond this, one remark each
     hires: Hires | None = None
+    spacing: Spacing | None = None
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Draft:
     model_hash: str | None = None
     sampler: str | None = None
     scheduler: str | None = None
+    spacing: Spacing | None = None
     numbers: dict[str, float | int] = field(default_factory=dict)
     loras: list[FoundLora] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -111,11 +113,12 @@ class Draft:
             return
         self.sampler = as_text(sampler, "sampler").strip()
         stated = as_text(schedule, "schedule").strip() if schedule else None
-        self.scheduler, remark = samplers.translate(names, self.sampler, stated)
+        choice = samplers.translate(names, self.sampler, stated)
+        self.scheduler, self.spacing = choice.scheduler, choice.spacing
         if stated:
             self.sampler = f"{self.sampler} / {stated}"
-        if remark:
-            self.note(remark)
+        if choice.remark:
+            self.note(choice.remark)
 
     def lora(
         self,
@@ -155,6 +158,7 @@ class Draft:
             model_hash=self.model_hash,
             unresolved=tuple(self.notes),
             hires=self.hires,
+            spacing=self.spacing,
         )
 
     def _weight(self, name: str, value: object) -> float | None:

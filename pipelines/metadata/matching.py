@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from composer.request import ANY_SEED, RenderRequest, drawn, parse_request
+from composer.prompting import comfyui, tags
+from composer.request import ANY_SEED, PromptSyntax, RenderRequest, drawn, parse_request
 from lora_zoo import catalog
 from lora_zoo.catalog import Entry
 from lora_zoo.errors import UnknownName
@@ -15,8 +17,9 @@ from pipelines.errors import BadMetadata
 from pipelines.metadata.a1111_text import safe_name
 from pipelines.metadata.found import Found, FoundLora, shown
 
-#: Tools whose brackets mean something else than A1111's; their prompts are taken as plain text.
-_OTHER_SYNTAX = ("invokeai",)
+_MOST_TOLD = 20  # of what stands in prompts
+#: What signs mean in a tool's prompts, if not what they do in A1111's; InvokeAI's own grammar is not read here.
+_SYNTAX: Mapping[str, PromptSyntax] = {"comfyui": "comfyui", "fooocus": "comfyui", "invokeai": "plain"}
 
 
 @dataclass(frozen=True)
@@ -30,29 +33,23 @@ class Match:
 def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Match:
     """Return the request. `own_model` and `own_loras`: the user names these; what the picture says is left aside."""
     remarks = list(found.unresolved)
-    adapters: list[dict[str, object]] = []
-    missing: list[str] = []
-    for lora in () if own_loras else found.loras:
-        try:
-            adapters.append(_adapter(lora, zoo, remarks))
-        except UnknownName as error:
-            missing.append(_telling(lora.name, lora.hash, error))
-    if missing:
-        raise BadMetadata(f"{'; '.join(missing)}. Name the LoRAs to use with --lora")
+    adapters = [] if own_loras else _adapters(found, zoo, remarks)
+    syntax = _SYNTAX.get(found.tool, "a1111")
     stated: dict[str, object] = {
         "prompt": found.prompt,
         "negative_prompt": found.negative_prompt,
-        "prompt_syntax": "plain" if found.tool in _OTHER_SYNTAX else "a1111",
+        "prompt_syntax": syntax,
+        "choices": "text",  # where the tool draws any, the picture holds what was drawn
         "adapters": adapters,
         "width": found.width,
         "height": found.height,
         "num_inference_steps": found.steps,
         "guidance_scale": found.guidance_scale,
         "scheduler": found.scheduler,
+        "spacing": found.spacing,
         "hires": found.hires and found.hires.model_dump(),
     }
-    if found.tool in _OTHER_SYNTAX and any(sign in found.prompt + found.negative_prompt for sign in "()+"):
-        remarks.append(f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text")
+    remarks += _of_texts(found, syntax)
     if not own_model:
         stated["model"] = _model(found)
     if found.seed is not None:
@@ -63,6 +60,42 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
         if stated.get(name) is None:
             remarks.append(f"{name}: not found in the picture; the default is used")
     return Match(parse_request(stated), tuple(remarks))
+
+
+def _adapters(found: Found, zoo: Library, remarks: list[str]) -> list[dict[str, object]]:
+    """Return all LoRAs of a picture; those that are not here are told in one error."""
+    adapters: list[dict[str, object]] = []
+    missing: list[str] = []
+    for lora in found.loras:
+        try:
+            adapters.append(_adapter(lora, zoo, remarks))
+        except UnknownName as error:
+            missing.append(_telling(lora.name, lora.hash, error))
+    if missing:
+        raise BadMetadata(f"{'; '.join(missing)}. Name the LoRAs to use with --lora")
+    return adapters
+
+
+def _of_texts(found: Found, syntax: PromptSyntax) -> list[str]:
+    """Return what of another tool's prompts is not read, or not as there."""
+    texts = (found.prompt, found.negative_prompt)
+    if syntax == "a1111":
+        return []
+    if syntax == "plain":
+        weighs = any(sign in text for text in texts for sign in "()+")
+        told = f"weights in the prompt: {found.tool} writes them in a way that is not read here; taken as text"
+        return [told] if weighs else []
+    told = [tags.told_of(one, "comfyui") for text in texts for one in tags.suspects(text, "comfyui")]
+    told += [
+        f"{one[:80]!r}: embeddings in files of their own are not read" for text in texts for one in _embeddings(text)
+    ]
+    if found.tool == "comfyui" and any(span.weight != 1.0 for text in texts for span in comfyui.parse(text)):
+        told.append("weights in the prompt: they act on embeddings as A1111's do, not towards those of an empty prompt")
+    return list(dict.fromkeys(told))[:_MOST_TOLD]
+
+
+def _embeddings(text: str) -> list[str]:
+    return [word for word in text.split() if word.startswith("embedding:")]
 
 
 def _adapter(lora: FoundLora, zoo: Library, remarks: list[str]) -> dict[str, object]:

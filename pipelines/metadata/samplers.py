@@ -7,7 +7,9 @@ and the difference is told. Our `dpmpp_sde` is A1111's `DPM++ 2M SDE`; its `DPM+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from composer.request import Spacing
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Names:
     own: frozenset[str]
     #: Solvers for which the tool's "automatic" is not the plain spacing.
     automatic: Mapping[str, str]
+    #: Spacings that are one of ours, but for parts of a timestep.
+    spacings: Mapping[str, Spacing] = field(default_factory=dict[str, Spacing])
 
 
 A1111 = Names(
@@ -33,6 +37,7 @@ A1111 = Names(
     },
     frozenset({"uniform", "normal"}),
     {"dpm++ 2m": "karras", "dpm++ 2m sde": "exponential"},
+    {"sgm uniform": "trailing", "simple": "trailing"},
 )
 COMFYUI = Names(
     {
@@ -47,6 +52,7 @@ COMFYUI = Names(
     },
     frozenset({"normal", "ddim_uniform"}),
     {},
+    {"sgm_uniform": "trailing", "simple": "trailing"},
 )
 INVOKEAI = Names(
     {
@@ -80,27 +86,40 @@ _CAPITALS = {
 }
 
 
-def translate(names: Names, sampler: str, schedule: str | None) -> tuple[str | None, str | None]:
-    """Return the scheduler here, if there is one, and what has to be said about the choice."""
+@dataclass(frozen=True)
+class Choice:
+    """What another tool's sampler is here."""
+
+    scheduler: str | None  # None: there is none like it
+    remark: str | None = None  # what has to be said about the choice
+    spacing: Spacing | None = None  # None: as the scheduler and the model have it
+
+
+def translate(names: Names, sampler: str, schedule: str | None) -> Choice:
+    """Return what a sampler is here."""
     solver, spacing = _split(sampler.lower(), (schedule or "").lower())
     ours = names.solvers.get(solver)
     if ours is None:
-        return None, f"sampler {sampler[:80]!r}: there is none like it here; see `list schedulers`"
+        return Choice(None, f"sampler {sampler[:80]!r}: there is none like it here; see `list schedulers`")
     if spacing == "automatic":
         spacing = names.automatic.get(solver, "")
     if spacing == "karras" and ours == "dpmpp_2m":
-        return "dpmpp_2m_karras", None
+        return Choice("dpmpp_2m_karras")
+    told = f"steps of sampler {sampler[:80]!r} spaced as {spacing[:80]!r}"
+    if spacing in names.spacings and ours != "lcm":  # which has one way only, here and there
+        own = names.spacings[spacing]
+        return Choice(ours, f"{told}: spacing '{own}' is the same but for parts of a timestep", own)
     if spacing and spacing not in names.own:
-        return ours, f"steps of sampler {sampler[:80]!r} spaced as {spacing[:80]!r}: '{ours}' spaces them its own way"
-    return ours, None
+        return Choice(ours, f"{told}: '{ours}' spaces them its own way")
+    return Choice(ours)
 
 
 def told(name: str) -> str:
     """Return what to say to somebody who asks for a scheduler by another tool's name; nothing if no tool has it."""
     for names in (A1111, COMFYUI, INVOKEAI):
-        ours, remark = translate(names, name, None)
-        if ours is not None:
-            return f"here it is {ours!r}" + ("." if remark is None else f"; {remark}.")
+        found = translate(names, name, None)
+        if found.scheduler is not None:
+            return f"here it is {found.scheduler!r}" + ("." if found.remark is None else f"; {found.remark}.")
     solver, spacing = _split(" ".join(name.lower().split()), "")
     if solver not in _ELSEWHERE:
         return ""
@@ -109,13 +128,15 @@ def told(name: str) -> str:
     return f"that solver is not here{also}{near}."
 
 
-def for_a1111(scheduler: str) -> tuple[str, str | None]:
+def for_a1111(scheduler: str, spacing: Spacing | None) -> tuple[str, str | None]:
     """Return what A1111 calls a scheduler, and its schedule type where it would choose another by itself."""
     if scheduler == "dpmpp_2m_karras":
         return "DPM++ 2M", "Karras"
     theirs = _A1111_BY_SCHEDULER.get(scheduler)
     if theirs is None:
         return scheduler, None
+    if spacing == "trailing":
+        return _CAPITALS[theirs], "SGM Uniform"
     return _CAPITALS[theirs], "Uniform" if theirs in A1111.automatic else None
 
 

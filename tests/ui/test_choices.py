@@ -109,6 +109,11 @@ def test_what_was_drawn_is_not_drawn_again(capsys: pytest.CaptureFixture[str], t
     assert "choices" not in Draft.from_request(drawn.request()).further
 
 
+def test_a_folder_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="there is no folder .*nowhere of values for wildcards"):
+        Engine(wildcards=tmp_path / "nowhere")
+
+
 def test_every_text_of_a_request_is_drawn() -> None:
     use = AdapterUse(name="zorp", region=Region(box=(0, 0, 0.5, 1), prompt="{r|r}"))
     asked = RenderRequest(

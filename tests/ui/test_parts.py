@@ -65,7 +65,8 @@ def test_fields_become_requests_and_requests_fields() -> None:
     draft = Draft.from_request(request, count=3)
     made = draft.requests()
     assert [one.seed for one in made] == [5, 6, 7]
-    assert made[0].adapters == (use,) and {one.prompt for one in made} <= {"a red ball", "a blue ball"}
+    assert made[0].adapters == (use,)
+    assert {Engine().drawn(one).prompt for one in made} <= {"a red ball", "a blue ball"}
     assert draft.model_copy(update={"method": "merge"}).request().adapters[0].region is None
     values = [[], "a", "", "merge", {"values": {"combine": "mean"}}, "tiny", None, "20", "", "", "", 3, False, 1]
     values += [None, {}, {"values": {"undesired": "", "method": "switch"}}]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.errors import BadRequest
-from composer.prompting.tags import LoraTag, extract
+from composer.prompting.tags import LoraTag, Tagged, extract, suspects, told_of
 from composer.request import Schedule
 
 ONES = ",".join(["1"] * 17)
@@ -73,3 +73,70 @@ def test_texts_without_tags_stay_as_they_are(text: str) -> None:
 
 def test_signs_that_are_no_tags_are_text() -> None:
     assert extract("a < b, <b:c> and <lora>").text == "a < b, <b:c> and <lora>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x <lora:zorp:0.8",
+        "< lora:zorp:0.8 >",
+        "<lora zorp:0.8>",
+        "<LORA=zorp>",
+        "<lora:>",
+        "<lyco :a:1>",
+        "<lora：zorp:1>",
+    ],
+)
+def test_what_looks_like_a_tag_is_told(text: str) -> None:
+    tagged = extract(f"a cat, {text}")
+    assert tagged == Tagged(f"a cat, {text}", ())
+    (suspect,) = suspects(tagged.text, "a1111")
+    assert suspect in text
+    assert "write <lora:NAME:WEIGHT>" in told_of(suspect, "a1111")
+
+
+@pytest.mark.parametrize("text", ["a < b", "<3", "<b>lora</b>", "lora:zorp:1", "<explorer:x:1>", "(lora)", "<lorax:b>"])
+def test_what_does_not_is_not(text: str) -> None:
+    assert suspects(extract(text).text, "a1111") == []
+
+
+def test_tags_in_other_grammars_are_told() -> None:
+    assert suspects("a <lora:x:1> b <lora:y", "plain") == ["<lora:x:1>"]
+    assert "is text in prompts of syntax 'comfyui'" in told_of("<lora:x:1>", "comfyui")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [
+        ("[<lora:zorp:1>::0.5]", 1),
+        ("[a <lora:zorp:1>:b:0.5] <lora:ink:1>", 1),
+        ("[<lora:zorp:1>|<lora:ink:1>]", 2),
+        ("[(<lora:zorp:1:step=0-5>):7]", 0),
+        ("[(<lora:zorp:1>):7]", 1),
+        ("[<lora:zorp:1>] (<lora:ink:1>)", 0),
+        ("[a:b:0.5] <lora:zorp:1>", 0),
+    ],
+)
+def test_a_tag_in_text_that_changes_is_told(prompt: str, count: int) -> None:
+    remarks = extract(prompt).remarks
+    assert len(remarks) == count
+    assert all("step=FIRST-STOP" in remark for remark in remarks)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.one_of(
+        st.text(),
+        st.lists(
+            st.sampled_from(["<lora:", "<", ">", ":", "a", "1", "=", "step=", "0-5", " ", "[", "]", "::0.5", "|", "@"])
+        ).map("".join),
+    )
+)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        tagged = extract(text)
+    except BadRequest:
+        return
+    for syntax in ("a1111", "comfyui", "plain"):
+        for suspect in suspects(tagged.text, syntax):
+            assert len(told_of(suspect, syntax)) < 400

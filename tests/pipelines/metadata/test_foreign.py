@@ -148,25 +148,28 @@ def test_lora_tags_with_names_for_their_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "asked", "scheduler", "remarked"),
+    ("names", "asked", "scheduler", "remarked", "spacing"),
     [
-        (samplers.A1111, ("DPM++ 2M", None), "dpmpp_2m", False),
-        (samplers.A1111, ("DPM++ 2M Karras", None), "dpmpp_2m_karras", False),
-        (samplers.A1111, ("DPM++ 2M", "Automatic"), "dpmpp_2m_karras", False),
-        (samplers.A1111, ("DPM++ 2M SDE", "Automatic"), "dpmpp_sde", True),
-        (samplers.A1111, ("DPM++ SDE", None), None, True),
-        (samplers.A1111, ("Euler a", "Automatic"), "euler_a", False),
-        (samplers.A1111, ("Euler", "SGM Uniform"), "euler", True),
-        (samplers.COMFYUI, ("uni_pc", "normal"), "unipc", False),
-        (samplers.COMFYUI, ("res_multistep", "simple"), None, True),
-        (samplers.INVOKEAI, ("euler_k", None), "euler", True),
+        (samplers.A1111, ("DPM++ 2M", None), "dpmpp_2m", False, None),
+        (samplers.A1111, ("DPM++ 2M Karras", None), "dpmpp_2m_karras", False, None),
+        (samplers.A1111, ("DPM++ 2M", "Automatic"), "dpmpp_2m_karras", False, None),
+        (samplers.A1111, ("DPM++ 2M SDE", "Automatic"), "dpmpp_sde", True, None),
+        (samplers.A1111, ("DPM++ SDE", None), None, True, None),
+        (samplers.A1111, ("Euler a", "Automatic"), "euler_a", False, None),
+        (samplers.A1111, ("Euler", "SGM Uniform"), "euler", True, "trailing"),
+        (samplers.COMFYUI, ("uni_pc", "normal"), "unipc", False, None),
+        (samplers.COMFYUI, ("res_multistep", "simple"), None, True, None),
+        (samplers.INVOKEAI, ("euler_k", None), "euler", True, None),
+        (samplers.COMFYUI, ("euler", "sgm_uniform"), "euler", True, "trailing"),
+        (samplers.COMFYUI, ("dpmpp_2m", "simple"), "dpmpp_2m", True, "trailing"),
+        (samplers.COMFYUI, ("lcm", "sgm_uniform"), "lcm", True, None),
     ],
 )
 def test_samplers_are_matched_or_remarked_on(
-    names: samplers.Names, asked: tuple[str, str | None], scheduler: str | None, remarked: bool
+    names: samplers.Names, asked: tuple[str, str | None], scheduler: str | None, remarked: bool, spacing: str | None
 ) -> None:
-    ours, remark = samplers.translate(names, *asked)
-    assert (ours, remark is not None) == (scheduler, remarked)
+    found = samplers.translate(names, *asked)
+    assert (found.scheduler, found.remark is not None, found.spacing) == (scheduler, remarked, spacing)
 
 
 def test_old_invokeai_names_models_otherwise() -> None:

@@ -100,7 +100,9 @@ def test_remarks_end_somewhere() -> None:
 
 
 def test_halves_of_characters_do_not_come_in() -> None:
-    found = readers.read({"invokeai_metadata": '{"positive_prompt": "a\\ud800b", "loras": []}'})
+    with pytest.raises(BadMetadata, match="half of a character"):
+        readers.read({"invokeai_metadata": '{"positive_prompt": "a\\ud800b", "loras": []}'})
+    found = readers.read({"parameters": "a\ud800b" + SETTINGS})  # as no file can hold it
     assert found is not None
     assert found.prompt == "a?b"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def sd15_engine(sd15: LoadedModel) -> Engine:
 @pytest.fixture(scope="session")
 def engine(small: LoadedModel) -> Engine:
     return Engine(Shelf(five(small.layout)), load=lambda spec: small)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what renderings leave for later ones out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDLEY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

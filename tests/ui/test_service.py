@@ -24,7 +24,7 @@ from ui.limits import Limits
 from ui.service import Service, goes_of
 from ui.tabs import drawn
 
-LIMITS = Limits(waiting=5, pictures=40, work=64 * 64 * 400)
+LIMITS = Limits(waiting=5, pictures=40, job_gflop=690.5)
 LORAS = (AdapterUse(name="zorp"), AdapterUse(name="neon", weight=0.8))
 
 
@@ -112,7 +112,7 @@ def test_mistakes_are_refused_before_a_job_is_accepted(make: Callable[[], Servic
         (NotAllowed, "given inline", ask(start={"image": "/etc/hostname"})),
         (UnknownName, "unknown method", ask(method="merg")),
         (BadRequest, "multiple of", ask(width=63)),
-        (TooMuch, "at most 1,638,400", ask(num_inference_steps=401)),
+        (TooMuch, "more than 690 GFLOP", ask(num_inference_steps=401)),
     ]
     for error, message, request in refusals:
         with pytest.raises(error, match=message):

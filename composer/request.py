@@ -171,7 +171,7 @@ class RenderRequest(Frozen):
     guidance_scale: float | None = Field(default=None, ge=1.0, le=100.0, description="1 switches guidance off.")
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**64)
     start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
     hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
     original_size: SizeOf = Field(default="picture", description="Size before scaling, as SDXL is told it.")

@@ -70,7 +70,7 @@ class Draft(BaseModel):
     guidance_scale: float | None = None
     width: int | None = None
     height: int | None = None
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**64)
     random: bool = False
     count: int = Field(default=1, ge=1, le=_MOST_PICTURES)
     start: Start | None = None

@@ -77,7 +77,7 @@ def plain(draft: Draft) -> Iterator[Draft]:
             raise BadJobs(f"{draft.where}: loras must be a list of NAME[:WEIGHT[:TE_WEIGHT]], not {loras!r}")
         data["adapters"] = [parse_lora(one) for one in names]
     for offset in range(_integer(count, "count", draft.where)):
-        seed = _integer(data.get("seed", 0), "seed", draft.where, low=0, high=2**63 - 1)
+        seed = _integer(data.get("seed", 0), "seed", draft.where, low=0, high=2**64 - 1)
         yield Draft(draft.where, {**data, "seed": seed + offset})
 
 

@@ -51,6 +51,10 @@ class Found:
     unresolved: tuple[str, ...]  # what the picture says beyond this, one remark each
     hires: Hires | None = None
 
+    def refused(self, name: str) -> bool:
+        """Tell whether the picture states this, and a remark says why it cannot be used."""
+        return any(remark.startswith(f"{name} ") for remark in self.unresolved)
+
 
 @dataclass
 class Draft:
@@ -81,7 +85,7 @@ class Draft:
             return
         number = as_number(value)
         if number is None or number != int(number) or not low <= int(number) <= high:
-            self.note(f"{name} {shown(value)}: not a whole number from {low} to {high}")
+            self.note(f"{name} {shown(value)}: not a whole number from {low} to {high}; the default is used")
         else:
             self.numbers[name] = int(number)
 
@@ -91,7 +95,7 @@ class Draft:
             return
         number = as_number(value)
         if number is None or not 1 <= number <= 100:
-            self.note(f"guidance scale {shown(value)}: not a number from 1 to 100")
+            self.note(f"guidance scale {shown(value)}: not a number from 1 to 100; the default is used")
         else:
             self.numbers["guidance_scale"] = float(number)
 
@@ -103,7 +107,7 @@ class Draft:
     def count_and_seed(self, steps: object, seed: object) -> None:
         """Take the number of steps and the seed."""
         self.whole("steps", steps, 1, 1000)
-        self.whole("seed", seed, 0, 2**63 - 1)
+        self.whole("seed", seed, 0, 2**64 - 1)
 
     def solver(self, names: samplers.Names, sampler: object, schedule: object = None) -> None:
         """Take the sampler and find what it is called here."""

@@ -15,6 +15,8 @@ from pipelines.errors import BadMetadata
 from pipelines.metadata.a1111_text import safe_name
 from pipelines.metadata.found import Found, FoundLora, shown
 
+#: Fields of a request by the words in which a picture's value is refused.
+_SAID = {"num_inference_steps": "steps", "guidance_scale": "guidance scale"}
 #: Tools whose brackets mean something else than A1111's; their prompts are taken as plain text.
 _OTHER_SYNTAX = ("invokeai",)
 
@@ -58,7 +60,7 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
     if found.seed is not None:
         stated["seed"] = found.seed
     for name in ("seed", "num_inference_steps", "guidance_scale", "scheduler", "width", "height"):
-        if stated.get(name) is None:
+        if stated.get(name) is None and not found.refused(_SAID.get(name, name)):
             remarks.append(f"{name}: not found in the picture; the default is used")
     return Match(parse_request(stated), tuple(remarks))
 

@@ -94,6 +94,7 @@ print(round(float(scipy.stats.norm.cdf(0.0)), 6))
 """
 
 
+@pytest.mark.timeout(900)  # it imports torch and diffusers in a process of its own
 def test_models_that_are_not_used_are_not_imported_until_they_are() -> None:
     pytest.importorskip("scipy")
     told, value = run(_IMPORTS).stdout.splitlines()[-2:]

@@ -74,33 +74,3 @@ print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
 def test_every_way_in_decides_it_first(arguments: list[str], way: str) -> None:
     ended = run(_WAY_IN.format(arguments=arguments, run=way))
     assert ended.stdout.splitlines()[-1] == "PASSIVE False"
-
-
-_IMPORTS = """
-import json, sys
-from pipelines import environment
-environment.prepare()
-import pipelines.batch
-before = [name in sys.modules for name in ("diffusers.models.transformers.transformer_flux", "scipy.stats._stats_py")]
-from diffusers.models.transformers import FluxTransformer2DModel
-from diffusers.models.unets import UNet2DConditionModel
-import scipy.stats
-try:
-    scipy.stats.no_such_name
-except AttributeError as error:
-    missing = str(error)
-print(json.dumps([before, FluxTransformer2DModel.__module__, UNet2DConditionModel.__module__, missing]))
-print(round(float(scipy.stats.norm.cdf(0.0)), 6))
-"""
-
-
-@pytest.mark.timeout(900)  # it imports torch and diffusers in a process of its own
-def test_models_that_are_not_used_are_not_imported_until_they_are() -> None:
-    pytest.importorskip("scipy")
-    told, value = run(_IMPORTS).stdout.splitlines()[-2:]
-    before, flux, unet, missing = json.loads(told)
-    assert before == [False, False]
-    assert flux == "diffusers.models.transformers.transformer_flux"
-    assert unet == "diffusers.models.unets.unet_2d_condition"
-    assert "no_such_name" in missing
-    assert value == "0.5"

@@ -36,7 +36,7 @@ BlockWeights = dict[str, Weight] | tuple[Weight, ...] | str
 Point = tuple[Annotated[float, Field(ge=0, le=1000)], Weight]
 
 ANY_SEED = -1  # asks for a seed that is drawn, as in A1111
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**64 - 1  # what torch's generators take, and other tools draw
 
 
 def drawn(seed: int) -> int:

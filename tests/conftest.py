@@ -78,6 +78,14 @@ def engine(small: LoadedModel) -> Engine:
     return Engine(Shelf(five(small.layout)), load=lambda spec: small)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what renderings leave for later ones out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDLEY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Leave out remarks of libraries about each other."""
     config.addinivalue_line("filterwarnings", "ignore:__array__ implementation:DeprecationWarning")

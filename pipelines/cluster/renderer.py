@@ -84,14 +84,14 @@ class Renderer:
     def render(self, asked: Sequence[Asked]) -> list[Encoded] | Trouble:
         """Render jobs together, as they were planned."""
         try:
-            for one in asked:
-                resolved = self._engine.resolve(one.request)
+            found = [self._engine.resolve(one.request) for one in asked]
+            for one, resolved in zip(asked, found, strict=True):
                 if identity.digest(resolved) != one.digest:
                     return Trouble(f"its model {resolved.spec.name} has other files", True)
         except ZooError as error:
             return Trouble(str(error), True)
         try:
-            made = self._engine.render_many([one.request for one in asked])
+            made = self._engine.render_many(found)
             return [worker.encoded(rendering, one.suffix) for rendering, one in zip(made, asked, strict=True)]
         except Exception as error:  # noqa: BLE001  whatever a job raises is told to the one that keeps the ledger
             return Trouble(worker.told(error), False)

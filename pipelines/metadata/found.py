@@ -52,6 +52,10 @@ class Found:
     hires: Hires | None = None
     spacing: Spacing | None = None
 
+    def refused(self, name: str) -> bool:
+        """Tell whether the picture states this, and a remark says why it cannot be used."""
+        return any(remark.startswith(f"{name} ") for remark in self.unresolved)
+
 
 @dataclass
 class Draft:
@@ -83,7 +87,7 @@ class Draft:
             return
         number = as_number(value)
         if number is None or number != int(number) or not low <= int(number) <= high:
-            self.note(f"{name} {shown(value)}: not a whole number from {low} to {high}")
+            self.note(f"{name} {shown(value)}: not a whole number from {low} to {high}; the default is used")
         else:
             self.numbers[name] = int(number)
 
@@ -93,7 +97,7 @@ class Draft:
             return
         number = as_number(value)
         if number is None or not 1 <= number <= 100:
-            self.note(f"guidance scale {shown(value)}: not a number from 1 to 100")
+            self.note(f"guidance scale {shown(value)}: not a number from 1 to 100; the default is used")
         else:
             self.numbers["guidance_scale"] = float(number)
 

@@ -18,6 +18,8 @@ from pipelines.metadata.a1111_text import safe_name
 from pipelines.metadata.found import Found, FoundLora, shown
 
 _MOST_TOLD = 20  # of what stands in prompts
+#: Fields of a request by the words in which a picture's value is refused.
+_SAID = {"num_inference_steps": "steps", "guidance_scale": "guidance scale"}
 #: What signs mean in a tool's prompts, if not what they do in A1111's; InvokeAI's own grammar is not read here.
 _SYNTAX: Mapping[str, PromptSyntax] = {"comfyui": "comfyui", "fooocus": "comfyui", "invokeai": "plain"}
 
@@ -57,7 +59,7 @@ def match_to(found: Found, zoo: Library, own_model: bool, own_loras: bool) -> Ma
         if found.seed == ANY_SEED:
             remarks.append(f"seed {ANY_SEED}: the picture does not say which was drawn; {stated['seed']} is drawn here")
     for name in ("seed", "num_inference_steps", "guidance_scale", "scheduler", "width", "height"):
-        if stated.get(name) is None:
+        if stated.get(name) is None and not found.refused(_SAID.get(name, name)):
             remarks.append(f"{name}: not found in the picture; the default is used")
     return Match(parse_request(stated), tuple(remarks))
 

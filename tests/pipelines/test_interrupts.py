@@ -25,7 +25,7 @@ from tests.requests import ask, uses
 
 
 @contextmanager
-def at_runs(module: nn.Module, act: Callable[[int], None]) -> Iterator[list[int]]:
+def at_runs(module: nn.Module, act: Callable[[int], object]) -> Iterator[list[int]]:
     """Do something at the beginning of each run of a module, told which it is, from 1; yield these numbers."""
     runs: list[int] = []
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from composer.request import AdapterUse, Hires, RenderRequest
+from eval.memory import rise
 from pipelines import flops, specs
 from pipelines.engine import Engine
 from pipelines.errors import BadModel
@@ -37,15 +38,12 @@ def counted(act: Callable[[], object]) -> int:
 def called(unet: Any, height: int, width: int, tokens: int) -> int:
     """Return what torch counts of one row on the meta device, where attention is counted product by product."""
     wide = unet.config.get("projection_class_embeddings_input_dim")
-    added = (
-        {"text_embeds": torch.ones(1, (wide or 0) - 6 * 256, device=META), "time_ids": torch.ones(1, 6)}
-        if wide
-        else None
-    )
+    with META:
+        sizes = {"text_embeds": torch.ones(1, (wide or 6 * 256) - 6 * 256), "time_ids": torch.ones(1, 6)}
     latents = torch.ones(1, unet.config.in_channels, height, width, device=META)
     text = torch.ones(1, tokens, unet.config.cross_attention_dim, device=META)
     time = torch.ones(1, device=META)
-    return counted(lambda: unet(latents, time, encoder_hidden_states=text, added_cond_kwargs=added))
+    return counted(lambda: unet(latents, time, encoder_hidden_states=text, added_cond_kwargs=sizes if wide else None))
 
 
 def modules(widths: Widths) -> dict[str, Any]:
@@ -103,39 +101,47 @@ def test_a_decoding_of_the_embedded_model_takes_what_torch_counts() -> None:
 TRIO = tuple(AdapterUse(name=name) for name in ("zorp", "striped_vest", "trident"))
 
 
+@pytest.fixture(scope="module")
+def eager() -> Engine:
+    """Attention in plain products: torch's counter leaves out the fused one of processors."""
+    engine = Engine(runtime=Runtime(attention="eager"))
+    engine.render(RenderRequest(prompt="a", num_inference_steps=1))  # what a process does once
+    return engine
+
+
 @pytest.mark.parametrize(
     ("fields", "low", "high"),
     [
         ({}, 0.99, 1.01),
-        ({"adapters": TRIO[:1]}, 0.75, 1.0),  # factors of LoRAs come on top
-        ({"adapters": TRIO, "method": "composite"}, 0.75, 1.0),
-        ({"adapters": TRIO, "method": "cmlora"}, 0.75, 1.0),
-        ({"hires": Hires(scale=2.0, strength=0.5)}, 0.98, 1.05),  # to encode is told as to decode
-        ({"adapters": TRIO, "method": "clora"}, 0.8, 1.8),  # looks are told by what they take at most
+        ({"adapters": TRIO[:1]}, 0.95, 1.01),  # factors of LoRAs come on top
+        ({"adapters": TRIO, "method": "composite"}, 0.95, 1.01),
+        ({"adapters": TRIO, "method": "cmlora"}, 0.95, 1.01),
+        ({"hires": Hires(scale=2.0, strength=0.5)}, 0.95, 1.05),  # to encode is told as to decode
+        (
+            {"adapters": TRIO, "method": "clora", "parameters": {"refine": 1}},
+            0.95,
+            2.0,
+        ),  # looks are told by what they take at most
         ({"prompt": "a cat AND a hat AND a hill"}, 0.99, 1.01),
     ],
     ids=["plain", "LoRA", "composite", "cmlora", "hires", "clora", "AND"],
 )
-def test_a_picture_takes_what_was_told(fields: dict[str, Any], low: float, high: float) -> None:
-    """With attention in plain products, for torch's counter leaves out the fused one of processors."""
-    eager = Engine(runtime=Runtime(attention="eager"))
-    asked: dict[str, Any] = {"prompt": "zorp, a vest and a trident", "num_inference_steps": 4, **fields}
+def test_a_picture_takes_what_was_told(fields: dict[str, Any], low: float, high: float, eager: Engine) -> None:
+    asked: dict[str, Any] = {"prompt": "zorp, a striped vest and a golden trident", "num_inference_steps": 2, **fields}
     request = RenderRequest(**asked)
-    eager.render(RenderRequest(prompt="a", num_inference_steps=1))  # what a process does once
     found = counted(lambda: eager.render(request))
     told = eager.dry_run(request).gflop * 1e9
     assert low < told / found < high
 
 
-def test_memory_is_told_within_a_factor_of_two() -> None:
-    rise = pytest.importorskip("eval.memory").rise
+def test_memory_is_told_in_its_order_of_size() -> None:
     engine = Engine()
-    request = RenderRequest(prompt="a", width=512, height=512, num_inference_steps=1)
+    request = RenderRequest(prompt="a", width=256, height=256, num_inference_steps=1)
     engine.render(RenderRequest(prompt="a", num_inference_steps=1))
     found = rise(torch.device("cpu"), lambda: engine.render(request))
     if found is None:
         pytest.skip("this system does not tell how much memory was taken")
-    assert 0.5 < engine.dry_run(request).memory / (found * 1e6) < 2.0
+    assert 0.4 < engine.dry_run(request).memory / (found * 1e6) < 2.5
 
 
 def test_figures_of_goes_add_up_and_peaks_do_not(engine: Engine, small_folder: Path) -> None:

@@ -112,7 +112,7 @@ def test_mistakes_are_refused_before_a_job_is_accepted(make: Callable[[], Servic
         (NotAllowed, "given inline", ask(start={"image": "/etc/hostname"})),
         (UnknownName, "unknown method", ask(method="merg")),
         (BadRequest, "multiple of", ask(width=63)),
-        (TooMuch, "at most 1,638,400", ask(num_inference_steps=401)),
+        (TooMuch, "more than 690 GFLOP", ask(num_inference_steps=401)),
     ]
     for error, message, request in refusals:
         with pytest.raises(error, match=message):

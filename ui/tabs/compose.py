@@ -166,11 +166,11 @@ def _price(service: Service, panel: Panel) -> None:
 
 def _render(service: Service, tab: Compose, panel: Panel) -> None:
     @told
-    def submit(request: gr.Request, *values: Any) -> tuple[JsonValue, int]:
+    def submit(request: gr.Request, *values: Any) -> tuple[JsonValue, str]:
         draft = draft_of(values)
         if draft.random:
             draft = draft.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
-        return hand_in(service, Asked(tuple(draft.requests())), request), draft.seed
+        return hand_in(service, Asked(tuple(draft.requests())), request), str(draft.seed)
 
     panel.render.click(
         submit,

@@ -38,7 +38,7 @@ class Inputs:
     guidance: gr.Textbox
     width: gr.Textbox
     height: gr.Textbox
-    seed: gr.Number
+    seed: gr.Textbox
     random: gr.Checkbox
     count: gr.Number
     start: gr.HTML
@@ -75,6 +75,7 @@ def values_of(draft: Draft, service: Service) -> list[Any]:
     found["chosen"] = forms.listed(draft.chosen, cards(service.shelf.library))
     found["parameters"] = forms.controls(draft.method, draft.parameters)
     found["scheduler"] = draft.scheduler or DEFAULT
+    found["seed"] = str(draft.seed)
     found["start"] = more.start_field(draft.start)
     found["hires"] = more.second_pass(draft.hires)
     found["further"] = more.further(draft.further)
@@ -130,7 +131,8 @@ def request(service: Service, chosen: gr.HTML) -> Panel:
 
 def _settings(service: Service) -> tuple[Any, ...]:
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=-1, elem_id="seed", min_width=110)
+        # text, for a browser's numbers have 53 bits and seeds have 64
+        seed = gr.Textbox("0", label="Seed", elem_id="seed", max_length=20, max_lines=1, min_width=110)
         new = gr.Checkbox(False, label="New seed each time", elem_id="random", min_width=110)
         count = gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=64, elem_id="count", min_width=90)
     with gr.Accordion("Model, scheduler, steps, size", open=False, elem_id="settings"):

@@ -16,7 +16,7 @@ from eval.metrics.batch import Tools
 from eval.running import Overrides, Run, Wish
 from eval.suites import composlora
 from eval.suites.model import Suite
-from pipelines import bars, cli_batch, cli_output
+from pipelines import bars, cli_batch, cli_output, places
 from pipelines.cli_engine import EngineFlags
 from pipelines.cluster import connect
 from pipelines.engine import Engine
@@ -86,6 +86,7 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
     """Render what is missing and measure it; return None if it was stopped."""
     if flags.ray is not None:
         connect.check(flags.ray)
+    places.check_folder(flags.out)
     wanted = running.opened(flags.out, wish(flags))
     metrics = measuring.chosen(wanted, flags.metrics)
     renewed = revisions.checked(wanted, flags.renew)
@@ -110,6 +111,8 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
 
 def benchmark(flags: BenchmarkFlags) -> bool:
     """Run embedded suites, write one page about all, and renew the documentation; return whether all is there."""
+    places.check_folder(flags.out)
+    places.check_folder(flags.docs, "--docs")
     names = flags.suites or tuple(suites.EMBEDDED)
     for name in names:
         if name not in suites.EMBEDDED:
@@ -175,6 +178,9 @@ def price(flags: RunFlags, as_json: bool) -> None:
 
 def report(folders: Sequence[Path], page: Path | None, docs: Path | None, by: EngineFlags | None = None) -> None:
     """Write the page of folders that were run, and the document if asked; pictures that came since are measured."""
+    places.check_file(page or folders[0] / running.PAGE, "--page")
+    if docs is not None:
+        places.check_folder(docs, "--docs")
     engine = (by or EngineFlags()).engine()
     measured = [known(folder, engine) for folder in folders]
     for one in measured:

@@ -14,7 +14,6 @@ from pydantic import JsonValue
 
 from composer.errors import BadRequest
 from pipelines import bars, cli_output
-from pipelines.cli_commands import check_folder
 from pipelines.cli_engine import EngineFlags
 from pipelines.cli_exit import stoppable
 from pipelines.cli_workers import helpers, share_cores
@@ -24,6 +23,7 @@ from pipelines.jobs.errors import NoRoom
 from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Plan, plan, together
 from pipelines.jobs.states import State
+from pipelines.places import check_folder
 
 if TYPE_CHECKING:
     from pipelines.jobs.worker import Event, OnEvent

@@ -19,7 +19,7 @@ from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Cost, Resolved, price, resolve
 from pipelines.runtime import Runtime
 from pipelines.sources import AdapterSource, ZooSource
-from pipelines.specs import ModelSpec, find
+from pipelines.specs import ModelSpec, find, names
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -99,7 +99,9 @@ class Engine:
         from pipelines.metadata import hashes
 
         infos = {use.name: self.source.describe(use.name) for use in rendering.record.adapters}
-        return replace(rendering, hashes=hashes.of_files(Path(rendering.record.model), infos))
+        known = hashes.of_files(Path(rendering.record.model), infos)
+        record = rendering.record.model_copy(update={"model_sha256": model_sha256(rendering.record.model)})
+        return replace(rendering, record=record, hashes=known)
 
     def _resolve_all(self, requests: Sequence[RenderRequest]) -> list[Resolved]:
         resolved = [self.resolve(request) for request in requests]
@@ -113,3 +115,17 @@ def _load(spec: ModelSpec, runtime: Runtime) -> LoadedModel:
     from pipelines.model import LoadedModel
 
     return LoadedModel.load(spec, runtime=runtime)
+
+
+def model_sha256(name: str) -> str | None:
+    """Return the sha256 of a model that is named by its file, or by its folder; None of any other."""
+    spec = find(name)
+    if spec.hub_id is not None or name in names():
+        return None
+    if spec.path.is_file():
+        from lora_zoo import hashes
+
+        return hashes.sha256(spec.path)
+    from pipelines.jobs import identity
+
+    return identity.fingerprint(spec.path)

@@ -21,7 +21,7 @@ from pipelines import canvas, checks, passes, regions, specs
 from pipelines.batching import deal
 from pipelines.canvas import Canvas
 from pipelines.lengths import Lengths
-from pipelines.sources import AdapterInfo, AdapterSource
+from pipelines.sources import AdapterInfo, AdapterSource, found_again
 from pipelines.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Cost:
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     """Replace every default; raise the first mistake found as a typed error."""
     request = with_tags(request)
+    request = request.model_copy(update={"adapters": found_again(request.adapters, source)})
     spec = specs.find(request.model)
     own_size = (spec.width, spec.height) if request.start is None else canvas.size_of(request.start)
     method = registry.create(request.method, request.parameters)
@@ -207,8 +208,6 @@ def steps_of(count: int) -> list[Step]:
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:
     if info.family is not None and spec.family is not None and info.family != spec.family:
         raise BadRequest(f"LoRA '{use.name}' is made for {info.family}; model '{spec.name}' is {spec.family}")
-    if use.sha256 is not None and use.sha256 != info.sha256:
-        raise BadRequest(f"LoRA '{use.name}' is not the file asked for: its sha256 is {info.sha256}, not {use.sha256}")
     return info
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from composer import spectrum
+from composer.errors import BadRequest
+from composer.request import AdapterUse
+from lora_zoo.errors import ZooError
 from lora_zoo.library import Library
 
 if TYPE_CHECKING:
@@ -27,6 +30,15 @@ class AdapterInfo:
     file: Path | None = None  # None: it is in none
     frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
     civitai_version: int | None = None  # the number under which CivitAI has it
+
+
+@runtime_checkable
+class ByContent(Protocol):
+    """A source that finds LoRAs by their sha256 too."""
+
+    def named(self, sha256: str) -> str | None:
+        """Return a name of this content, None if it is not here."""
+        ...
 
 
 class AdapterSource(Protocol):
@@ -50,5 +62,32 @@ class ZooSource:
         version = self._library.civitai_version(entry)
         return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured, version)
 
+    def named(self, sha256: str) -> str | None:
+        entry = self._library.by_hash(sha256)
+        return None if entry is None else self._library.handle(entry)
+
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._library.read(self._library.find(name), layout)
+
+
+def found_again(uses: tuple[AdapterUse, ...], source: AdapterSource) -> tuple[AdapterUse, ...]:
+    """Return LoRAs of a record by names that they have here: where another file bears the name, or none, by content.
+
+    Raises:
+        BadRequest: A LoRA of this content is not here; how to give it is told.
+    """
+    return tuple(use if use.sha256 is None else _found_again(use, use.sha256, source) for use in uses)
+
+
+def _found_again(use: AdapterUse, sha256: str, source: AdapterSource) -> AdapterUse:
+    try:
+        there = source.describe(use.name).sha256
+        if there == sha256:
+            return use
+        wrong = f"LoRA '{use.name}' is not the file asked for: its sha256 is {there}, not {sha256}, which is not here"
+    except ZooError as error:
+        wrong = f"LoRA '{use.name}' with sha256 {sha256} is not here ({str(error).rstrip('.')})"
+    name = source.named(sha256) if isinstance(source, ByContent) else None
+    if name is None:
+        raise BadRequest(f"{wrong}; give the folder that holds it with --zoo, or other LoRAs with --lora")
+    return use.model_copy(update={"name": name})

@@ -45,7 +45,7 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     vae_tiling: own.VaeTiling = False,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
-    from pipelines import cli_commands, specs
+    from pipelines import places, specs
     from pipelines.cli_engine import engine_flags
     from pipelines.engine import Engine
     from ui import server
@@ -60,7 +60,7 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     models = tuple(model or ())
     for name in models:
         specs.find(name)
-    cli_commands.check_folder(data)
+    places.check_folder(data, "--data")
     here = listen in _HERE and not root_path
     offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)))
     service = Service(Engine(runtime=by.runtime), data, offer, Limits(folders=here or auth is not None))

@@ -84,8 +84,9 @@ def test_a_run_that_was_stopped_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "render_many", stop)
-        assert not run(asked, as_json=False)
-    assert "stopped" in capsys.readouterr().err and not (flags.out / running.PAGE).exists()
+        with pytest.raises(KeyboardInterrupt):
+            run(asked, as_json=False)
+    assert "goes on from here" in capsys.readouterr().err and not (flags.out / running.PAGE).exists()
     first = {file: file.stat().st_mtime_ns for file in (flags.out / running.PICTURES).glob("*.png")}
     assert len(first) == 6
     assert run(asked, as_json=False)

@@ -21,8 +21,9 @@ def check_folder(folder: Path, option: str = "--out") -> None:
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
-        with suppress(FileNotFoundError):  # any other trouble, such as its length, is the name's
-            os.lstat(folder / _NAME)
+        for name in (*folder.absolute().parts[len(there.absolute().parts) :], str(folder / _NAME)):
+            with suppress(FileNotFoundError):  # any other trouble, such as its length, is the name's
+                os.lstat(there.absolute() / name)
     except OSError as error:
         raise _refused(folder, option, there, error) from error
 

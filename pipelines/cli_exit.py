@@ -92,6 +92,28 @@ def stoppable() -> Iterator[None]:
             signal.signal(one, handler)
 
 
+@contextmanager
+def ended_gently() -> Iterator[None]:
+    """Let a server that ends well when it is asked by SIGTERM end so when its terminal is closed too."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is not _stop:
+        yield
+        return
+    closed: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        closed.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(hangup, ask)
+    try:
+        yield
+    except Stopped as stop:
+        raise Stopped(closed[0] if closed else stop.number) from None
+    finally:
+        signal.signal(hangup, _stop)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 

@@ -174,3 +174,19 @@ def test_json_is_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch, tmp_pat
         cli_output.document({"text": "é 猫 😀"})
         stream.flush()
         assert json.loads(raw.getvalue().decode(encoding)) == {"text": "é 猫 😀"}
+
+
+def test_a_server_ends_as_it_does_by_sigterm_when_its_terminal_is_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    ended_well: list[int] = []
+
+    def serve() -> None:
+        own = signal.signal(signal.SIGTERM, lambda number, _frame: ended_well.append(number))  # as servers do
+        with cli_exit.ended_gently():
+            os.kill(os.getpid(), signal.SIGHUP)
+            while not ended_well:
+                time.sleep(0.01)
+            signal.signal(signal.SIGTERM, own)
+            signal.raise_signal(signal.SIGTERM)
+
+    assert cli_exit.run(app_of(serve), [], "x") == 129
+    assert ended_well == [signal.SIGTERM] and "terminal is closed" in capsys.readouterr().err

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from composer.errors import BadRequest
+from pipelines import cli_exit, cli_output
 from pipelines import cli_options as own
-from pipelines import cli_output
 from pipelines.cli_options import Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
@@ -64,4 +64,5 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     here = listen in _HERE and not root_path
     offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)))
     service = Service(Engine(runtime=by.runtime), data, offer, Limits(folders=here or auth is not None))
-    server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)
+    with cli_exit.ended_gently():
+        server.run(service, server.Options(listen, port, auth, root_path), cli_output.line)

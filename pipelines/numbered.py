@@ -18,20 +18,16 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) |
 
 
 class Numbered:
-    """The numbered pictures of a folder, which is made if it is not there."""
+    """The numbered pictures of a folder, which is made with the first of them if it is not there."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        matches = (_NUMBERED.fullmatch(entry.name) for entry in os.scandir(folder))
-        last = max((int(match[1]) for match in matches if match), default=0)
-        counter = folder / _COUNTER
-        missing = last - (counter.stat().st_size if counter.exists() else 0)
-        if missing > 0:  # pictures that came here by other ways
-            self._take(missing)
+        self._counted = False  # whether the counter knows what was there before
 
     def write(self, data: bytes, rest: str) -> Path:
         """Write a file whole under the next number and the rest of its name, and return its path."""
+        if not self._counted:
+            self._count()
         while True:
             path = self._folder / f"{self._take(1):04d}-{rest}"
             try:
@@ -39,6 +35,17 @@ class Numbered:
             except FileExistsError:
                 continue  # put here by something that does not count
             return path
+
+    def _count(self) -> None:
+        """Let the counter go on behind pictures that came here by other ways."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        matches = (_NUMBERED.fullmatch(entry.name) for entry in os.scandir(self._folder))
+        last = max((int(match[1]) for match in matches if match), default=0)
+        counter = self._folder / _COUNTER
+        missing = last - (counter.stat().st_size if counter.exists() else 0)
+        if missing > 0:
+            self._take(missing)
+        self._counted = True
 
     def _take(self, count: int) -> int:
         """Take numbers, and return the last of them."""

@@ -53,24 +53,26 @@ def test_a_file_that_is_there_is_never_overwritten(
     links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Numbered(tmp_path)
-    (tmp_path / "0001-merge-0.png").write_bytes(b"foreign")
+    assert folder.write(b"", "merge-0.png").name == "0001-merge-0.png"
+    (tmp_path / "0002-merge-0.png").write_bytes(b"foreign")
     if not links:
 
         def refused(*_: object) -> None:
             raise PermissionError("no links on this file system")
 
         monkeypatch.setattr("os.link", refused)
-    assert folder.write(b"new", "merge-0.png").name == "0002-merge-0.png"
-    assert (tmp_path / "0001-merge-0.png").read_bytes() == b"foreign"
+    assert folder.write(b"new", "merge-0.png").name == "0003-merge-0.png"
+    assert (tmp_path / "0002-merge-0.png").read_bytes() == b"foreign"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".numbers", *names(tmp_path)]
 
 
 def test_no_folder_is_listed_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Numbered(tmp_path)
+    folder.write(b"", "a.png")
 
     def listed(*_: object) -> None:
         raise AssertionError("the folder was listed")
 
     for name in ("os.scandir", "os.listdir"):
         monkeypatch.setattr(name, listed)
-    assert folder.write(b"", "a.png").name == "0001-a.png"
+    assert folder.write(b"", "a.png").name == "0002-a.png"

@@ -8,7 +8,10 @@ from composer.request import Choices, RenderRequest
 
 
 class RenderRecord(RenderRequest):
-    """A superset of the request as resolved. Adapters carry their sha256, so repeating refuses changed files."""
+    """A superset of the request as resolved. Adapters carry their sha256, so repeating refuses changed files.
+
+    In a picture's file it names no path; see `composer.sharing`.
+    """
 
     choices: Choices = "text"  # as all records have it, those too that were made before they said so
     versions: Mapping[str, str]  # package -> version; of Medley itself, a digest of its code
@@ -22,6 +25,7 @@ class RenderRecord(RenderRequest):
     slopes: int = 0  # of these, those followed by a backward pass
     unet_calls: int  # calls of the UNet that held rows of this picture
     seconds: float | None  # this picture's share of the time of all rendered together, without loading the model
+    model_sha256: str | None = None  # of a model that is named by its file or folder: of all that is in it
     pixels_sha256: str  # of the picture's RGB bytes
     notices: tuple[str, ...] = ()  # what the user should know, e.g. that a prompt was cut
 

@@ -154,8 +154,8 @@ def parameters_of(model: type[Frozen]) -> tuple[Parameter, ...]:
 
 
 def summary_of(model: type[Frozen]) -> str:
-    """Return the first line of what a model says of itself."""
-    return (model.__doc__ or "").strip().splitlines()[0]
+    """Return the first line of what a model says of itself; nothing if it says nothing."""
+    return (model.__doc__ or "").strip().partition("\n")[0]
 
 
 def _parameter(name: str, stated: dict[str, JsonValue]) -> Parameter:

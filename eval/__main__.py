@@ -98,8 +98,10 @@ def _bench(out: Path) -> Bench:
     from eval.bench import Bench
     from eval.gallery import Gallery
     from lora_zoo.detectors import Detectors
+    from pipelines import places
     from pipelines.bars import bar
 
+    places.check_folder(out)
     return Bench(out, Gallery(out / "pictures"), Detectors.load(), bar)
 
 

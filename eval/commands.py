@@ -9,14 +9,13 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from composer.errors import UnknownChoice
-from eval import columns, measuring, outputs, readiness, references, revisions, running, suites
-from eval.errors import BadRun
+from eval import columns, measuring, readiness, references, revisions, running, suites
 from eval.measuring import Measured
 from eval.metrics import registry
 from eval.metrics.batch import Tools
 from eval.running import Overrides, Run, Wish
 from eval.suites.model import Suite
-from pipelines import bars, cli_batch, cli_output
+from pipelines import bars, cli_batch, cli_output, places
 from pipelines.cli_engine import EngineFlags
 from pipelines.cluster import connect
 from pipelines.engine import Engine
@@ -117,6 +116,8 @@ def ready(flags: RunFlags) -> tuple[Run, list[registry.Metric], tuple[str, ...]]
 
 def benchmark(flags: BenchmarkFlags) -> bool:
     """Run embedded suites, write one page about all, and renew the documentation; return whether all is there."""
+    places.check_folder(flags.out)
+    places.check_folder(flags.docs, "--docs")
     names = flags.suites or tuple(suites.EMBEDDED)
     for name in names:
         if name not in suites.EMBEDDED:
@@ -126,7 +127,6 @@ def benchmark(flags: BenchmarkFlags) -> bool:
     for label in flags.renew:
         if label not in labels:
             raise UnknownChoice("method to renew", label, sorted(labels))
-    outputs.check_folder(flags.docs)
     for asked in runs:
         ready(asked)  # all of them, before the first is rendered
     measured: list[Measured] = []
@@ -200,12 +200,11 @@ def _cost(label: str, goes: Sequence[Sequence[Job]], engine: Engine) -> cli_outp
 
 def report(folders: Sequence[Path], page: Path | None, docs: Path | None, by: EngineFlags | None = None) -> None:
     """Write the page of folders that were run, and the document if asked; pictures that came since are measured."""
-    engine = (by or EngineFlags()).engine()
     place = page or folders[0] / running.PAGE
-    if place.is_dir():
-        raise BadRun(f"--page {place} is a folder; name the file to write")
-    for folder in (place.parent, *([docs] if docs else [])):
-        outputs.check_folder(folder)
+    places.check_file(place, "--page")
+    if docs is not None:
+        places.check_folder(docs, "--docs")
+    engine = (by or EngineFlags()).engine()
     measured = [known(folder, engine) for folder in dict.fromkeys(folders)]
     for one in measured:
         _tell(one)

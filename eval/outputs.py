@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -69,25 +67,6 @@ def read(kind: type[_T], path: Path, hint: str, error: type[ZooError] = BadRun) 
         first = reason.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
         raise error(f"{where}: not as this version writes it ({place}: {first['msg']}); {hint}") from reason
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that results could not be written to, before there are results.
-
-    Raises:
-        BadRun: It is no folder, or the nearest folder above it that exists is none or cannot be written to.
-    """
-    place = folder.absolute()
-    while not os.path.lexists(place):
-        place = place.parent
-    if not place.is_dir():
-        raise BadRun(f"results cannot be written to {files.shown(folder)}: {files.shown(place)} is not a folder")
-    try:
-        with tempfile.TemporaryFile(dir=place):  # permissions do not tell of every file system that takes nothing
-            pass
-    except OSError as reason:
-        why = reason.strerror or str(reason)
-        raise BadRun(f"results cannot be written to {files.shown(folder)}: {files.shown(place)}: {why}") from reason
 
 
 def read_document(path: Path, opening: str) -> str:

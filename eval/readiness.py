@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval import measuring, outputs, viewers
+from eval import measuring, viewers
 from eval.errors import BadMetric
 from eval.metrics.registry import Metric
 from eval.running import Run
+from pipelines import places
 
 
 def metrics(run: Run, names: Sequence[str]) -> tuple[list[Metric], list[str]]:
@@ -18,7 +19,7 @@ def metrics(run: Run, names: Sequence[str]) -> tuple[list[Metric], list[str]]:
         BadMetric: One needs what is not here: a CLIP by name, pictures to compare with, a package, weights.
         BadRun: The results' folder cannot be written to.
     """
-    outputs.check_folder(run.folder)
+    places.check_folder(run.folder)
     found = measuring.chosen(run, names)
     blind = viewers.lacks_clip(run.wish.clip, run.models)
     if not names and blind is not None:

@@ -50,7 +50,12 @@ def autov3(path: Path) -> str | None:
 
 def autov2(path: Path) -> str:
     """Return the first 10 digits of the sha256 of a whole file."""
-    return _sha256(0, *_identity(path))[:_AUTOV2]
+    return sha256(path)[:_AUTOV2]
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a whole file; a large one is read once for as long as it does not change."""
+    return _sha256(0, *_identity(path))
 
 
 def is_hex(digest: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -35,7 +36,18 @@ class Canvas:
 def size_of(start: Start) -> tuple[int, int]:
     """Return width and height of the picture to begin with."""
     with decoding.one_at_a_time():
-        return opened(start.image, "picture to begin with").size
+        return _there(start.image, start.sha256, "picture to begin with", "--init").size
+
+
+def is_there(image: str) -> bool:
+    """Tell whether a picture that a request names is held inline, or is a file here."""
+    return _is_inline(image) or os.path.isfile(image)
+
+
+def pixels_sha256(image: str) -> str:
+    """Return the digest by which a record knows the picture that it began with."""
+    with decoding.one_at_a_time():
+        return hashlib.sha256(opened(image, "picture to begin with").convert("RGB").tobytes()).hexdigest()
 
 
 def read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
@@ -49,13 +61,23 @@ def _read(start: Start, width: int, height: int) -> tuple[Start, Canvas]:
     digest = _checked(start.sha256, image.tobytes(), start.image, "picture to begin with")
     mask, mask_digest = None, None
     if start.mask is not None:
-        mask = opened(start.mask, "mask").convert("L")
+        mask = _there(start.mask, start.mask_sha256, "mask", "--mask").convert("L")
         mask_digest = _checked(start.mask_sha256, mask.tobytes(), start.mask, "mask")
         mask = _fitted(mask, width, height, "mask")
         if not mask.getbbox():
             raise BadRequest(f"the mask {_named(start.mask)} is black: nothing would be painted; white is painted anew")
     filled = start.model_copy(update={"sha256": digest, "mask_sha256": mask_digest})
     return filled, Canvas(_fitted(image, width, height, "picture to begin with"), mask)
+
+
+def _there(where: str, wanted: str | None, what: str, option: str) -> Image:
+    """Return a picture; where a record asks for it and it is not here, tell by what it is known and how to give it."""
+    try:
+        return opened(where, what)
+    except BadRequest as error:
+        if wanted is None:
+            raise
+        raise BadRequest(f"{error}; the sha256 of its pixels is {wanted}: give it with {option}") from error
 
 
 def opened(where: str, what: str) -> Image:

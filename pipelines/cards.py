@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.merges.common import RECIPE
+from composer.sharing import display_name
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -29,7 +30,7 @@ def of_checkpoint(made: Merged, title: str) -> Card:
     for member, use in zip(made.members, made.resolved.request.adapters, strict=True):
         loras.append(
             {
-                "name": use.name,
+                "name": display_name(use.name),
                 "sha256": use.sha256,
                 "weight": use.weight,
                 "text_encoder_weight": use.text_encoder_weight,

@@ -23,6 +23,7 @@ from pipelines.engine import Engine
 from pipelines.errors import BadModel
 from pipelines.layout import Place
 from pipelines.merges import Merged, MergeOrder
+from pipelines.places import check_folder
 from pipelines.progress import Watch, unwatched
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
     """Merge LoRAs into their base model and write it; mistakes are found before any work."""
     if out.exists():
         raise BadRequest(f"--into-checkpoint {out}: there is something of this name already; choose another")
+    check_folder(out, "--into-checkpoint")
     checked = merges.check(engine, order)
     if order.rank is not None and "rank" not in checked.order.request.parameters:
         raise BadRequest(

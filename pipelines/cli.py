@@ -297,4 +297,4 @@ def main(arguments: Sequence[str]) -> int:
     from pipelines import cli_exit, cli_output
 
     cli_output.quiet_libraries()
-    return cli_exit.run(app, arguments, "python app.py")
+    return cli_exit.run(app, arguments or ["--help"], "python app.py")

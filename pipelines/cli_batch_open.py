@@ -9,7 +9,6 @@ from pathlib import Path
 
 from composer.errors import BadRequest
 from pipelines import bars, cli_output
-from pipelines.cli_commands import check_folder
 from pipelines.cli_engine import EngineFlags
 from pipelines.engine import Engine
 from pipelines.jobs import audit, axes, sources
@@ -20,6 +19,7 @@ from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import Plan, plan, together
 from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.sources import JobFile
+from pipelines.places import check_folder
 
 _RECORD = 8192  # bytes of a picture's file beyond its pixels, at most as a rule
 _PNG = "png"

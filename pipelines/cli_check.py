@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
-from pipelines import cli_output, cli_zoo_commands
+from pipelines import cli_output, cli_zoo_commands, places
 from pipelines.cli_flags import parse_lora
 from pipelines.engine import Engine
 from pipelines.preflight import LoraReport, Report, check
@@ -35,6 +35,8 @@ def run(flags: CheckFlags, as_json: bool) -> int:
         raise BadRequest("nothing to check: name LoRAs with --lora")
     if flags.plot is not None and flags.plot.suffix.lower() != ".png":
         raise BadRequest(f"--plot {flags.plot}: the heat map is a PNG; give a name that ends in .png")
+    if flags.plot is not None:
+        places.check_file(flags.plot, "--plot")
     model = RenderRequest.model_fields["model"].default if flags.model is None else flags.model
     asked = parse_request({"model": model, "adapters": [parse_lora(text) for text in flags.loras]})
     report = check(Engine(ZooSource(cli_zoo_commands.library(flags.zoos))), asked.model, asked.adapters)

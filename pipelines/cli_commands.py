@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,19 +12,20 @@ from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
 from composer import registry
-from composer.errors import BadRequest, UnknownChoice
+from composer.errors import UnknownChoice
 from lora_zoo import catalog, formats
 from pipelines import cli_output, cli_zoo_commands, quotes, schedulers, specs
 from pipelines.batching import TOGETHER
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
 from pipelines.engine import Engine
+from pipelines.places import check_folder
 from pipelines.resolve import Resolved
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
+    from pipelines.numbered import Numbered
 
-_NUMBERED = re.compile(r"(\d+)-.*\.(?:png|jpeg|webp|avif)")
 _COLUMNS = {
     "methods": ("name", "title", "summary", "parameters"),
     "merges": ("name", "summary", "needs", "parameters"),
@@ -54,14 +54,23 @@ def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool, findi
     check_folder(out)
     if findings is not None:
         check_folder(findings, "--findings")
+    from pipelines.numbered import Numbered
+
     for remark in quotes.remarks(engine, _goes(found)):
         cli_output.notice(f"notice: {remark}")
-    written: list[Row] = []
-    for some in _goes(found):
-        with cli_output.progress(len(some)) as on_step:
-            done = engine.render_many(some, on_step)
-        rows = [_write(rendering, out, suffix, as_json) for rendering in done]
-        written.extend(rows if findings is None else _with_findings(rows, done, findings))
+    folder, written = Numbered(out), list[Row]()
+    try:
+        for some in _goes(found):
+            with cli_output.progress(len(some)) as on_step:
+                done = engine.render_many(some, on_step)
+            for rendering in done:
+                row = _write(rendering, folder, suffix, as_json)
+                written.append(row if findings is None else _with_findings(row, rendering, findings))
+    except BaseException:
+        cli_output.notice(f"{len(written)} of {len(found)} pictures are written, in {out}")
+        if as_json and written:
+            cli_output.document({"images": list(map(dict, written)), "missing": len(found) - len(written)})
+        raise
     if as_json:
         cli_output.document({"images": list(map(dict, written))})
 
@@ -120,23 +129,22 @@ def _goes(found: Sequence[Resolved]) -> list[Sequence[Resolved]]:
     return [found[start : start + TOGETHER] for start in range(0, len(found), TOGETHER)]
 
 
-def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
+def _write(rendering: Rendering, folder: Numbered, suffix: str, as_json: bool) -> Row:
     """Write one picture under a name that none has yet, and return what there is to say of it."""
     from pipelines import images
 
     record = rendering.record
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{_next_number(out):04d}-{record.method}-{record.seed}.{suffix}"
-    digest = images.save(rendering, path)
+    data = images.encode(rendering, images.format_named(suffix))
+    path = folder.write(data, f"{record.method}-{record.seed}.{suffix}")
     for text in record.notices:
         cli_output.notice(f"notice: {text}")
     if not as_json:
         cost = f"{record.seconds or 0.0:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
         cli_output.line(f"{path}  seed {record.seed}, {cost}")
     return {
-        "path": str(path),
+        "path": cli_output.storable(str(path)),
         "seed": record.seed,
-        "sha256": digest,
+        "sha256": hashlib.sha256(data).hexdigest(),
         "pixels_sha256": record.pixels_sha256,
         "seconds": record.seconds,
         "unet_passes": record.unet_passes,
@@ -147,26 +155,11 @@ def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:
     }
 
 
-def _with_findings(rows: Sequence[Row], made: Sequence[Rendering], folder: Path) -> list[Row]:
-    """Write what was found on the way, under the pictures' names, and return the rows with these files."""
+def _with_findings(row: Row, made: Rendering, folder: Path) -> Row:
+    """Write what was found on the way, under the picture's name, and return the row with these files."""
     from pipelines import cli_findings
 
-    both = zip(rows, made, strict=True)
-    return [{**row, "findings": cli_findings.write(one, folder, Path(str(row["path"])).stem)} for row, one in both]
-
-
-def _next_number(folder: Path) -> int:
-    matches = (_NUMBERED.fullmatch(one.name) for one in folder.iterdir())
-    return max((int(match[1]) for match in matches if match), default=0) + 1
-
-
-def check_folder(folder: Path, option: str = "--out") -> None:
-    """Refuse, before any work, a folder that cannot be written to."""
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not there.is_dir():
-        raise BadRequest(f"{option} {folder}: '{there}' is a file, not a folder")
-    if not os.access(there, os.W_OK):
-        raise BadRequest(f"{option} {folder}: '{there}' cannot be written to")
+    return {**row, "findings": cli_findings.write(made, folder, Path(str(row["path"])).stem)}
 
 
 def _methods() -> list[Row]:

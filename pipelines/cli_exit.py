@@ -59,7 +59,7 @@ def run(app: typer.Typer, arguments: Sequence[str], name: str) -> int:
             _leave_stdout()
             return _NO_READER
         except OSError as error:  # of the last flush: a full disk
-            cli_output.notice(f"error: the output cannot be written: {error}")
+            cli_output.error(f"the output cannot be written: {error}")
             _leave_stdout()
             return 1
         except KeyboardInterrupt as stop:
@@ -92,6 +92,28 @@ def stoppable() -> Iterator[None]:
             signal.signal(one, handler)
 
 
+@contextmanager
+def ended_gently() -> Iterator[None]:
+    """Let a server that ends well when it is asked by SIGTERM end so when its terminal is closed too."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is not _stop:
+        yield
+        return
+    closed: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        closed.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(hangup, ask)
+    try:
+        yield
+    except Stopped as stop:
+        raise Stopped(closed[0] if closed else stop.number) from None
+    finally:
+        signal.signal(hangup, _stop)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
@@ -110,15 +132,15 @@ def _told(act: Callable[[], int]) -> int:
     try:
         return act()
     except ZooError as error:
-        cli_output.notice(f"error: {error}")
+        cli_output.error(str(error))
         return 2
     except BrokenPipeError:
         raise
     except OSError as error:
-        cli_output.notice(f"error: {error}")
+        cli_output.error(str(error))
         return 1
     except MemoryError:
-        cli_output.notice("error: there is not enough memory for this")
+        cli_output.error("there is not enough memory for this")
         return 1
     except Exception as error:  # noqa: BLE001  a front end: whatever it is, it is told in a line
         if isinstance(getattr(error, "exit_code", None), int) and hasattr(error, "show"):
@@ -132,7 +154,7 @@ def _command(app: typer.Typer, arguments: Sequence[str], name: str) -> int:
         _check_characters(argument)
     command = typer.main.get_command(app)
     try:
-        with command.make_context(name, list(arguments) or ["--help"]) as context:
+        with command.make_context(name, list(arguments)) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -162,8 +184,8 @@ def _tell_fault(error: Exception) -> None:
         traceback.print_exception(error)
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in place)
-    said = cli_output.printable(f"{type(error).__name__}: {error}")
-    cli_output.notice(f"error: a fault of Medley's own, {said}{where}; `python -X dev` tells more")
+    said = f"{type(error).__name__}: {error}".replace("\n", " ")
+    cli_output.error(f"a fault of Medley's own, {said}{where}; `python -X dev` tells more")
 
 
 def _ready_streams() -> None:

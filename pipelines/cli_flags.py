@@ -73,12 +73,12 @@ def requests_from(flags: RenderFlags, library: Library, draw: Draw) -> list[Rend
 def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
     """Return what a picture asks for; of another tool's, tell what it says that cannot be taken over."""
     from composer.record import RenderRecord
-    from pipelines import cli_output, images
+    from pipelines import cli_output, images, replayed
     from pipelines.metadata.matching import match_to
 
     found = images.read(existing(path))
     if isinstance(found, RenderRecord):
-        return found.request()
+        return replayed.request_of(found, flags.model)
     matched = match_to(found, library, own_model=flags.model is not None, own_loras=bool(flags.loras))
     for remark in matched.remarks:
         cli_output.notice(f"not taken from the picture: {remark}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pipelines.progress import OnStep, Watch
 
 _PIPE_WIDTH = 200  # columns of a table that goes to a file or a pipe, where a terminal's width means nothing
+
+_SHOWN = 200
+_LONG = re.compile(r"\S{1000,}")  # what nobody reads: one word that fills screens
 
 Row: TypeAlias = "Mapping[str, JsonValue]"
 
@@ -43,6 +47,12 @@ def notice(text: str) -> None:
     """Tell the user something that is not the result."""
     with suppress(OSError, ValueError):  # nobody reads it any more
         print(text, file=sys.stderr, flush=True)
+
+
+def error(text: str) -> None:
+    """Tell why a command ends, in text that a stranger's file or a slip of the hand makes neither wild nor endless."""
+    for one in f"error: {text}".split("\n"):
+        notice(printable(_LONG.sub(lambda found: f"{found[0][:_SHOWN]}… ({len(found[0]):,} characters)", one)))
 
 
 def table(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 
 from composer.errors import BadRequest
 from lora_zoo.library import Library
-from pipelines import cli_output, specs
+from pipelines import cli_output, places, specs
 from pipelines.cli_engine import EngineFlags
 
 
@@ -28,6 +28,8 @@ def run(typed: Typed, as_json: bool) -> None:
     """Measure, tell, and draw."""
     if typed.plot is not None and typed.plot.suffix.lower() != ".png":
         raise BadRequest(f"--plot {typed.plot}: the curves are a PNG; give a name that ends in .png")
+    if typed.plot is not None:
+        places.check_file(typed.plot, "--plot")
     library = typed.by.library()
     names = typed.names or _all(library, typed.model)
     if not names:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from composer.errors import BadRequest
 from composer.request import RenderRequest
+from pipelines import canvas
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def started(flags: StartFlags, recorded: RenderRequest | None) -> dict[str, obje
     """Return the keys of a request that the options decide, laid over the recorded ones."""
     before = recorded.start.model_dump() if recorded and recorded.start else {}
     if flags.init is not None:
-        before = {"image": str(flags.init)}  # of the old picture nothing counts, its mask and its strength neither
+        before = _begun(str(flags.init), before)
     masked = {"mask": str(flags.mask), "mask_sha256": None} if flags.mask is not None else {}
     typed = {**masked, **_given(strength=flags.strength)}
     if typed and not before:
@@ -43,6 +44,14 @@ def started(flags: StartFlags, recorded: RenderRequest | None) -> dict[str, obje
         raise BadRequest("--hires-strength, --hires-steps and --hires-upscaler belong to --hires: give its scale")
     found = {"start": {**before, **typed}, "hires": {**twice, **second}}
     return {key: value for key, value in found.items() if value}
+
+
+def _begun(image: str, before: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what is known of a picture to begin with: nothing but its place, but of one that a record lacks all."""
+    wanted, named = before.get("sha256"), str(before.get("image", ""))
+    if wanted is None or canvas.is_there(named) or canvas.pixels_sha256(image) != wanted:
+        return {"image": image}
+    return {**before, "image": image}
 
 
 def _given(**values: object) -> Mapping[str, object]:

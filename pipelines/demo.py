@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.request import AdapterUse, RenderRequest
-from pipelines import cli_output, images, sheet
+from pipelines import cli_output, images, places, sheet
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 
@@ -43,6 +43,7 @@ _WAYS = {
 def run(out: Path, scene: Scene, engine: Engine | None = None) -> Path:
     """Render the scene every way into `out`, tell what each took, and return the contact sheet's path."""
     engine = engine or Engine()
+    places.check_folder(out)
     requests = {name: scene.request(method) for name, (_, method) in _WAYS.items()}
     for request in requests.values():
         engine.resolve(request)

@@ -24,7 +24,7 @@ from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Resolved, resolve
 from pipelines.runtime import Runtime
 from pipelines.sources import AdapterSource, ZooSource
-from pipelines.specs import ModelSpec, find
+from pipelines.specs import ModelSpec, find, names
 from pipelines.wildcards import drawn
 
 if TYPE_CHECKING:
@@ -120,12 +120,16 @@ class Engine:
         from pipelines import batch
 
         known = [_hashes(one) for one in resolved]  # before the work, which no file that is gone may undo
+        sha256 = model_sha256(resolved[0].spec.name)
         model = self.model(resolved[0].spec.name)
         order = batch.Order(resolved, self._source, self._rows(resolved[0].spec), on_step, cancel or Cancel())
         made = batch.render(model, order)
         memory.give_back()
         self._learn(resolved, made)
-        return [replace(rendering, hashes=found) for rendering, found in zip(made, known, strict=True)]
+        return [
+            replace(one, hashes=found, record=one.record.model_copy(update={"model_sha256": sha256}))
+            for one, found in zip(made, known, strict=True)
+        ]
 
     def model(self, name: str) -> LoadedModel:
         """Return a model, loaded on first use."""
@@ -186,3 +190,17 @@ def _load(spec: ModelSpec, runtime: Runtime) -> LoadedModel:
     from pipelines.model import LoadedModel
 
     return LoadedModel.load(spec, runtime=runtime)
+
+
+def model_sha256(name: str) -> str | None:
+    """Return the sha256 of a model that is named by its file, or by its folder; None of any other."""
+    spec = find(name)
+    if spec.hub_id is not None or name in names():
+        return None
+    if spec.path.is_file():
+        from lora_zoo import hashes
+
+        return hashes.sha256(spec.path)
+    from pipelines.jobs import identity
+
+    return identity.fingerprint(spec.path)

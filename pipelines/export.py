@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
-from pipelines import merges
+from pipelines import merges, places
 from pipelines.engine import Engine
 from pipelines.merges import Merged, MergeOrder
 from pipelines.progress import Watch, unwatched
@@ -50,6 +50,7 @@ def export(engine: Engine, order: MergeOrder, out: Path, watch: Watch = unwatche
         raise BadRequest(f"-o {out}: a LoRA file ends in {_SUFFIX}")
     if out.exists():
         raise BadRequest(f"-o {out}: there is a file of this name already; choose another")
+    places.check_file(out, "-o")
     from lora_zoo import writer
 
     dtype = order.dtype or writer.DTYPES[0]

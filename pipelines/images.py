@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from composer.errors import UnknownChoice
 from composer.record import RenderRecord
 from composer.request import RenderRequest
+from composer.sharing import shared
 from pipelines.errors import BadMetadata, NoRecord
 from pipelines.metadata import a1111_text, carriers, readers
 from pipelines.metadata.carriers import FORMATS, OWN, PARAMETERS, Format
@@ -50,9 +51,12 @@ def format_named(name: str) -> Format:
 
 
 def encode(rendering: Rendering, chosen: Format = FORMATS[0]) -> bytes:
-    """Return the picture as a file, with its record. Only PNG keeps the pixels that the record's digest is of."""
+    """Return the picture as a file, with its record, which names no path of this machine.
+
+    Only PNG keeps the pixels that the record's digest is of.
+    """
     texts = {
-        OWN: rendering.record.model_dump_json(),
+        OWN: shared(rendering.record).model_dump_json(),
         PARAMETERS: a1111_text.write(rendering.record, rendering.hashes),
     }
     return _file(rendering.image, texts, chosen)
@@ -61,7 +65,10 @@ def encode(rendering: Rendering, chosen: Format = FORMATS[0]) -> bytes:
 def converted(path: Path, chosen: Format) -> bytes:
     """Return a picture of ours as a file of another format, with the same record."""
     with Image.open(path, formats=[one.pillow for one in FORMATS]) as image:
-        return _file(image, carriers.texts_of(image), chosen)
+        texts = carriers.texts_of(image)
+        if OWN in texts:  # older ones name paths
+            texts = {**texts, OWN: shared(_record(texts[OWN], path)).model_dump_json()}
+        return _file(image, texts, chosen)
 
 
 def _file(image: Image.Image, texts: Mapping[str, str], chosen: Format) -> bytes:
@@ -90,6 +97,25 @@ def save(rendering: Rendering, path: Path) -> str:
 
 def write_atomically(data: bytes, path: Path) -> None:
     """Write a file beside its place, force it to the disk, put it in place in one act, and force its name there too."""
+    _write(data, path, os.replace)
+
+
+def write_new(data: bytes, path: Path) -> None:
+    """Do the same where no file is; one that is there, or appears meanwhile, is a `FileExistsError`, and stays."""
+    _write(data, path, _place_new)
+
+
+def _place_new(temporary: str, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # unlike a renaming, it never takes another file's place
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without links: the name is claimed first, and is empty for a moment
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, path)
+
+
+def _write(data: bytes, path: Path, place: Callable[[str, Path], None]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -97,7 +123,7 @@ def write_atomically(data: bytes, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # a temporary file is private; a picture is not
-        os.replace(temporary, path)
+        place(temporary, path)
         _sync(path.parent)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from composer.request import AdapterUse, Hires, RenderRequest
 from pipelines import canvas, checks, passes, regions, schedulers, specs
 from pipelines.canvas import Canvas
 from pipelines.remarks import remarks
-from pipelines.sources import AdapterInfo, AdapterSource
+from pipelines.sources import AdapterInfo, AdapterSource, found_again
 from pipelines.specs import ModelSpec
 from pipelines.tagged import with_tags
 
@@ -107,6 +107,7 @@ def _weighed(prompt: Prompt) -> Prompt:
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
     """Replace every default; raise the first mistake found as a typed error."""
     request = with_tags(request)
+    request = request.model_copy(update={"adapters": found_again(request.adapters, source)})
     spec = specs.find(request.model)
     own_size = (spec.width, spec.height) if request.start is None else canvas.size_of(request.start)
     method = registry.create(request.method, request.parameters)
@@ -182,8 +183,6 @@ def _second(first: Resolved, hires: Hires) -> Resolved:
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:
     if info.family is not None and spec.family is not None and info.family != spec.family:
         raise BadRequest(f"LoRA '{use.name}' is made for {info.family}; model '{spec.name}' is {spec.family}")
-    if use.sha256 is not None and use.sha256 != info.sha256:
-        raise BadRequest(f"LoRA '{use.name}' is not the file asked for: its sha256 is {info.sha256}, not {use.sha256}")
     return info
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from composer import spectrum
+from composer.errors import BadRequest
+from composer.request import AdapterUse
 from lora_zoo import header
 from lora_zoo.catalog import Entry
 from lora_zoo.errors import ZooError
@@ -39,6 +41,15 @@ class AdapterInfo:
 ZERO_SNR, PREDICTION = "ss_zero_terminal_snr", "modelspec.prediction_type"
 
 
+@runtime_checkable
+class ByContent(Protocol):
+    """A source that finds LoRAs by their sha256 too."""
+
+    def named(self, sha256: str) -> str | None:
+        """Return a name of this content, None if it is not here."""
+        ...
+
+
 class AdapterSource(Protocol):
     """A provider of LoRAs. An unknown name or a bad file is a typed error."""
 
@@ -65,6 +76,10 @@ class ZooSource:
         training = _training(path, entry.sha256)
         return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured, version, training)
 
+    def named(self, sha256: str) -> str | None:
+        entry = self._library.by_hash(sha256)
+        return None if entry is None else self._library.handle(entry)
+
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._library.read(self._described.get(name) or self._library.find(name), layout)
 
@@ -79,3 +94,26 @@ def _training(path: Path, _sha256: str) -> Mapping[str, str]:
     except ZooError:
         return {}  # whoever loads it tells what is wrong with it
     return {key: stated[key] for key in (ZERO_SNR, PREDICTION) if key in stated}
+
+
+def found_again(uses: tuple[AdapterUse, ...], source: AdapterSource) -> tuple[AdapterUse, ...]:
+    """Return LoRAs of a record by names that they have here: where another file bears the name, or none, by content.
+
+    Raises:
+        BadRequest: A LoRA of this content is not here; how to give it is told.
+    """
+    return tuple(use if use.sha256 is None else _found_again(use, use.sha256, source) for use in uses)
+
+
+def _found_again(use: AdapterUse, sha256: str, source: AdapterSource) -> AdapterUse:
+    try:
+        there = source.describe(use.name).sha256
+        if there == sha256:
+            return use
+        wrong = f"LoRA '{use.name}' is not the file asked for: its sha256 is {there}, not {sha256}, which is not here"
+    except ZooError as error:
+        wrong = f"LoRA '{use.name}' with sha256 {sha256} is not here ({str(error).rstrip('.')})"
+    name = source.named(sha256) if isinstance(source, ByContent) else None
+    if name is None:
+        raise BadRequest(f"{wrong}; give the folder that holds it with --zoo, or other LoRAs with --lora")
+    return use.model_copy(update={"name": name})

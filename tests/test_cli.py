@@ -111,7 +111,7 @@ def test_a_dry_run_counts(
 def test_a_picture_brings_its_request_and_flags_change_it(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["render", "--from", str(picture(tmp_path / "p.png", model)), "--dry-run", "--json"]
+    command = ["render", "--from", str(picture(tmp_path / "p.png", model)), "--model", model, "--dry-run", "--json"]
 
     def asked(*options: str) -> dict[str, Any]:
         assert main([*command, *options]) == 0
@@ -150,7 +150,8 @@ def test_regions_are_typed_and_kept(model: str, tmp_path: Path, capsys: pytest.C
     placed = record.adapters[0].model_copy(update={"region": Region(box=(0, 0, 0.5, 1), prompt="fog")})
     again = record.model_copy(update={"method": "regional", "parameters": {}, "adapters": (placed,)})
     images.save(Rendering(Image.new("RGB", (64, 64)), again), tmp_path / "q.png")
-    command = ["render", "--from", str(tmp_path / "q.png"), "--dry-run", "--json", "--region", "zorp=0.5,0,1,1"]
+    begun = ["render", "--from", str(tmp_path / "q.png"), "--model", model]
+    command = [*begun, "--dry-run", "--json", "--region", "zorp=0.5,0,1,1"]
     assert main([*command, "--method", "lora_composer", "--set", "update=0"]) == 0
     assert json.loads(capsys.readouterr().out)["looks"] == 1
     assert main(command) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lora_zoo.errors import UnknownName, nearest_file, shortened
 from pipelines.cli import main
 from tests.stand_ins import model_without_weights, two_loras
 
@@ -67,6 +68,23 @@ MISTAKES = {
     ),
     "undesired strength out of range": (["--undesired-strength", "2"], "undesired_strength"),
     "unknown option": (["--promt", "x"], "--prompt"),
+    "guidance below 1": (["--guidance", "0"], "(got 0.0); 1 switches guidance off"),
+    "a model by a family's name": (["--model", "sd15"], "named by its folder or file, or as OWNER/NAME"),
+    "a weight behind a comma": (["--lora", "zorp,0.8"], "A weight is written behind a colon: zorp:0.8."),
+    "a weight behind an equals sign": (["--lora", "zorp=1"], "A weight is written behind a colon: zorp:1."),
+    "steps that end before they begin": (["--lora", "zorp", "--during", "zorp=20-5"], "begins at 20 and ends before 5"),
+    "parts that end before they begin": (["--lora", "zorp", "--during", "zorp=0.8-0.2"], "begins at 0.8 and ends"),
+    "A1111's Karras sampler": (["--scheduler", "DPM++ 2M Karras"], "here it is 'dpmpp_2m_karras'."),
+    "ComfyUI's sampler": (["--scheduler", "dpmpp_2m_sde"], "here it is 'dpmpp_sde'."),
+    "A1111's sampler, spaced": (["--scheduler", "DPM++ 2M SDE Karras"], "'dpmpp_sde' spaces them its own way"),
+    "a sampler that is not here": (
+        ["--scheduler", "DPM++ SDE Karras"],
+        "'dpmpp_sde' is A1111's DPM++ 2M SDE; with Karras",
+    ),
+    "a mask without a place": (
+        ["--lora", "zorp", "--method", "regional", "--region", "zorp=../black.png"],
+        "act nowhere",
+    ),
 }
 
 
@@ -75,6 +93,7 @@ def test_a_mistake_is_told_and_nothing_is_written(
     options: list[str], told: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    Image.new("L", (64, 64)).save(tmp_path / "black.png")
     before = sorted(tmp_path.rglob("*"))
     assert main(["render", "--prompt", "zorp", "--model", model, *options]) == 2
     said = capsys.readouterr()
@@ -100,3 +119,24 @@ def test_other_mistakes_are_told_too(arguments: list[str], told: str, capsys: py
     said = capsys.readouterr()
     assert told in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize("options", [["--lora", "nope"], ["--scheduler", "heun"], ["--lora", "nope.safetensors"]])
+def test_nothing_far_is_proposed(options: list[str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--prompt", "zorp", "--model", model, *options]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_a_file_is_proposed_for_its_name_not_for_its_ending(tmp_path: Path) -> None:
+    for name in ("zorp.safetensors", "trident.safetensors"):
+        (tmp_path / name).touch()
+    assert nearest_file(tmp_path / "zrop.safetensors") == f"; did you mean '{tmp_path / 'zorp.safetensors'}'?"
+    assert nearest_file(tmp_path / "zorp.safetensor") == f"; did you mean '{tmp_path / 'zorp.safetensors'}'?"
+    assert nearest_file(tmp_path / "ink.safetensors") == ""
+
+
+def test_what_is_long_is_cut_in_messages() -> None:
+    assert shortened("x" * 200) == repr("x" * 200)
+    assert shortened("x" * 5000) == f"'{'x' * 99}… (5,000 characters)"
+    assert shortened(10**5000) == "a number of thousands of digits"
+    assert len(str(UnknownName("LoRA", "x" * 10**6, ["zorp"]))) < 300

@@ -29,16 +29,25 @@ def lora(small: LoadedModel, tmp_path: Path) -> Path:
 
 
 def test_render_writes_pictures_that_can_be_repeated(
-    small_folder: Path, lora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_folder: Path,
+    lora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("MEDLEY_CACHE", str(tmp_path / "cache"))
     asked = ["render", "--prompt", "a cat", "--model", str(small_folder), "--steps", "2", "--lora", f"{lora}:0.5"]
     assert main([*asked, "--count", "2", "--seed", "5", "--out", str(tmp_path / "new" / "out"), "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["images"]
     assert (first["seed"], second["seed"], first["unet_passes"]) == (5, 6, 2)
     assert images.read_record(Path(first["path"])).adapters[0].weight == 0.5
-    assert sorted(one.name for one in Path(first["path"]).parent.iterdir()) == ["0001-merge-5.png", "0002-merge-6.png"]
+    assert sorted(one.name for one in Path(first["path"]).parent.glob("*.png")) == [
+        "0001-merge-5.png",
+        "0002-merge-6.png",
+    ]
 
-    assert main(["render", "--from", second["path"], "--out", str(tmp_path), "--json"]) == 0
+    given = ["--model", str(small_folder), "--zoo", str(tmp_path)]
+    assert main(["render", "--from", second["path"], *given, "--out", str(tmp_path), "--json"]) == 0
     (again,) = json.loads(capsys.readouterr().out)["images"]
     ours, theirs = (Image.open(one["path"]).convert("RGB").tobytes() for one in (again, second))
     assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 1  # it was rendered beside another one

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from composer.errors import BadRequest
+from pipelines import cli_exit, cli_output
 from pipelines import cli_options as own
-from pipelines import cli_output
 from pipelines.cli_options import Wildcards, Zoo
 
 Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network.")]
@@ -92,7 +92,8 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     offer = Offer(models, by.zoos, tuple(reports or (Path("outputs"),)), options.address)
     limits = of_machine(job_seconds, torch.cuda.is_available(), here or known is not None)
     service = Service(by.engine(), data, offer, limits)
-    server.run(service, options, sockets, cli_output.line)
+    with cli_exit.ended_gently():
+        server.run(service, options, sockets, cli_output.line)
 
 
 def _private(zoos: Sequence[Path], reports: list[Path] | None, models: list[str] | None) -> tuple[Path, ...]:

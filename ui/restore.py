@@ -9,6 +9,7 @@ from pathlib import Path
 from composer import spectrum, words
 from composer.record import RenderRecord
 from composer.request import AdapterUse, RenderRequest
+from composer.sharing import model_name
 from lora_zoo.errors import ZooError
 from lora_zoo.library import Library
 from pipelines import images
@@ -31,6 +32,9 @@ def restore(path: Path, library: Library, models: Collection[str]) -> Restored:
     found = images.read(path)
     remarks: list[str] = []
     request = _own(found, library, remarks) if isinstance(found, RenderRecord) else _other(found, library, remarks)
+    known = {model_name(name): name for name in models}
+    if request.model not in models and request.model in known:
+        request = request.model_copy(update={"model": known[request.model]})
     if request.model not in models:
         first = next(iter(models))
         remarks.append(f"model {shown(request.model)} is not offered here; {first} is used")

@@ -37,6 +37,7 @@ _OPENER = {")": "(", "]": "["}
 
 
 _DEPTH = 50
+_LAST = 1e6  # beyond all steps; a number of hundreds of digits would be infinite
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Part:
     def at(self, index: int, timeline: Timeline) -> str:
         """Return the text of step `index` (from 0) of a pass."""
         return _at(self.text, index, timeline)
+
+
+def _moment(text: str) -> float:
+    return max(-_LAST, min(_LAST, float(text)))
 
 
 def parse(prompt: str) -> tuple[Part, ...]:
@@ -215,7 +220,7 @@ def _square(children: Sequence[Token | Tree[Token]]) -> Iterator[str | Change | 
     when = _NUMBER.fullmatch("".join(map(str, colons[-1]))) if len(colons) in (2, 3) and len(pipes) == 1 else None
     if when is not None:
         before = colons[0] if len(colons) == 3 else ()
-        yield Change(tuple(_pieces(before)), tuple(_pieces(colons[-2])), float(when[1]), "." in when[1])
+        yield Change(tuple(_pieces(before)), tuple(_pieces(colons[-2])), _moment(when[1]), "." in when[1])
     elif len(pipes) > 1 and len(colons) == 1:
         yield Turns(tuple(tuple(_pieces(option)) for option in pipes))
     else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from composer.sharing import shared
 from lora_zoo.errors import ZooError
 from pipelines import images
 from pipelines.jobs.base import FILE, pictures
@@ -95,7 +96,7 @@ def _wrong(entry: Entry, path: Path) -> list[str]:
         record = images.read_record(path)
     except ZooError as error:
         return [str(error)]
-    wrong = [] if record.request() == entry.request else ["its record is of another request"]
+    wrong = [] if record.request() in (shared(entry.request), entry.request) else ["its record is of another request"]
     if record.pixels_sha256 != entry.pixels_sha256:
         wrong.append("its record is of other pixels")
     return wrong

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from composer.errors import BadRequest
+from composer import registry
+from composer.errors import BadParameter, BadRequest
 from composer.record import RenderRecord
 from composer.request import AdapterUse, RenderRequest, parse_request
 
@@ -87,3 +90,61 @@ def test_describing_methods_and_pricing_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: RenderRequest(prompt=3), "prompt: Input should be a valid string (got 3)"),  # type: ignore[arg-type]
+        (lambda: RenderRequest(promt="x"), "unknown key 'promt'; did you mean 'prompt'?"),  # type: ignore[call-arg]
+        (lambda: AdapterUse(name=""), "name: String should have at least 1 character (got '')"),
+        (lambda: REQUEST.model_copy(update={"seeed": 3}), "unknown key 'seeed'; did you mean 'seed'?"),
+        (lambda: REQUEST.model_copy(update={"seed": -1}), "seed: Input should be greater than or equal to 0 (got -1)"),
+        (lambda: record().model_copy(update={"secons": 1}), "unknown key 'secons'; did you mean 'seconds'?"),
+        (lambda: registry.get("switch")(interval=0), "interval: Input should be greater than or equal to 1 (got 0)"),  # type: ignore[call-arg]
+    ],
+)
+def test_mistakes_in_python_are_typed_and_told_in_a_line(make: Callable[[], object], told: str) -> None:
+    """No page of pydantic's is named, in the traceback neither."""
+    with pytest.raises(BadRequest) as raised:
+        make()
+    assert str(raised.value).startswith(told)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "https://" not in shown and "ValidationError" not in shown.replace("except ValidationError", "")
+
+
+def test_a_methods_parameter_is_its_own_mistake() -> None:
+    with pytest.raises(BadParameter):
+        registry.get("switch")(interval=0)  # type: ignore[call-arg]
+
+
+def test_copies_are_values_of_the_same_kind() -> None:
+    copied = record().model_copy(update={"seconds": 2})
+    assert (type(copied), copied.seconds, copied.request()) == (RenderRecord, 2.0, REQUEST)
+    assert REQUEST.model_copy() == REQUEST and REQUEST.model_copy(update={}, deep=True) == REQUEST
+    deep = REQUEST.model_copy(update={"seed": 1}, deep=True)
+    assert deep.adapters == REQUEST.adapters and deep.adapters[0] is not REQUEST.adapters[0]
+
+
+def cell(seen: list[type[Any]], help: str = "") -> None:
+    """Define a method as a cell of a notebook does."""
+
+    class Mine(registry.MethodModel):
+        strength: float = Field(default=1.0, description=help)
+
+    Mine.__qualname__ = "Mine"
+    seen.append(registry.method("mine_of_a_notebook", "Mine")(Mine))
+
+
+def test_a_cell_that_defines_a_method_can_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: registry.get(name) for name in registry.names()}
+    monkeypatch.setattr(registry, "_entries", dict(vars(registry)["_entries"]))  # the others' list stays as it is
+    seen: list[type[Any]] = []
+    cell(seen)
+    cell(seen, "how much")
+    assert registry.get("mine_of_a_notebook") is seen[1] is not seen[0]
+    assert registry.describe("mine_of_a_notebook").parameters[0].description == "how much"
+    with pytest.raises(ValueError, match="two methods are called 'mine_of_a_notebook': Mine and Other"):
+        registry.method("mine_of_a_notebook", "Other")(type("Other", (registry.MethodModel,), {}))
+    assert registry.get("mine_of_a_notebook") is seen[1]
+    assert {name: registry.get(name) for name in known} == known

@@ -180,3 +180,22 @@ def test_dino_is_asked_only_where_one_is_named(tmp_path: Path, dino: str) -> Non
         _ = Tools(dino="test_vit:weights.pth").dino
     with pytest.raises(BadMetric, match="does not hold the weights of this DINO"):
         _ = Tools(dino=dino.replace("test_vit:", "test_vit2:")).dino
+
+
+def test_a_metric_defined_again_takes_its_own_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {one.name: one for one in registry.every()}
+    monkeypatch.setattr(registry, "_metrics", dict(before))  # the others' list stays as it is
+    measure = registry.Measure("mine_of_a_notebook", "Mine", "", "higher", "nothing")
+
+    def cell() -> registry.Answer:
+        def mine(_batch: Batch) -> list[registry.Found | None]:
+            return []
+
+        return registry.metric("mine_of_a_notebook", measure)(mine)
+
+    first, second = cell(), cell()
+    assert registry.get("mine_of_a_notebook").answer is second is not first
+    with pytest.raises(ValueError, match="two metrics are called 'mine_of_a_notebook'"):
+        registry.metric("mine_of_a_notebook", measure)(lambda _batch: [])
+    with pytest.raises(ValueError, match="have the measures"):
+        registry.metric("another", measure)(lambda _batch: [])

@@ -95,9 +95,9 @@ class Library:
         except ZooError:
             return str(self.path(entry))
 
-    def read(self, entry: Entry, layout: Layout) -> Adapter:
-        """Read an entry's LoRA for a model."""
-        return self.catalog.read(entry, layout)
+    def read(self, entry: Entry, layout: Layout, allow_partial: bool = False) -> Adapter:
+        """Read an entry's LoRA for a model; see `formats.read` for files that can be read in part."""
+        return self.catalog.read(entry, layout, allow_partial)
 
     def civitai_version(self, entry: Entry) -> int | None:
         """Return the number under which CivitAI has an entry's file, if a sidecar beside a copy of it says so."""

@@ -84,7 +84,9 @@ def read(path: Path) -> Checkpoint:
         )
     for mark, family in _OTHER_SCHEDULES.items():
         if mark in head.tensors:
-            raise BadModel(f"{path}: this is {family}, whose noise schedule (EDM) is not the one of SD1.5 and SDXL ({mark})")
+            raise BadModel(
+                f"{path}: this is {family}, whose noise schedule (EDM) is not the one of SD1.5 and SDXL ({mark})"
+            )
     found = Checkpoint(head, sdxl=f"{UNET}label_emb.0.0.weight" in head.tensors)
     _check_components(found)
     return found

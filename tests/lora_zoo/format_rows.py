@@ -226,7 +226,7 @@ def dora(spell: Spell, endings: tuple[str, str], ending: str) -> Callable[..., t
 
 
 def kohya_oft(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
-    """Make what kohya's networks/oft.py trains: Q = B - B', |Q| at most alpha * out, W' = blocks((I + Q) / (I - Q))' W."""
+    """Make what kohya's networks/oft.py trains: Q = B - B', |Q| <= alpha * out, W' = blocks((I + Q) / (I - Q))' W."""
     generator = torch.Generator().manual_seed(7)
     tensors, deltas = Tensors(), Deltas()
     for target, layer in layers.items():

@@ -81,5 +81,5 @@ def test_files_without_a_record(rendering: Rendering, tmp_path: Path) -> None:
         rendering.image.save(path, pnginfo=info)
         with pytest.raises(NoRecord, match="cannot be read"):
             images.read_record(path)
-    with pytest.raises(NoRecord, match="not a picture"):
+    with pytest.raises(NoRecord, match="a folder, not a regular file"):
         images.read_record(tmp_path)

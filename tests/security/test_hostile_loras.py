@@ -58,7 +58,7 @@ def test_patterns_take_no_time(field: str, tmp_path: Path) -> None:
         ({"init_lora_weights": "olora", "alpha_pattern": {f"a{n}": 1 for n in range(10_001)}}, "10,001 patterns"),
         ({"rank_pattern": {f"a{n}": 1 for n in range(10_001)}}, "10,001 patterns"),
         ({"alpha_pattern": {"(?=a)b": 1}}, "regular expression"),
-        ({"alpha_pattern": {"a" * 2000: 1}}, "2,000|2,009|at most 1,000"),
+        ({"alpha_pattern": {"a." * 1000: 1}}, "at most 1,000"),
         ({"alpha_pattern": {"((a{999}){999}){999}": 1}}, "regular expression"),
         ({"init_lora_weights": "pissa_niter_100000000"}, "begin as 'pissa_niter_100000000'"),
         ({"init_lora_weights": "loftq", "loftq_config": {"loftq_iter": 10**9}}, "begin as 'loftq'"),

@@ -41,6 +41,7 @@ def opened(
             `MAX_PIXELS`; also for what goes wrong while it is decoded in the context.
     """
     from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
 
     with _file(source, where, within, error) as file:
         try:
@@ -50,6 +51,8 @@ def opened(
                 yield found
         except ZooError:
             raise
+        except UnidentifiedImageError as reason:
+            raise error(f"cannot read {where}: not a picture of a kind that is read ({', '.join(formats)})") from reason
         except Exception as reason:  # decoders raise whatever they are made of
             raise error(f"cannot read {where}: {reason}") from reason
 

@@ -127,6 +127,9 @@ class AdapterUse(Frozen):
     )
     schedule: Schedule | None = Field(default=None, description="How strongly it acts in which steps; None: always.")
     sha256: str | None = Field(default=None, description="Refuse any other file content; records fill it in.")
+    allow_partial: bool = Field(
+        default=False, description="Use it without what cannot be read of its file, which notices then tell."
+    )
 
 
 class Start(Frozen):

@@ -95,10 +95,12 @@ class Catalog:
             return self.get(name_or_path)
         return entry_for(path)
 
-    def read(self, entry: Entry, layout: Layout) -> Adapter:
+    def read(self, entry: Entry, layout: Layout, allow_partial: bool = False) -> Adapter:
         """Read an entry's LoRA for a model, refusing a file that is not the one the entry describes."""
-        adapter = formats.read(self.path(entry), layout, entry.name)
-        if adapter.digest != entry.sha256:
+        from lora_zoo.adapter import partial_digest
+
+        adapter = formats.read(self.path(entry), layout, entry.name, allow_partial)
+        if adapter.digest != (partial_digest(entry.sha256) if allow_partial else entry.sha256):
             raise BadFile(
                 f"LoRA {entry.name!r}: its file is not the one listed: sha256 is {adapter.digest}, not {entry.sha256}"
             )

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lora_zoo.binding import Bound, Module, ending
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
-from lora_zoo.keys import ALPHA, UNREAD, Bound, Module, Names, ending
+from lora_zoo.keys import ALPHA, UNREAD, Names
 
 #: Kind -> its parts that, where one of them is zero, make the whole change zero.
 _FACTORS: Mapping[str, tuple[str, ...]] = {

@@ -113,9 +113,9 @@ class Library:
         """Return a name that `find` takes for this entry and no other: its own, one below its folder, or digits."""
         return self.names.handles.get(entry.file) or str(self.path(entry))
 
-    def read(self, entry: Entry, layout: Layout) -> Adapter:
-        """Read an entry's LoRA for a model."""
-        return self.catalog.read(entry, layout)
+    def read(self, entry: Entry, layout: Layout, allow_partial: bool = False) -> Adapter:
+        """Read an entry's LoRA for a model; see `formats.read` for files that can be read in part."""
+        return self.catalog.read(entry, layout, allow_partial)
 
     def civitai_version(self, entry: Entry) -> int | None:
         """Return the number under which CivitAI has an entry's file, if a sidecar beside a copy of it says so."""

@@ -14,24 +14,17 @@ from typing import Protocol
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from lora_zoo import by_peft, families, fields, keys, leftovers, scaling, strangers, words
+from lora_zoo import binding, by_peft, families, fields, keys, leftovers, scaling, strangers, words
 from lora_zoo.adapter import Adapter, BaseLayer, Delta, DenseDelta, Layout, ModelLayout, partial_digest, tensors_of
+from lora_zoo.binding import Module
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
 from lora_zoo.foreign import files
 from lora_zoo.header import MAX_FILE, Header, header, parse
-from lora_zoo.keys import Module
 from lora_zoo.kinds import Layer, Misfit, read_layer
 from lora_zoo.sources import PEFT_CONFIG, Part, locate
-
-#: The greatest value of a factor, a scale and a delta. A trained weight is of the order of 1 and its change is smaller;
-#: what goes past this is a damaged file, which turns every picture black and still looks like one that loads.
-_LARGEST = 1e4
-
-#: Parts that count or switch instead of measuring, hence may be stored as whole numbers.
-_WHOLE_NUMBERS = ("indices", "on_input")
+from lora_zoo.values import check_types, check_values, checked, refuse_bias, stated_alpha
 
 
 def read(path: Path, layout: Layout, name: str | None = None, allow_partial: bool = False) -> Adapter:
@@ -123,7 +116,7 @@ class _Reader:
         foreign = scaling.foreign(self._part)
         found = self._here(wanted, path) if foreign is None else self.by_peft(foreign, wanted, path)
         try:
-            self.words = words.read(self.tensors, self._layout, str(path), _checked)
+            self.words = words.read(self.tensors, self._layout, str(path), checked)
         except BadFile as error:
             self._leave_out(str(path), str(error).removeprefix(f"{path}: "), error)
         return found
@@ -131,7 +124,7 @@ class _Reader:
     def _here(self, wanted: Layout, path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
         """Read an adapter of a kind that is read here."""
         norms = _norms(self._layout, wanted)
-        bound = keys.bind(self.head.tensors, wanted, str(path), norms)
+        bound = binding.bind(self.head.tensors, wanted, str(path), norms)
         left = leftovers.of(bound, keys.Names(keys.with_norms(wanted, norms)), lambda: self.tensors)
         for told in left.told() if self._allow_partial else ():
             self._leave_out(str(path), told)
@@ -178,9 +171,9 @@ class _Reader:
         among = ModelLayout(wanted, self._layout.base, self._layout.vectors)
         found: list[tuple[tuple[str, str], Delta]] = []
         try:
-            whole = {key: t if not t.is_floating_point() else _checked(key, t) for key, t in self.tensors.items()}
+            whole = {key: t if not t.is_floating_point() else checked(key, t) for key, t in self.tensors.items()}
             for change in by_peft.read(config, whole, among, str(path)):
-                _check_values(f"the change of {change.path}", change.weight)
+                check_values(f"the change of {change.path}", change.weight)
                 found.append(((change.component, change.path), DenseDelta(change.weight)))
                 if change.bias is not None:
                     self._keep_vector(change.component, f"{change.path}.bias", change.bias)
@@ -192,14 +185,14 @@ class _Reader:
         """Return a layer's delta, None for one of whose weight nothing is changed; vectors are kept apart."""
         component, layer = target
         stored = {part: self.tensors[key] for part, key in module.parts.items()}
-        _check_types(stored)
-        parts = {part: _checked(part, tensor) for part, tensor in stored.items()}
+        check_types(stored)
+        parts = {part: checked(part, tensor) for part, tensor in stored.items()}
         if layer not in self._layout[component]:
             return self._read_norm(target, parts)
-        _refuse_bias(parts.pop(keys.UP_BIAS, None))
+        refuse_bias(parts.pop(keys.UP_BIAS, None))
         if keys.BIAS in parts:
             self._keep_vector(component, f"{layer}.bias", parts.pop(keys.BIAS))
-        alpha = _alpha(parts.pop(keys.ALPHA, None))
+        alpha = stated_alpha(parts.pop(keys.ALPHA, None))
         if not parts and alpha is None:
             return None
         config = scaling.config_for(self._configs, component) or scaling.PeftConfig()
@@ -209,7 +202,7 @@ class _Reader:
         shape = self._layout[component][layer]
         delta = read_layer(module.kind, Layer(parts, scale, shape, lambda: self._base(component, layer), config.oft))
         for tensor in tensors_of(delta):
-            _check_values("delta", tensor)
+            check_values("delta", tensor)
         return delta
 
     def _read_norm(self, target: tuple[str, str], parts: Mapping[str, Tensor]) -> None:
@@ -262,54 +255,3 @@ def _unstated(part: Part, head: Header) -> list[str]:
     if stated or not any(keys.is_peft(key) for key in head.tensors):
         return []
     return [f"its keys are PEFT's, but no {PEFT_CONFIG} is beside it: alpha is unknown, and taken as the rank"]
-
-
-def _check_types(parts: Mapping[str, Tensor]) -> None:
-    """Refuse a layer whose factors are of several types: half of it was relabelled, since they are saved together."""
-    strange = [
-        name for name, tensor in parts.items() if not (tensor.is_floating_point() or _may_be_whole(name, tensor))
-    ]
-    if strange:
-        raise Misfit(f"{' and '.join(strange)} of type {parts[strange[0]].dtype}, not floating point")
-    types = {name: tensor.dtype for name, tensor in parts.items() if name not in _WHOLE_NUMBERS}
-    short = {kind for kind in types.values() if kind.itemsize == 2}
-    factors = {kind for name, kind in types.items() if name not in (keys.ALPHA, keys.MAGNITUDE, keys.ROW_MAGNITUDE)}
-    if len(short) > 1 or len(factors) > 1:
-        raise Misfit(
-            f"parts of types {', '.join(sorted({str(kind) for kind in types.values()}))} do not belong together"
-        )
-
-
-def _may_be_whole(name: str, tensor: Tensor) -> bool:
-    """Allow whole numbers where they are written: LyCORIS stores an alpha of 4 as what Python makes of it, an int64."""
-    return name in _WHOLE_NUMBERS or (name == keys.ALPHA and tensor.dtype == torch.int64)
-
-
-def _checked(name: str, tensor: Tensor) -> Tensor:
-    """Return a part in float32, its values checked."""
-    if name in _WHOLE_NUMBERS and not tensor.is_floating_point():
-        return tensor
-    wide = tensor.float()
-    _check_values(name, wide, torch.inf if name in (*_WHOLE_NUMBERS, keys.ALPHA) else _LARGEST)
-    return wide
-
-
-def _check_values(name: str, tensor: Tensor, largest: float = _LARGEST) -> None:
-    if not bool(torch.isfinite(tensor).all()):
-        raise Misfit(f"{name} holds values that are not finite")
-    greatest = float(tensor.abs().max())
-    if greatest > largest:
-        raise Misfit(f"{name} holds {greatest:.3g}; no trained value is greater than {largest:g}")
-
-
-def _refuse_bias(bias: Tensor | None) -> None:
-    if bias is not None and bool((bias != 0).any()):
-        raise Misfit("has a bias of its up factor, which is not read")
-
-
-def _alpha(tensor: Tensor | None) -> float | None:
-    if tensor is None:
-        return None
-    if tensor.numel() != 1 or not 0 <= float(tensor) <= _LARGEST:
-        raise Misfit(f"alpha is not one number from 0 to {_LARGEST:g}")
-    return float(tensor)

@@ -16,7 +16,7 @@ from composer.plan import Findings, Pass, Plan, Prediction, Step
 from composer.record import RenderRecord
 from composer.request import Hires
 from composer.texts import TextEmbedding
-from pipelines import begin, text
+from pipelines import begin, sources, text
 from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.held import Held
@@ -203,7 +203,7 @@ def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) 
         begun.texts,
         solver,
         latents,
-        (*begun.notices, *begin.first_step(solver, one)),
+        (*held.notices, *begun.notices, *begin.first_step(solver, one)),
         time_ids(one.request),
         generator,
         under,
@@ -237,11 +237,15 @@ def _second(model: LoadedModel, first: Live, one: Resolved) -> Live:
 
 def _hold(model: LoadedModel, source: AdapterSource, one: Resolved) -> Held:
     digests: dict[str, str] = {}
+    notices: list[str] = []
     for use in one.request.adapters:
-        digest = model.store.hold(use.name, use.sha256 or "", partial(source.load, use.name, model.layout))
+        name = f"{use.name}, in part" if use.allow_partial else use.name
+        digest = model.store.hold(name, sources.identity(use), partial(sources.loaded, source, use, model.layout))
+        notices += model.store[digest].notices
         by_block = use.blocks if isinstance(use.blocks, dict) else None  # as resolving leaves them
         digests[use.name] = digest if by_block is None else model.store.shaped(digest, by_block, model.layout)
-    return Held(model.store, digests, text.vocabulary({name: model.store[one].words for name, one in digests.items()}))
+    words = text.vocabulary({name: model.store[one].words for name, one in digests.items()})
+    return Held(model.store, digests, words, tuple(notices))
 
 
 def _report(model: LoadedModel, live: Sequence[Live], going: Mapping[int, Live], index: int) -> StepReport:

@@ -9,12 +9,12 @@ import base64
 import hashlib
 import os
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
 from composer.request import Start
+from lora_zoo.foreign import pictures
 from pipelines import decoding
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _INLINE = "data:image/"
 _ASPECT = 0.02  # how far proportions may be off the picture's
-_MOST_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +81,14 @@ def _there(where: str, wanted: str | None, what: str, option: str) -> Image:
 
 def opened(where: str, what: str) -> Image:
     """Return a picture that a request names by its path or holds inline; one too large is refused unread."""
-    from PIL import Image, UnidentifiedImageError
-
+    shown = f"the {what} {_named(where)}"
+    if not _is_inline(where):
+        return pictures.decoded(Path(where), shown, error=BadRequest)
     try:
-        source = BytesIO(base64.b64decode(where.partition(",")[2], validate=True)) if _is_inline(where) else Path(where)
-        with Image.open(source, formats=("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF")) as found:
-            if found.width * found.height > _MOST_PIXELS:
-                raise BadRequest(f"the {what} {_named(where)} has more than {_MOST_PIXELS:,} pixels")
-            found.load()
-            return found
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadRequest(f"cannot read the {what} {_named(where)}: {error}") from error
+        content = base64.b64decode(where.partition(",")[2], validate=True)
+    except ValueError as error:
+        raise BadRequest(f"cannot read {shown}: {error}") from error
+    return pictures.decoded(content, shown, error=BadRequest)
 
 
 def _checked(wanted: str | None, pixels: bytes, where: str, what: str) -> str:

@@ -113,6 +113,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     during: own.During = None,
     region: Regions = None,
     region_prompt: RegionPrompts = None,
+    allow_partial: own.AllowPartial = None,
     method: Method = None,
     settings: Settings = None,
     text_policy: Policy = None,
@@ -161,7 +162,9 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         undesired=undesired,
         undesired_strength=undesired_strength,
         loras=tuple(lora or ()),
-        of_loras=UseFlags(*(tuple(typed or ()) for typed in (words, blocks, during, region, region_prompt))),
+        of_loras=UseFlags(
+            *(tuple(typed or ()) for typed in (words, blocks, during, region, region_prompt, allow_partial))
+        ),
         start=StartFlags(init, mask, strength, hires, hires_strength, hires_steps, hires_upscaler),
         method=method,
         settings=tuple(settings or ()),

@@ -24,6 +24,10 @@ During = Annotated[
     list[str] | None,
     typer.Option("--during", metavar="NAME=STEPS", help="When a LoRA acts: 5-20, or weights as 0@0,1@0.4."),
 ]
+AllowPartial = Annotated[
+    list[str] | None,
+    typer.Option("--allow-partial", metavar="NAME", help="Use a LoRA without what of its file cannot be read."),
+]
 Init = Annotated[Path | None, typer.Option("--init", metavar="IMAGE", help="Begin with this picture.")]
 Mask = Annotated[Path | None, typer.Option("--mask", metavar="IMAGE", help="Of --init: paint where it is white.")]
 Strength = Annotated[float | None, typer.Option(metavar="A", help="Of --init: share of the steps done; 0.75.")]

@@ -24,6 +24,7 @@ class UseFlags:
     during: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     region_prompts: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()  # names alone
 
 
 def laid(request: RenderRequest, flags: UseFlags) -> RenderRequest:
@@ -34,9 +35,13 @@ def laid(request: RenderRequest, flags: UseFlags) -> RenderRequest:
     names = tuple(use.name for use in request.adapters)
     words = {name: tuple(own.split(",")) for name, own in parse_owned("--words", flags.words, names).items()}
     during = parse_owned("--during", flags.during, names)
+    for name in flags.partial:
+        if name not in names:
+            raise BadRequest(f"--allow-partial {name!r}: no LoRA of this picture{nearest(name, names)}")
     typed: Mapping[str, Mapping[str, object]] = {
         "words": words,
         "blocks": parse_owned("--blocks", flags.blocks, names),
+        "allow_partial": dict.fromkeys(flags.partial, True),
         "schedule": {name: over_steps.read(text).model_dump() for name, text in during.items()},
     }
     asked = request.model_dump()

@@ -20,6 +20,7 @@ class Held:
     store: AdapterStore
     digests: Mapping[str, str]  # by name
     vocabulary: Vocabulary  # the words that they bring along
+    notices: tuple[str, ...] = ()  # what there is to say of how their files were read
 
     def gate(self, one: Pass | Prompt) -> Gate:
         """Return what is active in a pass, or while a prompt is read: the adapters, or what is merged of them."""

@@ -19,6 +19,7 @@ from composer.errors import UnknownChoice
 from composer.record import RenderRecord
 from composer.request import RenderRequest
 from composer.sharing import shared
+from lora_zoo.foreign import documents, files, pictures
 from pipelines.errors import BadMetadata, NoRecord
 from pipelines.metadata import a1111_text, carriers, readers
 from pipelines.metadata.carriers import FORMATS, OWN, PARAMETERS, Format
@@ -26,6 +27,7 @@ from pipelines.metadata.found import Found
 from pipelines.metadata.hashes import FileHashes
 
 CHUNK = OWN
+_PILLOW = tuple(one.pillow for one in FORMATS)
 _ROOM = 4096  # bytes of a record beyond what its request and its notices take
 
 
@@ -64,7 +66,7 @@ def encode(rendering: Rendering, chosen: Format = FORMATS[0]) -> bytes:
 
 def converted(path: Path, chosen: Format) -> bytes:
     """Return a picture of ours as a file of another format, with the same record."""
-    with Image.open(path, formats=[one.pillow for one in FORMATS]) as image:
+    with pictures.opened(path, str(path), _PILLOW, error=NoRecord) as image:
         texts = carriers.texts_of(image)
         if OWN in texts:  # older ones name paths
             texts = {**texts, OWN: shared(_record(texts[OWN], path)).model_dump_json()}
@@ -147,7 +149,7 @@ def _sync(folder: Path) -> None:
 
 def is_picture(path: Path) -> bool:
     """Tell from its first bytes whether a file is of a format that is read here."""
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         start = file.read(12)
     riff = start[:4] == b"RIFF" and start[8:] == b"WEBP"
     return riff or start[:8] == b"\x89PNG\r\n\x1a\n" or start[:3] == b"\xff\xd8\xff" or start[4:8] == b"ftyp"
@@ -186,19 +188,17 @@ def _chunks(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
 
 def _texts(path: Path) -> dict[str, str]:
     """Return the texts in a picture file; its pixels are not decoded."""
+    if not path.exists():
+        raise NoRecord(f"there is no file {path}")
     try:
-        with Image.open(path, formats=[one.pillow for one in FORMATS]) as image:
+        with pictures.opened(path, f"the picture {path}", _PILLOW, error=NoRecord) as image:
             return carriers.texts_of(image)
-    except FileNotFoundError as error:
-        raise NoRecord(f"there is no file {path}") from error
     except BadMetadata as error:
         raise BadMetadata(f"{path}: {error}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise NoRecord(f"{path} is not a picture that can be read: {error}") from error
 
 
 def _record(text: str, path: Path) -> RenderRecord:
     try:
-        return RenderRecord.model_validate_json(text)
+        return RenderRecord.model_validate(documents.json_value(text, f"the record in {path}", error=NoRecord))
     except ValidationError as error:
         raise NoRecord(f"the record in {path} cannot be read: {error.error_count()} of its fields are wrong") from error

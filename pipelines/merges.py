@@ -12,7 +12,7 @@ from composer.errors import BadRequest, UnknownChoice
 from composer.merging import MergingMethod
 from composer.registry import Parameter
 from composer.request import Frozen, RenderRequest
-from pipelines import layout
+from pipelines import layout, sources
 from pipelines.engine import Engine
 from pipelines.fitting import FITS, Fit
 from pipelines.progress import Watch
@@ -182,7 +182,7 @@ def _member(engine: Engine, use: AdapterUse, shapes: Layout) -> Adapter:
     """Return a LoRA as the request uses it; what a file of weights cannot hold is an error."""
     from composer.blocks import shaped
 
-    adapter = engine.source.load(use.name, shapes)
+    adapter = sources.loaded(engine.source, use, shapes)
     if adapter.words:
         words = ", ".join(map(repr, adapter.words))
         raise BadRequest(f"LoRA '{use.name}' brings words along ({words}), which would be lost in what is made of it")

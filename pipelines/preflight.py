@@ -11,6 +11,7 @@ from composer.request import AdapterUse
 from lora_zoo import fit
 from lora_zoo.errors import BadFile, ZooError
 from lora_zoo.fit import Fit
+from pipelines import sources
 from pipelines.engine import Engine
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def check(engine: Engine, model: str, uses: Sequence[AdapterUse]) -> Report:
         )
         sizes, error = (), ""
         try:
-            adapter = engine.source.load(use.name, loaded.layout)
+            adapter = sources.loaded(engine.source, use, loaded.layout)
             members.append(Weighted(adapter, weight))
             sizes = tuple(_sizes(adapter, loaded))
         except ZooError as refusal:

@@ -57,6 +57,29 @@ class AdapterSource(Protocol):
     def load(self, name: str, layout: Layout) -> Adapter: ...
 
 
+@runtime_checkable
+class PartialSource(Protocol):
+    """A provider that can also read a file without its unreadable part."""
+
+    def load_partial(self, name: str, layout: Layout) -> Adapter: ...
+
+
+def loaded(source: AdapterSource, use: AdapterUse, layout: Layout) -> Adapter:
+    """Return a LoRA as a request uses it: whole, or without what cannot be read of its file, if it allows that."""
+    if not use.allow_partial:
+        return source.load(use.name, layout)
+    if not isinstance(source, PartialSource):
+        raise BadRequest(f"LoRA '{use.name}': only files can be read in part (allow_partial)")
+    return source.load_partial(use.name, layout)
+
+
+def identity(use: AdapterUse) -> str:
+    """Return the digest of what `loaded` gives for a resolved use."""
+    from lora_zoo.adapter import partial_digest
+
+    return partial_digest(use.sha256 or "") if use.allow_partial else use.sha256 or ""
+
+
 class ZooSource:
     """The catalogue, scanned folders, and any file by its path.
 
@@ -81,7 +104,13 @@ class ZooSource:
         return None if entry is None else self._library.handle(entry)
 
     def load(self, name: str, layout: Layout) -> Adapter:
-        return self._library.read(self._described.get(name) or self._library.find(name), layout)
+        return self._library.read(self._entry(name), layout)
+
+    def load_partial(self, name: str, layout: Layout) -> Adapter:
+        return self._library.read(self._entry(name), layout, allow_partial=True)
+
+    def _entry(self, name: str) -> Entry:
+        return self._described.get(name) or self._library.find(name)
 
 
 @lru_cache(maxsize=1024)

@@ -15,6 +15,7 @@ from composer.request import RenderRequest
 from eval.memory import rise
 from eval.metrics.batch import Batch
 from eval.metrics.registry import Found, Measure, metric
+from pipelines import sources
 from pipelines.engine import Engine
 
 
@@ -39,7 +40,8 @@ def measured(engine: Engine, request: RenderRequest) -> Found:
     engine.render(request.model_copy(update=first))  # what a process takes once is not this picture's
     with model.lock:
         for use in request.adapters:
-            model.store.hold(use.name, use.sha256 or "", partial(engine.source.load, use.name, model.layout))
+            loaded = partial(sources.loaded, engine.source, use, model.layout)
+            model.store.hold(use.name, sources.identity(use), loaded)
         model.forget()
     counter = FlopCounterMode(display=False)
 

@@ -226,11 +226,11 @@ def dora(spell: Spell, endings: tuple[str, str], ending: str) -> Callable[..., t
 
 
 def kohya_oft(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
-    """Make what kohya's networks/oft.py trains: Q = B - B', |Q| at most alpha * out, W' = blocks((I + Q) / (I - Q))' W."""
+    """Make what kohya's networks/oft.py trains: Q = B - B', |Q| <= alpha * out, W' = blocks((I + Q) / (I - Q))' W."""
     generator = torch.Generator().manual_seed(7)
     tensors, deltas = Tensors(), Deltas()
     for target, layer in layers.items():
-        base, alpha = layer.weight.detach().double(), 0.01
+        base, alpha = layer.weight.detach().double(), 0.1
         blocks = torch.randn(4, len(base) // 4, len(base) // 4, generator=generator)
         skew = blocks.double() - blocks.double().mT
         skew *= min(1.0, alpha * len(base) / float(skew.norm()))

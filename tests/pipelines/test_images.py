@@ -70,7 +70,7 @@ def test_files_without_a_record(rendering: Rendering, tmp_path: Path) -> None:
     with pytest.raises(NoRecord, match="there is no file"):
         images.read_record(path)
     path.write_bytes(b"not a picture")
-    with pytest.raises(NoRecord, match="not a picture that can be read"):
+    with pytest.raises(NoRecord, match="cannot read the picture"):
         images.read_record(path)
     rendering.image.save(path)
     with pytest.raises(NoRecord, match="holds no record of ours"):
@@ -81,5 +81,5 @@ def test_files_without_a_record(rendering: Rendering, tmp_path: Path) -> None:
         rendering.image.save(path, pnginfo=info)
         with pytest.raises(NoRecord, match="cannot be read"):
             images.read_record(path)
-    with pytest.raises(NoRecord, match="not a picture"):
+    with pytest.raises(NoRecord, match="a folder, not a regular file"):
         images.read_record(tmp_path)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from composer.request import RenderRequest
+from composer.request import Choices, RenderRequest
 
 
 class RenderRecord(RenderRequest):
     """A superset of the request as resolved. Adapters carry their sha256, so repeating refuses changed files."""
 
+    choices: Choices = "text"  # as all records have it, those too that were made before they said so
     versions: Mapping[str, str]  # package -> version; of Medley itself, a digest of its code
     dtype: str
     device: str

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 TextPolicy = Literal["none", "first", "all", "per_lora"]
-PromptSyntax = Literal["a1111", "plain"]
+PromptSyntax = Literal["a1111", "comfyui", "plain"]
+Choices = Literal["drawn", "text"]
 PredictionType = Literal["epsilon", "v_prediction"]
+#: How steps are spaced over the noise schedule; see section 3.3 of arXiv:2305.08891.
+Spacing = Literal["leading", "trailing", "linspace"]
+SPACINGS: tuple[Spacing, ...] = get_args(Spacing)
 Side = Annotated[int, Field(gt=0, le=16384)]
 Corner = Annotated[int, Field(ge=0, le=16384)]
 #: Width and height in pixels, or whatever the picture's own are.
@@ -58,6 +62,7 @@ Seed = Annotated[int, Field(ge=ANY_SEED, le=MAX_SEED), AfterValidator(drawn)]
 #: What pydantic calls a value out of its range.
 _RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
+Remark = Annotated[str, StringConstraints(max_length=1000)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -222,7 +227,14 @@ class RenderRequest(Frozen):
     undesired: str = Field(default="", description="What the prompt's embedding is freed of.")
     undesired_strength: float = Field(default=1.0, ge=0.0, le=1.0, description="1 takes it out whole, 0 leaves it.")
     prompt_syntax: PromptSyntax = Field(
-        default="a1111", description="Whether brackets, AND, BREAK and tags mean what they do in A1111, or are text."
+        default="a1111",
+        description="Whether brackets, AND, BREAK and tags mean what they do in A1111; only ( ) does, as in ComfyUI; "
+        "or all are text.",
+    )
+    choices: Choices = Field(
+        default="drawn",
+        description="Whether {a|b} and __NAME__ in A1111's prompts are drawn from the seed, or text. Records hold what "
+        "was drawn, as text.",
     )
     width: int | None = Field(default=None, gt=0, le=8192)
     height: int | None = Field(default=None, gt=0, le=8192)
@@ -230,6 +242,11 @@ class RenderRequest(Frozen):
     guidance_scale: float | None = Field(default=None, ge=1.0, le=100.0, description="1 switches guidance off.")
     guidance_rescale: float = Field(default=0.0, ge=0.0, le=1.0)
     scheduler: str | None = None
+    spacing: Spacing | None = Field(
+        default=None,
+        description="How steps are spaced: only trailing begins with full noise at any number of steps, as models for "
+        "few steps need; None takes what the model's files state.",
+    )
     seed: Seed = Field(default=0, description="Of the noise; -1 draws one, which the record holds.")
     start: Start | None = Field(default=None, description="A picture to begin with; None: noise.")
     hires: Hires | None = Field(default=None, description="A second pass, larger; None: none.")
@@ -238,6 +255,10 @@ class RenderRequest(Frozen):
     target_size: SizeOf = Field(default="picture", description="Size aimed at, as SDXL is told it.")
     text_encoder_adapters: TextPolicy | None = Field(
         default=None, description="Whose text-encoder LoRA reads the prompt; None takes the method's default."
+    )
+
+    remarks: Annotated[tuple[Remark, ...], Field(max_length=100)] = Field(
+        default=(), description="What its picture's record should tell; resolving fills it in."
     )
 
     @model_validator(mode="after")

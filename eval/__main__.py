@@ -105,8 +105,9 @@ def _bench(out: Path) -> Bench:
 
 def main() -> int:
     """Run one command; return 0 when done, 2 for the user's mistake; see `cli_exit` for the rest."""
-    from pipelines import cli_exit, cli_output
+    from pipelines import cli_exit, cli_output, environment
 
+    environment.prepare()
     cli_output.quiet_libraries()
     return cli_exit.run(app, sys.argv[1:], "python -m eval")
 

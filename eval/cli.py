@@ -118,7 +118,7 @@ def report(
 @commands.command("list")
 def list_(what: What, as_json: Json = False) -> None:
     """List suites or metrics."""
-    from eval import commands as does
+    from eval import commands_list as does
 
     does.listing(what, as_json)
 

@@ -9,22 +9,21 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from composer.errors import UnknownChoice
-from eval import columns, measuring, references, revisions, running, suites
+from eval import columns, measuring, readiness, references, revisions, running, suites
 from eval.measuring import Measured
 from eval.metrics import registry
 from eval.metrics.batch import Tools
 from eval.running import Overrides, Run, Wish
-from eval.suites import composlora
 from eval.suites.model import Suite
 from pipelines import bars, cli_batch, cli_output
 from pipelines.cli_engine import EngineFlags
 from pipelines.cluster import connect
 from pipelines.engine import Engine
 from pipelines.jobs.ledger import Ledger
-from pipelines.jobs.planning import together
+from pipelines.jobs.planning import Job, together
 from pipelines.jobs.states import State
 
-__all__ = ["BenchmarkFlags", "Overrides", "RunFlags", "benchmark", "check", "listing", "price", "report", "run"]
+__all__ = ["BenchmarkFlags", "Overrides", "RunFlags", "benchmark", "check", "price", "report", "run"]
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,9 @@ def run(flags: RunFlags, as_json: bool) -> bool:
 
 def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
     """Render what is missing and measure it; return None if it was stopped."""
-    if flags.ray is not None:
-        connect.check(flags.ray)
-    wanted = running.opened(flags.out, wish(flags))
-    metrics = measuring.chosen(wanted, flags.metrics)
-    renewed = revisions.checked(wanted, flags.renew)
+    wanted, metrics, renewed = ready(flags)
+    running.jobs(wanted, engine)  # the user's mistakes in suites and methods, before anything is fetched or written
+    readiness.try_viewers(wanted, metrics)
     entries = running.plan(wanted, engine)
     if renewed:
         cli_output.notice(f"{revisions.renew(wanted, entries, renewed)} pictures by other code are rendered anew")
@@ -106,6 +103,17 @@ def rendered(flags: RunFlags, engine: Engine) -> Measured | None:
         cli_output.notice(f"{label}: {count} pictures are missing")
     _tell_makers(measured)
     return measured
+
+
+def ready(flags: RunFlags) -> tuple[Run, list[registry.Metric], tuple[str, ...]]:
+    """Return what is to be run, measured and rendered anew; all that can be refused without a model is refused here."""
+    if flags.ray is not None:
+        connect.check(flags.ray)
+    wanted = running.opened(flags.out, wish(flags))
+    metrics, told = readiness.metrics(wanted, flags.metrics)
+    for text in told:
+        cli_output.notice(text)
+    return wanted, metrics, revisions.checked(wanted, flags.renew)
 
 
 def benchmark(flags: BenchmarkFlags) -> bool:
@@ -152,25 +160,40 @@ def of_suite(suite: Suite, flags: BenchmarkFlags) -> RunFlags:
     )
 
 
-def known(folder: Path, engine: Engine) -> Measured:
-    """Return what a folder holds, measured."""
+def known(folder: Path, engine: Engine, names: Sequence[str] = ()) -> Measured:
+    """Return what a folder holds, measured by the metrics named, or by all usual ones."""
     one = running.known(folder)
-    return measure(one, engine, measuring.chosen(one, ()))
+    return measure(one, engine, measuring.chosen(one, names))
 
 
 def price(flags: RunFlags, as_json: bool) -> None:
     """Say what a run would take, without loading a model or writing anything."""
     engine = flags.by.engine()
-    wanted = running.opened(flags.out, wish(flags))
-    rows: list[cli_output.Row] = []
-    for label, jobs in running.jobs(wanted, engine).items():
-        goes = [engine.dry_run_many([job.request for job in go]) for go in together(jobs)]
-        passes, calls = sum(go.unet_passes for go in goes), sum(go.unet_calls for go in goes)
-        rows.append({"method": label, "pictures": len(jobs), "unet_passes": passes, "unet_calls": calls})
+    wanted, metrics, _ = ready(flags)
+    own = running.jobs(wanted, engine)
+    rows = [_cost(label, together(jobs), engine) for label, jobs in own.items()]
+    alone = references.jobs(wanted, engine)
+    more = [_cost("each LoRA alone", together([job for some in alone.values() for job in some]), engine)]
+    if any(metric.name == "effort" for metric in metrics):
+        firsts = {case.name for case in wanted.suite.cases(1)}
+        both = [pair for some in own.values() for pair in zip(wanted.cases, some, strict=True)]
+        again = [[job] for case, job in both if case.name in firsts]
+        more.append(_cost("once more, to count effort", again, engine))
+    more = [row for row in more if row["pictures"]]
+    by = {metric.by: wanted.measured_by(metric.by) for metric in metrics if metric.by in registry.CHOSEN}
     if as_json:
-        cli_output.document({"dry_run": True, "suite": wanted.suite.name, "methods": [dict(row) for row in rows]})
+        told: dict[str, JsonValue] = {"methods": [dict(row) for row in rows], "more": [dict(row) for row in more]}
+        cli_output.document({"dry_run": True, "suite": wanted.suite.name, "measured_by": dict(by), **told})
     else:
-        cli_output.table(rows, ("method", "pictures", "unet_passes", "unet_calls"))
+        cli_output.table([*rows, *more], ("method", "pictures", "unet_passes", "unet_calls"))
+        cli_output.line(f"measured by: {', '.join(dict.fromkeys(wanted.measured_by(metric.by) for metric in metrics))}")
+
+
+def _cost(label: str, goes: Sequence[Sequence[Job]], engine: Engine) -> cli_output.Row:
+    """Return what some pictures take that are rendered in these goes."""
+    taken = [engine.dry_run_many([job.request for job in go]) for go in goes]
+    passes, calls = sum(one.unet_passes for one in taken), sum(one.unet_calls for one in taken)
+    return {"method": label, "pictures": sum(map(len, goes)), "unet_passes": passes, "unet_calls": calls}
 
 
 def report(folders: Sequence[Path], page: Path | None, docs: Path | None, by: EngineFlags | None = None) -> None:
@@ -209,58 +232,21 @@ def measure(wanted: Run, engine: Engine, metrics: Sequence[registry.Metric]) -> 
         return measuring.measure(wanted, entries, metrics, tools, advance)
 
 
-def listing(what: str, as_json: bool) -> None:
-    """List suites or metrics."""
-    makers = {"suites": (_suites, ("name", "sets", "sizes", "about")), "metrics": (_metrics, _METRIC_COLUMNS)}
-    if what not in makers:
-        raise UnknownChoice("listing", what, makers)
-    make, shown = makers[what]
-    rows = make()
-    if as_json:
-        cli_output.document({what: [dict(row) for row in rows]})
-    else:
-        cli_output.table(rows, shown)
-
-
-_METRIC_COLUMNS = ("metric", "measure", "unit", "better", "needs", "about")
-
-
-def _suites() -> list[cli_output.Row]:
-    rows: list[cli_output.Row] = []
-    for name, make in suites.EMBEDDED.items():
-        one = make()
-        rows.append({"name": name, "sets": len(one.sets), "sizes": list(one.sizes), "about": one.about})
-    sizes: list[JsonValue] = list(composlora.SIZES)
-    count = sum(1 for _ in composlora.identifiers())
-    about = "the published testbed, for those who own its LoRAs: --map FILE"
-    return [*rows, {"name": composlora.NAME, "sets": count, "sizes": sizes, "about": about}]
-
-
-def _metrics() -> list[cli_output.Row]:
-    return [
-        {
-            "metric": metric.name,
-            "measure": one.name,
-            "unit": one.unit,
-            "better": one.better,
-            "needs": list(sorted(metric.needs)),
-            "about": one.about,
-        }
-        for metric in registry.every()
-        for one in metric.measures
-    ]
-
-
 def check(suite: str, sets: int | None, clip: str | None, as_json: bool) -> bool:
     """Hold the metrics against the truth; return whether every one ranks it first."""
+    from eval import clip as clips
     from eval import sanity
 
+    if (told := clips.check(clip)) is not None:
+        cli_output.notice(told)
     found = sanity.run(suites.load(suite), sets, Tools(clip))
     if as_json:
         lines: list[JsonValue] = [dict(row) for row in found.rows()]
         cli_output.document({"pictures": found.pictures, "agreement": found.agreement, "measures": lines})
     else:
-        cli_output.table(found.rows(), ("measure", "truth", "taken_out", "other", "truth_first", "named"))
+        cli_output.table(
+            found.rows(), ("measure", "measured_by", "truth", "taken_out", "other", "truth_first", "named")
+        )
         cli_output.line(f"presence agrees with the scenes in {100 * found.agreement:.2f} % of {found.asked} questions")
     return found.sound
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 from PIL import Image
 from pydantic import TypeAdapter
 
-from eval import outputs
+from eval import outputs, viewers
 from eval.columns import TRUTH
-from eval.errors import BadMetric
+from eval.errors import BadMetric, BadRun
 from eval.metrics import registry
 from eval.metrics.batch import Batch, Made, Shot, Tools, shown
 from eval.metrics.registry import Found, Metric
@@ -25,6 +27,8 @@ from pipelines.jobs.states import State
 FOLDER = "measured"
 UNKNOWN = "unknown"  # code of a picture whose record is older than the naming of code
 _CODES = "codes.json"
+_ANEW = "remove it, and what it held is found out anew"
+_BY = "by its own activation: "  # what was measured with another one is not taken over
 _TOGETHER = 128  # pictures measured at once
 
 Told = Callable[[int], None]
@@ -36,6 +40,7 @@ class Kept:
 
     pixels: str
     found: Found | None
+    broken: tuple[str, ...] = ()  # measures that came out as no finite number: they are no figures
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Measured:
     rows: tuple[Row, ...]
     missing: Mapping[str, int]  # column -> pictures that are not there
     metrics: tuple[str, ...]
+    broken: Mapping[str, int] = field(default_factory=dict)  # measure -> pictures of which it gave no finite number
 
 
 @dataclass
@@ -69,10 +75,10 @@ class _Memory:
 
     @classmethod
     def of(cls, run: Run, metric: Metric) -> _Memory:
-        model = {"": None, "clip": run.wish.clip, "dino": run.wish.dino}[metric.by]
-        path = run.folder / FOLDER / (f"{metric.name}-{stable(model):016x}.json" if model else f"{metric.name}.json")
-        known = TypeAdapter(dict[str, Kept]).validate_json(path.read_bytes()) if path.is_file() else {}
-        return cls(path, known)
+        own = metric.by in registry.CHOSEN and not (metric.by == "clip" and run.wish.clip in (None, viewers.EMBEDDED))
+        name = f"{metric.name}-{stable(_BY + run.measured_by(metric.by)):016x}" if own else metric.name
+        path = run.folder / FOLDER / f"{name}.json"
+        return cls(path, outputs.read(dict[str, Kept], path, _ANEW) if path.is_file() else {})
 
     def save(self) -> None:
         data = TypeAdapter(dict[str, Kept]).dump_json(self.known)
@@ -80,16 +86,23 @@ class _Memory:
 
 
 def chosen(run: Run, names: Sequence[str]) -> list[Metric]:
-    """Return the metrics named, or all usual ones that the run allows; one that it does not allow is an error."""
+    """Return the metrics named, or all usual ones that the run allows.
+
+    Raises:
+        UnknownChoice: There is no such metric.
+        BadMetric: One that is named needs what the run does not have.
+    """
     given: set[registry.Need] = {"references"} if run.wish.references else set()
     given |= {"dino"} if run.wish.dino else set()
-    if names:
-        found = [registry.get(name) for name in names]
-        for one in found:
-            if lacking := one.lacks(run.suite, given):
-                raise BadMetric(f"metric '{one.name}' needs {lacking}, which suite '{run.suite.name}' has not here")
-        return found
-    return [one for one in registry.every() if one.usual and one.lacks(run.suite, given) is None]
+    blind = viewers.lacks_clip(run.wish.clip, run.models)
+    found = [registry.get(name) for name in dict.fromkeys(names)]
+    for one in found:
+        if lacking := one.lacks(run.suite, given):
+            raise BadMetric(f"metric '{one.name}' needs {lacking}, which suite '{run.suite.name}' has not here")
+        if one.by == "clip" and blind is not None:
+            raise BadMetric(f"metric '{one.name}' needs {viewers.unnamed(blind)}")
+    usual = [one for one in registry.every() if one.usual and one.lacks(run.suite, given) is None]
+    return found or [one for one in usual if one.by != "clip" or blind is None]
 
 
 def measure(
@@ -111,7 +124,11 @@ def measure(
     asked = {column.label: len(run.cases) for column in run.columns}
     there = {label: sum(1 for row in rows if row.column == label) for label in asked}
     missing = {label: count - there[label] for label, count in asked.items() if count > there[label]}
-    return Measured(run, rows, missing, tuple(one.name for one in metrics))
+    keys = {place.key for place in places}
+    broken = Counter(
+        name for memory in memories.values() for key in keys & memory.known.keys() for name in memory.known[key].broken
+    )
+    return Measured(run, rows, missing, tuple(one.name for one in metrics), dict(broken))
 
 
 @dataclass(frozen=True)
@@ -161,6 +178,8 @@ def _places(run: Run, entries: Mapping[tuple[str, str], Entry]) -> Iterator[_Pla
         for column in run.columns:
             entry = entries.get((column.label, case.name))
             if entry is not None and entry.state is State.DONE:
+                if Path(entry.file).name != entry.file:
+                    raise BadRun(f"{run.pictures} names a picture outside itself, {entry.file!r}")
                 file = f"{run.pictures.name}/{entry.file}"
                 pixels = entry.pixels_sha256 or ""
                 yield _Place(case, column.label, pixels, run.folder / file, entry, file, case.name in firsts)
@@ -178,7 +197,17 @@ def _look(some: Sequence[_Place], metrics: Sequence[Metric], memories: Mapping[s
             continue
         batch = batches.setdefault(keys, Batch([shots[key] for key in keys], tools))
         for key, found in zip(keys, one.answer(batch), strict=True):
-            memories[one.name].known[key] = Kept(wanted[key].pixels, found)
+            memories[one.name].known[key] = _kept(wanted[key].pixels, found)
+
+
+def _kept(pixels: str, found: Found | None) -> Kept:
+    """Return what is kept of an answer: no number that is not finite, which neither a mean nor a file can hold."""
+    if found is None:
+        return Kept(pixels, None)
+    broken = tuple(name for name, value in found.values.items() if not isfinite(value))
+    values = {name: value for name, value in found.values.items() if isfinite(value)}
+    parts = {name: value for name, value in found.parts.items() if isfinite(value)}
+    return Kept(pixels, Found(values, parts), broken)
 
 
 def code_of(path: Path) -> str:
@@ -189,7 +218,7 @@ def code_of(path: Path) -> str:
 def _codes(run: Run, places: Sequence[_Place]) -> dict[str, str]:
     """Return the code that made each file, by the file's digest; each is opened for it once."""
     path = run.folder / FOLDER / _CODES
-    known = TypeAdapter(dict[str, str]).validate_json(path.read_bytes()) if path.is_file() else {}
+    known = outputs.read(dict[str, str], path, _ANEW) if path.is_file() else {}
     fresh = {one.digest: code_of(one.path) for one in places if one.path is not None and one.digest not in known}
     if fresh:
         outputs.write_text(json.dumps({**known, **fresh}), path)

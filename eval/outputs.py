@@ -6,13 +6,18 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from eval.errors import NoResults
+from eval.errors import BadRun, NoResults
+from lora_zoo.errors import ZooError
+from lora_zoo.foreign import documents, files
+from lora_zoo.foreign.documents import Bounds
 from pipelines import images, sheet
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_MOST = 256 << 20  # bytes of a file that is read back
 _COLOURS = 256  # of a sheet: enough for these pictures, and a third of the bytes
 
 
@@ -40,7 +46,48 @@ def read_summary(kind: type[_T], path: Path) -> _T:
     """Read a summary back as what it was written from."""
     if not path.exists():
         raise NoResults(f"there is no {path}; `python -m eval {path.stem}` writes it")
-    return TypeAdapter(kind).validate_json(path.read_bytes())
+    return read(kind, path, f"`python -m eval {path.stem}` writes it anew", NoResults)
+
+
+def read(kind: type[_T], path: Path, hint: str, error: type[ZooError] = BadRun) -> _T:
+    """Read a JSON file that an evaluation wrote, here or elsewhere.
+
+    Args:
+        kind: What it was written from.
+        path: The file.
+        hint: What to do about a file that cannot be used; the end of the message.
+        error: The type of error to raise.
+
+    Raises:
+        ZooError: Of the type asked for: it cannot be read, is damaged, or is of another version of Medley.
+    """
+    where = files.shown(path)
+    content = documents.json_value(files.read(path, _MOST, error=error), where, Bounds(length=_MOST), error=error)
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as reason:
+        first = reason.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise error(f"{where}: not as this version writes it ({place}: {first['msg']}); {hint}") from reason
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that results could not be written to, before there are results.
+
+    Raises:
+        BadRun: It is no folder, or the nearest folder above it that exists is none or cannot be written to.
+    """
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise BadRun(f"results cannot be written to {files.shown(folder)}: {files.shown(place)} is not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=place):  # permissions do not tell of every file system that takes nothing
+            pass
+    except OSError as reason:
+        why = reason.strerror or str(reason)
+        raise BadRun(f"results cannot be written to {files.shown(folder)}: {files.shown(place)}: {why}") from reason
 
 
 def write_sheet(page: Image, path: Path) -> None:

@@ -26,7 +26,7 @@ def plan(run: Run, engine: Engine) -> None:
     """Write the jobs to a ledger: for every member as many pictures as the run wishes for."""
     folder(run).mkdir(parents=True, exist_ok=True)
     ledger = Ledger(folder(run), create=True)
-    ledger.add(together([job for some in _jobs(run, engine).values() for job in some]))
+    ledger.add(together([job for some in jobs(run, engine).values() for job in some]))
     ledger.close()
 
 
@@ -37,11 +37,12 @@ def load(run: Run, engine: Engine) -> dict[str, list[Image.Image]]:
     ledger = Ledger(folder(run))
     files = {one.digest: ledger.folder / one.file for one in ledger.entries() if one.state is State.DONE}
     ledger.close()
-    wanted = _jobs(run, engine)
+    wanted = jobs(run, engine)
     return {name: [_opened(files[job.digest]) for job in some if job.digest in files] for name, some in wanted.items()}
 
 
-def _jobs(run: Run, engine: Engine) -> dict[str, list[Job]]:
+def jobs(run: Run, engine: Engine) -> dict[str, list[Job]]:
+    """Return the jobs of every member: as many pictures as the run wishes for."""
     known = {member.name: (member, one) for one in run.suite.sets for member in one.members}
     return {
         name: [_job(engine, member, one, number) for number in range(run.wish.references)]

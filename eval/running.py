@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field
 
 from composer.request import Frozen
-from eval import columns, outputs, suites
+from eval import columns, outputs, suites, viewers
 from eval.columns import Column
 from eval.errors import BadRun
 from eval.suites.model import Case, Composition, Suite
@@ -41,12 +41,12 @@ class Wish(Frozen):
 
     suite: str  # name or file
     mapped: str | None
-    sets: int | None  # of each size; None: all
-    seeds: int
+    sets: int | None = Field(ge=1)  # of each size; None: all
+    seeds: int = Field(ge=1, le=1000)
     methods: tuple[str, ...]
     overrides: Overrides
-    clip: str | None  # of CLIPScore; None: the embedded one
-    references: int = 0  # pictures of each LoRA alone
+    clip: str | None  # of CLIPScore; None: the embedded one, where it knows the model's pictures
+    references: int = Field(default=0, ge=0, le=64)  # pictures of each LoRA alone
     dino: str | None = None  # None: nothing is asked of one
     dtype: str = "auto"  # in which the pictures are computed
 
@@ -64,6 +64,17 @@ class Run:
     @property
     def pictures(self) -> Path:
         return self.folder / PICTURES
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that render it."""
+        return tuple(dict.fromkeys(one.settings.model for one in self.suite.sets))
+
+    def measured_by(self, by: str) -> str:
+        """Return what measures, in words; "clip" and "dino" are those that the run names."""
+        if by == "clip":
+            return viewers.clip_name(self.wish.clip)
+        return viewers.dino_name(self.wish.dino) if by == "dino" and self.wish.dino else by
 
 
 def opened(folder: Path, wish: Wish) -> Run:
@@ -83,10 +94,7 @@ def read(folder: Path) -> Wish:
     path = folder / FILE
     if not path.is_file():
         raise BadRun(f"{folder} holds no {FILE}; `eval run SUITE --methods … --out {folder}` writes it")
-    try:
-        return Wish.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise BadRun(f"{path} cannot be read: {error.error_count()} of its fields are wrong") from error
+    return outputs.read(Wish, path, "begin another folder")
 
 
 def jobs(run: Run, engine: Engine) -> dict[str, list[Job]]:
@@ -158,4 +166,5 @@ def _joined(there: Wish, wish: Wish, folder: Path) -> Wish:
     sets = None if None in (there.sets, wish.sets) else max(there.sets or 0, wish.sets or 0)
     more = {name: max(getattr(there, name), getattr(wish, name)) for name in ("seeds", "references")}
     methods = tuple(dict.fromkeys((*there.methods, *wish.methods)))
-    return wish.model_copy(update={"sets": sets, "methods": methods, **more})
+    kept = {name: getattr(wish, name) or getattr(there, name) for name in ("clip", "dino")}  # unless another is named
+    return wish.model_copy(update={"sets": sets, "methods": methods, **more, **kept})

@@ -31,6 +31,7 @@ class Line:
     """One measure on the three kinds of drawings."""
 
     measure: str
+    by: str  # what it measures by
     truth: float
     taken_out: float
     other: float
@@ -56,6 +57,7 @@ class Sanity:
         return [
             {
                 "measure": line.measure,
+                "measured_by": line.by,
                 "truth": round(line.truth, 4),
                 "taken_out": round(line.taken_out, 4),
                 "other": round(line.other, 4),
@@ -93,7 +95,7 @@ def run(suite: Suite, sets: int | None, tools: Tools) -> Sanity:
             there = concept_names(one.scene)
             answers = [bool(seen) == (name in there) for name, seen in parts.parts.items()]
             right, questions = right + sum(answers), questions + len(answers)
-    lines = [line for one in metrics for line in _lines(one, asked, found[one.name])]
+    lines = [line for one in metrics for line in _lines(one, asked, found[one.name], tools.measured_by(one.by))]
     return Sanity(len(asked), tuple(lines), right / questions, questions)
 
 
@@ -125,12 +127,13 @@ def without(scene: Scene, name: str, rng: Random) -> Scene:
     return Scene(place, tuple(creatures), None if scene.style == name else scene.style)
 
 
-def _lines(metric: Metric, asked: Sequence[_Asked], found: Sequence[Found | None]) -> list[Line]:
+def _lines(metric: Metric, asked: Sequence[_Asked], found: Sequence[Found | None], by: str) -> list[Line]:
     named = _named(asked, found)
-    return [line for one in metric.measures if (line := _line(one, asked, found, named)) is not None]
+    lines = (_line(one, asked, found) for one in metric.measures)
+    return [replace(line, by=by, named=named) for line in lines if line is not None]
 
 
-def _line(one: Measure, asked: Sequence[_Asked], found: Sequence[Found | None], named: float | None) -> Line | None:
+def _line(one: Measure, asked: Sequence[_Asked], found: Sequence[Found | None]) -> Line | None:
     values: dict[str, list[float]] = defaultdict(list)
     for question, answer in zip(asked, found, strict=True):
         if answer is not None and one.name in answer.values:
@@ -139,7 +142,7 @@ def _line(one: Measure, asked: Sequence[_Asked], found: Sequence[Found | None], 
         return None
     truth, taken, other = (sum(values[kind]) / len(values[kind]) for kind in (TRUE, TAKEN, OTHER))
     sign = 1 if one.better == "higher" else -1
-    return Line(one.name, truth, taken, other, named, sign * truth >= max(sign * taken, sign * other))
+    return Line(one.name, "", truth, taken, other, None, sign * truth >= max(sign * taken, sign * other))
 
 
 def _named(asked: Sequence[_Asked], found: Sequence[Found | None]) -> float | None:

@@ -12,6 +12,7 @@ from eval.measuring import Measured
 from eval.metrics.batch import Tools, drawings, shown
 from eval.metrics.distribution import Features, Spread, spread
 from eval.page.elements import opened
+from eval.viewers import lacks_clip
 
 __all__ = ["LEAST", "Spread", "of_run"]
 
@@ -19,9 +20,12 @@ LEAST = 50  # pictures: below this, distances between distributions say nothing
 
 
 def of_run(measured: Measured, tools: Tools) -> dict[str, Spread]:
-    """Return the distances by column; none where there is no ground truth, and none for a column of few pictures."""
+    """Return the distances by column; none where there is no ground truth, or no CLIP that knows the model's pictures.
+
+    A column of few pictures has none either.
+    """
     run = measured.run
-    if not run.suite.drawn or len(run.cases) < LEAST:
+    if not run.suite.drawn or len(run.cases) < LEAST or lacks_clip(run.wish.clip, run.models) is not None:
         return {}
     truth = _features([drawings(case)[0] for case in run.cases], tools)
     found = {TRUTH: spread(_features([shown(case) for case in run.cases], tools), truth)}

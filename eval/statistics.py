@@ -12,8 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from eval.intervals import RESAMPLES, Interval, Values, bootstrap
+from eval.intervals import RESAMPLES, Interval, Values, bootstrap, finite
 
+EXACT = 16  # differences of which all signs are counted
+_LAST_BITS = 1e-12  # of a value: below it two are equal
 _CORRELATIONS = 500  # resamples of a correlation: each ranks all pictures anew
 
 
@@ -27,28 +29,49 @@ class Contest:
     tie: float
     loss: float
     p: float  # of no difference, two-sided, by flipping signs
+    least: float  # the least p that so many sets can have, whatever is found in them
 
 
 def contest(a: Sequence[float], b: Sequence[float], better: Literal["higher", "lower"], tie: float = 0.0) -> Contest:
-    """Compare paired values, one per set; a difference of at most `tie` is a tie."""
-    apart = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    if apart.ndim != 1 or not len(apart):
-        raise ValueError(f"a contest needs one value per set and at least one set, not {apart.shape}")
+    """Compare paired values, one per set; a difference of at most `tie` is a tie.
+
+    Differences of a few last bits, as two ways of adding up leave them, are none.
+
+    Raises:
+        ValueError: There is no set, or a value is not a finite number.
+    """
+    left, right = finite(a), finite(b)
+    apart = left - right
+    apart[np.abs(apart) <= _LAST_BITS * np.maximum(np.abs(left), np.abs(right))] = 0.0
     gain = apart if better == "higher" else -apart
     win, loss = float((gain > tie).mean()), float((gain < -tie).mean())
-    return Contest(len(apart), bootstrap(apart), win, 1 - win - loss, loss, sign_flips(apart))
+    even = float((np.abs(gain) <= tie).mean())
+    return Contest(len(apart), bootstrap(apart), win, even, loss, sign_flips(apart), least_p(len(apart)))
 
 
 def sign_flips(apart: Values, seed: int = 0) -> float:
-    """Return the p-value of a mean difference of zero: how often random signs give as large a mean.
+    """Return the p-value of a mean difference of zero: how often other signs give as large a mean.
 
-    The observed signs count as one draw, so p is never zero.
+    All signs are counted where they are at most 2^16, which makes p exact. Of more, random ones are drawn, and the
+    observed ones count as one draw, so that p is never zero.
+
+    Raises:
+        ValueError: There is no difference, or one is not a finite number.
     """
-    moved = apart[apart != 0]
+    known = finite(apart)
+    moved = known[known != 0]
     if not len(moved):
         return 1.0
-    reached = np.abs(_signs(len(moved), seed) @ moved) >= abs(moved.sum()) - 1e-12
+    reach = abs(moved.sum()) - _LAST_BITS * np.abs(moved).sum()
+    if len(moved) <= EXACT:
+        return float((np.abs(_all_signs(len(moved)) @ moved) >= reach).mean())
+    reached = np.abs(_signs(len(moved), seed) @ moved) >= reach
     return float((1 + reached.sum()) / (1 + RESAMPLES))
+
+
+def least_p(sets: int) -> float:
+    """Return the least p-value that `sign_flips` gives for so many sets: all differ, and in the same direction."""
+    return 2.0 ** (1 - sets) if 1 <= sets <= EXACT else 1 / (1 + RESAMPLES)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -78,7 +101,10 @@ def spearman(a: Sequence[float] | Values, b: Sequence[float] | Values) -> float 
 
 
 def rank_correlation(a: Values, b: Values, units: Sequence[str], seed: int = 0) -> Interval | None:
-    """Return Spearman's correlation over pictures with an interval: whole sets are drawn again, not pictures."""
+    """Return Spearman's correlation over pictures with an interval: whole sets are drawn again, not pictures.
+
+    None where one side does not vary; no interval where there is one set only.
+    """
     whole = spearman(a, b)
     if whole is None:
         return None
@@ -91,7 +117,9 @@ def rank_correlation(a: Values, b: Values, units: Sequence[str], seed: int = 0) 
         rows = np.concatenate([own[index] for index in rng.integers(0, len(own), len(own))])
         once = spearman(a[rows], b[rows])
         found += [] if once is None else [once]
-    low, high = np.percentile(found, (2.5, 97.5)) if found else (whole, whole)
+    if len(own) < 2 or not found:
+        return Interval(whole, None, None)
+    low, high = np.percentile(found, (2.5, 97.5))
     return Interval(whole, float(low), float(high))
 
 
@@ -99,3 +127,10 @@ def rank_correlation(a: Values, b: Values, units: Sequence[str], seed: int = 0) 
 def _signs(count: int, seed: int) -> Values:
     """Return random signs, [resamples, count]."""
     return np.random.default_rng(seed).choice((-1.0, 1.0), (RESAMPLES, count))
+
+
+@lru_cache(2)
+def _all_signs(count: int) -> Values:
+    """Return all signs that differ in more than their direction, [2^(count - 1), count]: the first is always +."""
+    numbers = np.arange(2 ** (count - 1))[:, None]
+    return 1.0 - 2.0 * (numbers >> np.arange(count) & 1)[:, ::-1]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import fsum
 
 import numpy as np
 
 from eval.columns import NAIVE, TRUTH
+from eval.errors import NoResults
 from eval.intervals import Interval, bootstrap
 from eval.measuring import Measured, Row
 from eval.metrics import registry
-from eval.metrics.registry import Measure
+from eval.metrics.registry import Measure, Metric
 from eval.statistics import Contest, contest, holm, rank_correlation, spearman
 
 #: What a suite is about: the first of these that was measured.
@@ -84,7 +86,8 @@ class Figures:
         found = {name for row in self.measured.rows for name in row.values}
         paid = {name for row in self.measured.rows for name, value in row.values.items() if value}
         every = [(metric, one) for metric in map(registry.get, self.measured.metrics) for one in metric.measures]
-        return tuple(one for metric, one in every if one.name in (paid if metric.of_work else found))
+        some = [(metric, one) for metric, one in every if one.name in (paid if metric.of_work else found)]
+        return tuple(self._titled(metric, one) for metric, one in some)
 
     @property
     def costs(self) -> tuple[Measure, ...]:
@@ -96,6 +99,8 @@ class Figures:
     @property
     def headline(self) -> Measure:
         known = {one.name: one for one in self.measures}
+        if not known:
+            raise NoResults(f"{self.measured.run.folder} holds no picture that anything was measured of")
         return next((known[name] for name in HEADLINES if name in known), self.measures[0])
 
     @property
@@ -116,7 +121,17 @@ class Figures:
             fits = size in (None, row.case.set.size) and group in (None, row.case.set.group)
             if fits and measure in row.values:
                 own[row.case.set.key].append(row.values[measure])
-        return {key: sum(values) / len(values) for key, values in own.items()}
+        return {key: _mean(values) for key, values in own.items()}
+
+    def sets(self, size: int | None = None) -> int:
+        """Return how many sets were asked for, of one size or in all."""
+        return len({case.set.key for case in self.measured.run.cases if size in (None, case.set.size)})
+
+    def measured_by(self, measure: Measure) -> str:
+        """Return in words what a measure was taken by: the CLIP or DINO by its name, or a tool."""
+        metrics = map(registry.get, self.measured.metrics)
+        by = next(metric.by for metric in metrics if measure.name in {one.name for one in metric.measures})
+        return self.measured.run.measured_by(by)
 
     def cell(self, measure: str, column: str, size: int | None = None) -> Cell | None:
         """Return a mean with its interval; None where nothing was measured."""
@@ -169,6 +184,12 @@ class Figures:
         seen = [one for one in self.measures if one.name != PRESENCE and one not in costs]
         found = (self._agreement(one, rows) for one in seen)
         return sorted((one for one in found if one is not None), key=lambda one: -one.pictures.mean)
+
+    def _titled(self, metric: Metric, one: Measure) -> Measure:
+        """Return a measure whose title names the model that the run chose for it."""
+        if metric.by not in registry.CHOSEN:
+            return one
+        return replace(one, title=f"{one.title} ({self.measured.run.measured_by(metric.by)})")
 
     @property
     def _all_sizes(self) -> tuple[int | None, ...]:
@@ -227,4 +248,4 @@ def _apart(both: Sequence[tuple[float, float]]) -> tuple[list[float], list[float
 
 def _mean(values: Iterable[float]) -> float:
     known = list(values)
-    return sum(known) / len(known)
+    return fsum(known) / len(known)  # which does not depend on their order

@@ -91,7 +91,8 @@ def _percent(part: float) -> str:
 
 
 def _interval(one: Interval) -> str:
-    return f"{100 * one.mean:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+    ends = "" if one.ends is None else f" [{100 * one.ends[0]:.1f}, {100 * one.ends[1]:.1f}]"
+    return f"{100 * one.mean:.1f} %{ends}"
 
 
 def _mean(found: Sequence[Accuracy]) -> float:

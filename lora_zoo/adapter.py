@@ -7,6 +7,7 @@ alpha / rank is folded into `up` when a file is read, so weight 1.0 always means
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -93,6 +94,7 @@ class Adapter:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     words: Words = field(default_factory=dict[str, Mapping[str, Tensor]])  # that it brings along for prompts
     vectors: Vectors = field(default_factory=dict[str, Mapping[str, Tensor]])
+    notices: tuple[str, ...] = ()  # what a user should know of how the file was read
 
     def component(self, name: str) -> Mapping[str, Delta]:
         """Return the deltas of one component, empty when the file has none for it."""
@@ -107,6 +109,11 @@ class Adapter:
                 yield from tensors_of(delta)
         for named in (*self.words.values(), *self.vectors.values()):
             yield from named.values()
+
+
+def partial_digest(digest: str) -> str:
+    """Return the identity of what is left of a file without its unreadable part: it is not the whole file's."""
+    return hashlib.sha256(f"readable part of {digest}".encode()).hexdigest()
 
 
 def nbytes(adapters: Iterable[Adapter]) -> int:

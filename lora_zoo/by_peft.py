@@ -8,7 +8,8 @@ none, and is refused. Tensors that PEFT leaves unused, and parameters that it fi
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+import string
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -18,16 +19,29 @@ from torch import Tensor, nn
 from lora_zoo import fields
 from lora_zoo.adapter import BaseLayer, ModelLayout
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
+from lora_zoo.foreign import patterns
 
 _ROOT = "base_model.model."
 _LARGEST = 1 << 16  # of a configuration's numbers, which become sizes; seeds may be larger
 _SEEDS = ("seed", "key")
 _SAID = 300  # characters of what PEFT says of a failure
+#: Kinds that do nothing but change layers. Others, such as X-LoRA and learned prompts, fetch what their configuration
+#: names: files of this machine, models and code from the hub.
+_KINDS = frozenset(
+    """
+    adalora adamss beft boft bone c3a deft delora fourierft glora gralora hira hra ia3 lily loha lokr lora miss oft osf
+    psoft pvera randlora road shira tinylora unilora vblora vera waveft
+    """.split()
+)
+#: How a LoRA may begin to be trained. Others quantise, take files, or run as many rounds as they say.
+_BEGINNINGS = ("gaussian", "eva", "orthogonal", "olora", "pissa", *(f"pissa_niter_{n}" for n in range(1, 65)))
+_NAME = frozenset(string.ascii_letters + string.digits + "_.-^")  # in what nothing repeats, so that it takes no time
 #: Fields that say of which model and of which of its layers an adapter is, which the keys say too.
 _ELSEWHERE = (
     "auto_mapping",
     "base_model_name_or_path",
     "exclude_modules",
+    "layers_pattern",
     "layers_to_transform",
     "revision",
     "task_type",
@@ -68,6 +82,10 @@ class Change:
 def read(config: fields.Object, tensors: Mapping[str, Tensor], layout: ModelLayout, where: str) -> list[Change]:
     """Return what a PEFT folder's adapter changes of a model; `tensors` are checked, in float32."""
     kind = fields.text(config.get("peft_type", "LORA"), f"{where}: peft_type").lower()
+    if kind not in _KINDS:
+        raise UnsupportedKind(
+            f"{where}: adapters of kind {kind} are not read; of PEFT's, {', '.join(sorted(_KINDS))} are"
+        )
     component, names = _layers(tensors, layout, where)
     state = torch.get_rng_state()  # PEFT draws what it is about to load
     try:
@@ -121,13 +139,41 @@ def _prepared(config: fields.Object, names: Mapping[str, str], where: str) -> di
     """Return a configuration that aims at the layers that keys name, its numbers within reason."""
     if config.get("modules_to_save"):
         raise UnsupportedKind(f"{where}: holds whole modules beside the adapter (modules_to_save), which are not read")
+    beginning = config.get("init_lora_weights")
+    if isinstance(beginning, str) and beginning not in _BEGINNINGS:
+        raise UnsupportedKind(f"{where}: LoRAs that begin as {beginning!r} are not read")
     for name, value in config.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or name.endswith(_SEEDS):
-            continue
-        if not abs(value) <= _LARGEST:
-            raise BadFile(f"{where}: {name} is {value}; {_LARGEST} is the largest that is read")
+        _check_field(name, value, where)
     aimed = {**dict.fromkeys(_ELSEWHERE), "target_modules": list(names), "inference_mode": False}
     return {"peft_type": "LORA", **config, **{name: value for name, value in aimed.items() if name in config}}
+
+
+def _check_field(name: str, value: object, where: str) -> None:
+    """Refuse numbers beyond reason, wherever in a field they are, and patterns: PEFT's engine can take for ever."""
+    if isinstance(value, dict):
+        items = cast(dict[str, object], value)
+        if name.endswith("_pattern"):
+            _check_patterns(items, f"{where}: {name}")
+        for key, item in items.items():
+            _check_field(f"{name}.{key}", item, where)
+    elif isinstance(value, list):
+        for item in cast(list[object], value):
+            _check_field(name, item, where)
+    elif isinstance(value, str) and name == "feedforward_modules":
+        _check_patterns([value], f"{where}: {name}")
+    elif isinstance(value, int | float) and not isinstance(value, bool) and not name.endswith(_SEEDS):
+        if not abs(value) <= _LARGEST:
+            raise BadFile(f"{where}: {name} is {value}; {_LARGEST} is the largest that is read")
+
+
+def _check_patterns(found: Collection[str], where: str) -> None:
+    if len(found) > patterns.MAX_NUMBER:
+        raise BadFile(f"{where}: {len(found):,} patterns; at most {patterns.MAX_NUMBER:,} are read")
+    for pattern in found:
+        if len(pattern) > patterns.MAX_LENGTH or not _NAME.issuperset(pattern.replace("\\.", ".").removesuffix("$")):
+            raise UnsupportedKind(
+                f"{where}: {pattern[:80]!r} is no name of a layer; other patterns are read of LoRAs only"
+            )
 
 
 def _loaded(

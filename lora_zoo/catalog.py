@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from lora_zoo import fields, formats
 from lora_zoo.errors import BadFile, UnknownName
+from lora_zoo.foreign import files
 
 if TYPE_CHECKING:
     from lora_zoo.adapter import Adapter, Layout
 
 HOME = Path(__file__).parent
 DEFAULT = HOME / "catalog.json"
+_MOST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Catalog:
         if not path.exists():
             return cls(path.parent, ())
         where = str(path)
-        listed = fields.parse_object(path.read_bytes(), where).get("loras")
+        listed = fields.parse_object(files.read(path, _MOST_BYTES), where).get("loras")
         entries = tuple(_entry(item, f"{where}: loras") for item in fields.as_list(listed, f"{where}: loras"))
         _refuse_duplicates(entries, where)
         return cls(path.parent, entries)

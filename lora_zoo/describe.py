@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_zoo import families, fields, keys, scaling
+from lora_zoo import families, fields, keys, scaling, strangers
 from lora_zoo.errors import BadFile
 from lora_zoo.header import Header, header
 from lora_zoo.sources import Part, locate
@@ -51,6 +51,7 @@ def describe(path: Path, sha256: str | None = None) -> LoraInfo:
     groups = {target: group for one in described for target, group in one.groups.items()}
     kinds = sorted({keys.kind_of(group) for group in groups.values()} - {""})
     if not kinds:
+        strangers.explain(head, str(path))
         raise BadFile(f"{path}: a safetensors file without LoRA layers")
     ranks = [rank for one in described for rank in one.ranks.values()]
     alphas = [alpha for one in described for alpha in one.alphas()] if set(kinds) <= _SCALED else []

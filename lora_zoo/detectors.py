@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lora_zoo import header
+from lora_zoo.foreign import files
 from lora_zoo.world.labels import label_names
 from lora_zoo.world.scene import SLOTS
 
@@ -51,7 +53,7 @@ class Detectors(nn.Module):
     def load(cls, path: Path = WEIGHTS) -> Detectors:
         """Return the shipped detectors, ready to judge."""
         made = cls()
-        made.load_state_dict(safetensors.torch.load(path.read_bytes()))
+        made.load_state_dict(safetensors.torch.load(files.read(path, header.MAX_FILE)))
         return made.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import cast
 
 from lora_zoo.errors import BadFile
+from lora_zoo.foreign import documents
 
 Object = Mapping[str, object]
 
 
 def parse_object(text: str | bytes, where: str) -> Object:
     """Parse a JSON object. `where` names its origin in error messages."""
-    try:
-        return as_object(json.loads(text), where)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{where}: not a JSON object ({error})") from error
+    return as_object(documents.json_value(text, where), where)
 
 
 def parse_once(text: bytes, where: str) -> Object:
@@ -26,23 +22,7 @@ def parse_once(text: bytes, where: str) -> Object:
 
     Readers differ in which of two equal keys they take, so that such a file would mean two things.
     """
-    try:
-        parsed = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{where}: not a JSON object ({_brief(error)})") from error
-    return as_object(parsed, where)
-
-
-def _unique(pairs: list[tuple[str, object]]) -> Object:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"a key is stated twice, {key!r}")
-    return found
-
-
-def _no_constant(text: str) -> object:
-    raise ValueError(f"{text} is not a number in JSON")
+    return as_object(documents.json_value(text, where, documents.Bounds(length=len(text)), strict=True), where)
 
 
 def as_object(value: object, where: str) -> Object:

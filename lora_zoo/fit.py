@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_zoo import families, keys
+from lora_zoo import families, keys, strangers
 from lora_zoo.describe import Described, described_part
 from lora_zoo.errors import BadFile, first_few
 from lora_zoo.keys import Key, Names
@@ -84,6 +84,7 @@ def fit(path: Path, layout: Layout, norms: Mapping[str, Sequence[str]] | None = 
     """
     described = [described_part(part) for part in locate(path).parts]
     if not any(one.groups for one in described):
+        strangers.explain(described[0].head, str(path))
         raise BadFile(f"{path}: a safetensors file without LoRA layers")
     names = Names(keys.with_norms(layout, norms or {}))
     components = [one for part in described for one in _components(part, names, layout)]

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["Header", "LoraInfo", "describe", "header", "read"]
 
 
-def read(path: Path, layout: Layout, name: str | None = None) -> Adapter:
+def read(path: Path, layout: Layout, name: str | None = None, allow_partial: bool = False) -> Adapter:
     """Read a LoRA file, or a PEFT folder, for a model of the given layout.
 
     Every key must belong to a layer of the layout, complete, of fitting shape and finite; otherwise `BadFile` names
     those that do not, and nothing is read. The strength the file states is folded in: weight 1.0 means "as trained".
+    With `allow_partial` what can be read is, and the adapter's notices name what is left out.
     """
     from lora_zoo import tensors  # here, so that listing and inspecting do not wait for torch
 
-    return tensors.read(path, layout, name)
+    return tensors.read(path, layout, name, allow_partial)

@@ -7,10 +7,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_zoo.foreign import files
 from lora_zoo.header import Header, header
 from lora_zoo.sources import Source
 
-_BLOCK = 1 << 20
 _HEX = frozenset("0123456789abcdef")
 _AUTOV2 = 10
 AUTOV3_DIGITS = 12
@@ -84,9 +84,9 @@ def _identity(path: Path) -> Identity:
 @functools.lru_cache(maxsize=4096)
 def _sha256(start: int, path: Path, size: int, changed: int) -> str:
     total = hashlib.sha256()
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         file.seek(start)
-        while block := file.read(_BLOCK):
+        for block in files.blocks(file, path):
             total.update(block)
     return total.hexdigest()
 
@@ -94,9 +94,9 @@ def _sha256(start: int, path: Path, size: int, changed: int) -> str:
 def _two(path: Path, start: int) -> tuple[str, str]:
     """Return the sha256 of a file and of what comes after its head."""
     whole, data = hashlib.sha256(), hashlib.sha256()
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         whole.update(file.read(start))
-        while block := file.read(_BLOCK):
+        for block in files.blocks(file, path):
             whole.update(block)
             data.update(block)
     return whole.hexdigest(), data.hexdigest()

@@ -8,6 +8,7 @@ stay within a budget. A pickle is recognised by its content, whatever its name: 
 from __future__ import annotations
 
 import math
+import os
 import struct
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from typing import BinaryIO
 
 from lora_zoo import fields
 from lora_zoo.errors import BadFile
+from lora_zoo.foreign import files
 from lora_zoo.sources import locate
 
 #: Bytes of the head. Real ones have kilobytes, with a picture in their metadata a few megabytes; parsed, JSON takes
@@ -84,7 +86,7 @@ class Header:
         info = self.tensors[key]
         if math.prod(info.shape) != 1 or info.dtype not in (*_SCALAR_FORMATS, "BF16"):
             return None
-        with self.path.open("rb") as file:
+        with files.opened(self.path) as file:
             file.seek(self.data_start + info.begin)
             raw = file.read(info.end - info.begin)
         if info.dtype == "BF16":  # the upper half of a float32
@@ -94,9 +96,13 @@ class Header:
 
 def header(path: Path) -> Header:
     """Read and check the head of a safetensors file (or of the one in a PEFT folder)."""
-    weights = locate(path).weights
-    with weights.open("rb") as file:
-        return parse(file, weights.stat().st_size, weights)
+    return of_weights(locate(path).weights)
+
+
+def of_weights(path: Path, budget: Budget = ADAPTER, within: Path | None = None) -> Header:
+    """Read and check the head of a file of weights; `within` is the folder that it may not lead out of."""
+    with files.opened(path, within) as file:
+        return parse(file, os.fstat(file.fileno()).st_size, path, budget)
 
 
 def parse(file: BinaryIO, size: int, path: Path, budget: Budget = ADAPTER) -> Header:

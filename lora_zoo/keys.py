@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lora_zoo import sgm
-from lora_zoo.errors import BadFile, UnsupportedKind, first_few
+from lora_zoo.errors import BadFile, first_few
 
 ALPHA = "alpha"
 BIAS = "bias"  # a change to it, as it is
@@ -26,8 +26,6 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
     ".lora_up.weight": ("lora", "up"),
     ".lora_A.weight": ("lora", "down"),
     ".lora_B.weight": ("lora", "up"),
-    ".lora_A.default.weight": ("lora", "down"),
-    ".lora_B.default.weight": ("lora", "up"),
     ".lora.down.weight": ("lora", "down"),
     ".lora.up.weight": ("lora", "up"),
     "_lora.down.weight": ("lora", "down"),
@@ -36,8 +34,8 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
     ".lora_linear_layer.up.weight": ("lora", "up"),
     ".dora_scale": ("dora", MAGNITUDE),
     ".lora_magnitude_vector": ("dora", ROW_MAGNITUDE),
+    ".magnitude": ("dora", ROW_MAGNITUDE),
     ".lora_magnitude_vector.weight": ("dora", ROW_MAGNITUDE),
-    ".lora_magnitude_vector.default.weight": ("dora", ROW_MAGNITUDE),
     ".lora_mid.weight": ("tucker", "mid"),
     ".lora_embedding_A": ("embedding", "down"),
     ".lora_embedding_B": ("embedding", "up"),
@@ -56,12 +54,10 @@ SUFFIXES: Mapping[str, tuple[str, str]] = {
     ".oft_diag": ("oft", "blocks"),
     ".rescale": ("oft", "rescale"),
     ".oft_R.weight": ("oft-peft", "blocks"),
-    ".oft_R.default.weight": ("oft-peft", "blocks"),
     ".boft_R": ("boft-peft", "blocks"),
     ".boft_s": ("boft-peft", "rescale"),
     ".shira_weight": ("shira", "values"),
     ".shira_indices": ("shira", "indices"),
-    ".shira_indices.default": ("shira", "indices"),
 }
 
 #: Kinds that say something of layers which no adapter of ours can change, and why a file with one is refused.
@@ -80,11 +76,16 @@ _VECTORS: Mapping[str, str] = {
 }
 
 _PEFT = "base_model.model."
+#: Where PEFT puts an adapter's name into its parts' keys, which its own files leave out.
+_NAMED = re.compile(
+    r"(.*\.(?:lora_[AB]|lora_magnitude_vector|oft_R|shira_indices))\.(?!weight$|bias$)([^.]+)(\.weight|)"
+)
 
 #: Prefix -> (dialect, component), longer before shorter.
 _PREFIXES: Mapping[str, tuple[str, str | None]] = {
     "lycoris_": ("lycoris", None),
     "lora_unet_": ("kohya", "unet"),
+    "oft_unet_": ("kohya", "unet"),
     "lora_te1_": ("kohya", "text_encoder"),
     "lora_te2_": ("kohya", "text_encoder_2"),
     "lora_te_": ("kohya", "text_encoder"),
@@ -131,22 +132,44 @@ def parse(raw: str) -> Key | None:
     if raw.startswith(_BUNDLED):
         word, _, vectors = raw.removeprefix(_BUNDLED).partition(".")
         return Key(raw, "kohya", WORD, vectors, _VECTORS[vectors], word) if word and vectors in _VECTORS else None
-    suffix = max((s for s in SUFFIXES if raw.endswith(s)), key=len, default="")
-    if not suffix or (suffix == ".weight" and not _IA3.fullmatch(raw)):
+    key = raw if (named := _NAMED.fullmatch(raw)) is None else named[1] + named[3]
+    suffix = max((s for s in SUFFIXES if key.endswith(s)), key=len, default="")
+    if not suffix or (suffix == ".weight" and not _IA3.fullmatch(key)):
         return None
     kind, part = SUFFIXES[suffix]
-    name, dialect = raw[: -len(suffix)], "diffusers"
+    name, component, dialect = _place(key[: -len(suffix)])
+    if suffix.startswith(("_lora.", ".lora_linear_layer.")):
+        name, dialect = _modern(name), "diffusers-old"
+    return Key(raw, dialect, kind, part, component, name)
+
+
+def _place(name: str) -> tuple[str, str | None, str]:
+    """Return a module's name without what stands before it, the component that this tells, and the dialect."""
+    component, dialect = None, "diffusers"
     if name.startswith(_PEFT):
         name, dialect = name.removeprefix(_PEFT), "peft"
-    component = None
     for prefix, (known_dialect, known_component) in _PREFIXES.items():
         if name.startswith(prefix):
             name, component = name.removeprefix(prefix), known_component
             dialect = dialect if dialect == "peft" else known_dialect
             break
-    if suffix.startswith(("_lora.", ".lora_linear_layer.")):
-        name, dialect = _modern(name), "diffusers-old"
-    return Key(raw, dialect, kind, part, component, name)
+    if component is not None and name.startswith(_PEFT):
+        name, dialect = name.removeprefix(_PEFT), "peft"
+    return name, component, dialect
+
+
+def is_peft(raw: str) -> bool:
+    """Tell whether a key is spelled as PEFT spells those of its models."""
+    return _PEFT in raw
+
+
+def check_adapters(raw_keys: Iterable[str], where: str) -> None:
+    """Refuse a file with the parts of several of PEFT's adapters, of which it does not say which is meant."""
+    names = sorted({match[2] for raw in raw_keys if (match := _NAMED.fullmatch(raw)) is not None})
+    if len(names) > 1:
+        raise BadFile(
+            f"{where}: holds several adapters: {first_few(names)}; save the one that is meant in a file of its own"
+        )
 
 
 def _modern(name: str) -> str:
@@ -187,48 +210,66 @@ def with_norms(layers: Mapping[str, Iterable[str]], norms: Mapping[str, Iterable
     return {component: [*paths, *norms.get(component, ())] for component, paths in layers.items()}
 
 
+@dataclass(frozen=True)
+class Bound:
+    """The tensors of a file, by the layers of a model that they change, in the model's order."""
+
+    modules: Mapping[tuple[str, str], Module]
+    lacking: tuple[Module, ...] = ()  # whole changes of modules that the model has not
+    strange: tuple[str, ...] = ()  # keys that are no part of a known change
+    unread: tuple[Key, ...] = ()  # of kinds that change what cannot be changed here
+
+
 def bind(
     raw_keys: Iterable[str],
     layers: Mapping[str, Iterable[str]],
     where: str,
     norms: Mapping[str, Iterable[str]] | None = None,
-) -> dict[tuple[str, str], Module]:
-    """Assign every tensor of a file to a layer of the model, in the model's order: all of them, or none.
+) -> Bound:
+    """Assign every tensor of a file to a layer of the model; `norms` are normalisation layers that may be changed too.
 
-    `norms` are the normalisation layers that may be changed as well.
+    Raises:
+        BadFile: Nothing of the file is a change of this model's, or parts of a layer contradict each other.
     """
+    known = list(raw_keys)
+    check_adapters(known, where)
     changeable = {(component, path) for component, paths in (norms or {}).items() for path in paths}
     modules = with_norms(layers, norms or {})
     names = Names(modules)
     found: dict[tuple[str, str], list[Key]] = {}
+    lacking: dict[tuple[str | None, str], list[Key]] = {}
     unread: list[Key] = []
     strange: list[str] = []
-    for raw in raw_keys:
+    for raw in known:
         key = parse(raw)
         target = None if key is None else names.find(key)
-        if key is not None and key.kind == WORD:
-            continue
-        if key is not None and key.kind in UNREAD and target not in changeable:
-            unread.append(key)
-        elif key is None or target is None:
+        if key is None:
             strange.append(raw)
+        elif key.kind == WORD:
+            continue
+        elif key.kind in UNREAD and target not in changeable:
+            unread.append(key)
+        elif target is None:
+            lacking.setdefault((key.component, key.module), []).append(key)
         else:
             found.setdefault(target, []).append(key)
-    _refuse_unread(unread, where)
-    if strange:
-        raise BadFile(f"{where}: keys that match no layer of this model: {first_few(strange)}")
-    if not found:
-        raise BadFile(f"{where}: the file holds no tensors")
     ordered = [(component, path) for component, paths in modules.items() for path in paths]
-    return {target: _module(found[target], target[1], where) for target in ordered if target in found}
+    return Bound(
+        {target: _module(found[target], target[1], where) for target in ordered if target in found},
+        tuple(_module(group, module, where) for (_, module), group in lacking.items()),
+        tuple(strange),
+        tuple(unread),
+    )
 
 
-def _refuse_unread(keys: list[Key], where: str) -> None:
-    """Refuse a file that asks for more than deltas: half of what it does would be another adapter than its author's."""
-    for kind, why in UNREAD.items():
-        of_kind = [key.raw for key in keys if key.kind == kind]
-        if of_kind:
-            raise UnsupportedKind(f"{where}: {why}: {first_few(of_kind)}")
+def ending(raw: str, names: Names) -> str:
+    """Return what follows the name of a layer of the model in a key, "" if there is no such name in it."""
+    place = len(raw)
+    while (place := raw.rfind(".", 0, place)) > 0:
+        name, component, dialect = _place(raw[:place])
+        if names.find(Key(raw, dialect, "", "", component, name)) is not None:
+            return raw[place:]
+    return ""
 
 
 def group(raw_keys: Iterable[str]) -> dict[tuple[str, str], list[Key]]:

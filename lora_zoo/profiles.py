@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lora_zoo import fields
+from lora_zoo.foreign import files
 
 HOME = Path(__file__).parent / "profiles.json"
 Profile = tuple[float, ...]
+_MOST_BYTES = 4 << 20
 
 
 def load(path: Path = HOME) -> dict[str, Profile]:
     """Return profiles by sha256; no file is none."""
     if not path.exists():
         return {}
-    listed = fields.as_object(fields.parse_object(path.read_bytes(), str(path)).get("profiles"), f"{path}: profiles")
+    found = fields.parse_object(files.read(path, _MOST_BYTES), str(path))
+    listed = fields.as_object(found.get("profiles"), f"{path}: profiles")
     return {digest: parse(value, f"{path}: {digest}") for digest, value in listed.items()}
 
 

@@ -6,12 +6,13 @@ kohya stores one alpha tensor per layer; PEFT and diffusers store a configuratio
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lora_zoo import fields
 from lora_zoo.errors import BadFile, UnsupportedKind
+from lora_zoo.foreign import files, patterns
 from lora_zoo.header import Header
 from lora_zoo.sources import Part
 
@@ -24,6 +25,9 @@ _ALPHA_KEYS = {
     "LOKR": "alpha",
     **dict.fromkeys(("OFT", "BOFT", "IA3", "SHIRA")),
 }
+
+#: Bytes of a configuration. One with a pattern for every layer of SDXL has some hundred thousand.
+MAX_CONFIG = 4 << 20
 
 #: What a LoRA's configuration may ask for beyond up @ down, which PEFT itself must work out.
 _BEYOND = (
@@ -43,7 +47,7 @@ _BEYOND = (
 _PLAIN_BEGINNINGS = ("gaussian", "eva", "orthogonal")
 
 #: Patterns of module names, each with the number that holds for those it fits.
-Patterns = tuple[tuple[re.Pattern[str], float], ...]
+Patterns = tuple[tuple[Callable[[str], bool], float], ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def scale(stored: float | None, configs: Configs, component: str, spellings: Ite
 def _first(patterns: Patterns, names: Iterable[str], default: float) -> float:
     """Return the number of the first pattern that fits any spelling of a module's name, as in PEFT, or the default."""
     for pattern, number in patterns:
-        if any(pattern.match(name) for name in names):
+        if any(pattern(name) for name in names):
             return number
     return default
 
@@ -118,8 +122,13 @@ def foreign(part: Part) -> fields.Object | None:
     if part.config is None:
         return None
     where = str(part.config)
-    values = fields.parse_object(part.config.read_bytes(), where)
+    values = read_config(part.config)
     return None if _kind(values, where) in _ALPHA_KEYS and not _goes_beyond(values) else values
+
+
+def read_config(path: Path) -> fields.Object:
+    """Read the configuration beside a file of weights; it may not lead out of its folder."""
+    return fields.parse_object(files.read(path, MAX_CONFIG, within=path.parent), str(path))
 
 
 def _goes_beyond(values: fields.Object) -> bool:
@@ -133,8 +142,8 @@ def configs(part: Part, head: Header) -> Configs:
     """Read the configurations of a file: PEFT's beside it, or the one diffusers puts in the header."""
     if part.config is not None:
         where = str(part.config)
-        return {"": _config(fields.parse_object(part.config.read_bytes(), where), where)}
-    if _DIFFUSERS_CONFIG not in head.metadata:
+        return {"": _config(read_config(part.config), where)}
+    if not has_config(head):
         return {}
     where = f"{head.path}: {_DIFFUSERS_CONFIG}"
     by_component: dict[str, dict[str, object]] = {}
@@ -142,6 +151,11 @@ def configs(part: Part, head: Header) -> Configs:
         component, _, name = key.rpartition(".")
         by_component.setdefault(component, {})[name] = value
     return {component: _config(values, where) for component, values in by_component.items()}
+
+
+def has_config(head: Header) -> bool:
+    """Tell whether a file's head holds the configuration that diffusers puts there."""
+    return _DIFFUSERS_CONFIG in head.metadata
 
 
 def _kind(values: fields.Object, where: str) -> str:
@@ -177,14 +191,17 @@ def _oft(values: fields.Object, where: str) -> OftOptions:
 
 def _patterns(values: fields.Object, key: str, where: str) -> Patterns:
     stated = fields.as_object(values.get(key) or {}, f"{where}: {key}")
+    if len(stated) > patterns.MAX_NUMBER:
+        raise BadFile(f"{where}: {key} has {len(stated):,} patterns; at most {patterns.MAX_NUMBER:,} are read")
     return tuple(
         (_pattern(text, f"{where}: {key}"), fields.number(number, f"{where}: {key} {text!r}"))
         for text, number in stated.items()
     )
 
 
-def _pattern(text: str, where: str) -> re.Pattern[str]:
-    try:
-        return re.compile(rf"(.*\.)?({text})$")
-    except re.error as error:
-        raise BadFile(f"{where} {text!r} is not a regular expression ({error})") from error
+def _pattern(text: str, where: str) -> Callable[[str], bool]:
+    """Return what tells whether a pattern fits a name or the end of one after a dot, as PEFT has it."""
+    if patterns.is_name(text):
+        end = f".{text}"
+        return lambda name: name == text or name.endswith(end)
+    return patterns.compiled(rf"(.*\.)?({text})$", where)

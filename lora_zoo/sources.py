@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_zoo.errors import BadFile, first_few, nearest_file
+from lora_zoo.foreign import files
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
@@ -54,8 +55,8 @@ class Source:
         for part in self.parts:
             total.update((part.component or "").encode())
             for path in filter(None, (part.weights, part.config)):
-                with path.open("rb") as file:
-                    while block := file.read(1 << 20):
+                with files.opened(path) as file:
+                    for block in files.blocks(file, path):
                         total.update(block)
         return total.hexdigest()
 

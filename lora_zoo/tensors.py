@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -16,13 +17,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lora_zoo import by_peft, families, fields, keys, scaling, words
-from lora_zoo.adapter import Adapter, BaseLayer, Delta, DenseDelta, Layout, ModelLayout, tensors_of
+from lora_zoo import by_peft, families, fields, keys, leftovers, scaling, strangers, words
+from lora_zoo.adapter import Adapter, BaseLayer, Delta, DenseDelta, Layout, ModelLayout, partial_digest, tensors_of
 from lora_zoo.errors import BadFile, UnsupportedKind, first_few
-from lora_zoo.header import Header, header, parse
+from lora_zoo.foreign import files
+from lora_zoo.header import MAX_FILE, Header, header, parse
 from lora_zoo.keys import Module
 from lora_zoo.kinds import Layer, Misfit, read_layer
-from lora_zoo.sources import Part, locate
+from lora_zoo.sources import PEFT_CONFIG, Part, locate
 
 #: The greatest value of a factor, a scale and a delta. A trained weight is of the order of 1 and its change is smaller;
 #: what goes past this is a damaged file, which turns every picture black and still looks like one that loads.
@@ -32,35 +34,50 @@ _LARGEST = 1e4
 _WHOLE_NUMBERS = ("indices", "on_input")
 
 
-def read(path: Path, layout: Layout, name: str | None = None) -> Adapter:
-    """Read a LoRA file, or a PEFT folder, for a model of the given layout."""
+def read(path: Path, layout: Layout, name: str | None = None, allow_partial: bool = False) -> Adapter:
+    """Read a LoRA file, or a PEFT folder, for a model of the given layout.
+
+    With `allow_partial` what cannot be used is left out and told in the adapter's notices, and the adapter's identity
+    is that of the rest; a file of which nothing can be used is an error in any case.
+    """
     source = locate(path)
     digest = hashlib.sha256()
-    layers: dict[str, dict[str, Delta]] = {}
-    metadata: dict[str, str] = {}
-    bundled: dict[str, dict[str, Tensor]] = {}
-    vectors: dict[str, dict[str, Tensor]] = {}
+    gathered = _Gathered()
     for part in source.parts:
         head = header(part.weights)  # before any of the data: what fails here has cost nothing
-        wanted = _wanted(part, layout, str(path))
+        reader = _Reader(part, head, layout, digest, allow_partial)
         try:
-            foreign = scaling.foreign(part)
-            if foreign is None:
-                modules = keys.bind(head.tensors, wanted, str(path), _norms(layout, wanted))
-                reader = _Reader(layout, scaling.configs(part, head), _load(part, head, digest))
-                found = reader.all(modules, path)
-            else:
-                reader = _Reader(layout, {}, _load(part, head, digest))
-                found = reader.by_peft(foreign, wanted, path)
-            bundled |= words.read(reader.tensors, layout, str(path), _checked)
+            gathered.add(reader, reader.read(_wanted(part, layout, str(path)), path))
         except BadFile as error:
             raise families.explained(error, head, layout) from error
+    return gathered.adapter(
+        source.name if name is None else name,
+        partial_digest(digest.hexdigest()) if allow_partial else digest.hexdigest(),
+    )
+
+
+class _Gathered:
+    """What the files of one LoRA make together."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, dict[str, Delta]] = {}
+        self._metadata: dict[str, str] = {}
+        self._words: dict[str, dict[str, Tensor]] = {}
+        self._vectors: dict[str, dict[str, Tensor]] = {}
+        self._notices: list[str] = []
+
+    def add(self, reader: _Reader, found: Iterable[tuple[tuple[str, str], Delta]]) -> None:
         for (component, layer), delta in found:
-            layers.setdefault(component, {})[layer] = delta
+            self._layers.setdefault(component, {})[layer] = delta
         for component, changed in reader.vectors.items():
-            vectors.setdefault(component, {}).update(changed)
-        metadata |= head.metadata
-    return Adapter(source.name if name is None else name, digest.hexdigest(), layers, metadata, bundled, vectors)
+            self._vectors.setdefault(component, {}).update(changed)
+        self._words |= reader.words
+        self._metadata |= reader.head.metadata
+        self._notices += reader.notices
+
+    def adapter(self, name: str, digest: str) -> Adapter:
+        notices = tuple(f"LoRA '{name}': {notice}" for notice in self._notices)
+        return Adapter(name, digest, self._layers, self._metadata, self._words, self._vectors, notices)
 
 
 def _vectors_of(layout: Layout) -> Layout:
@@ -86,11 +103,53 @@ def _wanted(part: Part, layout: Layout, where: str) -> Layout:
 class _Reader:
     """Reads the layers of one file."""
 
-    def __init__(self, layout: Layout, configs: scaling.Configs, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, part: Part, head: Header, layout: Layout, digest: _Digest, allow_partial: bool) -> None:
+        self.head = head
+        self._part = part
         self._layout = layout
-        self._configs = configs
-        self.tensors = tensors
+        self._digest = digest
+        self._allow_partial = allow_partial
+        self._configs: scaling.Configs = {}
         self.vectors: dict[str, dict[str, Tensor]] = {}
+        self.words: dict[str, dict[str, Tensor]] = {}
+        self.notices: list[str] = []
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        return _load(self._part, self.head, self._digest)
+
+    def read(self, wanted: Layout, path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
+        """Read every layer and word of the file."""
+        foreign = scaling.foreign(self._part)
+        found = self._here(wanted, path) if foreign is None else self.by_peft(foreign, wanted, path)
+        try:
+            self.words = words.read(self.tensors, self._layout, str(path), _checked)
+        except BadFile as error:
+            self._leave_out(str(path), str(error).removeprefix(f"{path}: "), error)
+        return found
+
+    def _here(self, wanted: Layout, path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
+        """Read an adapter of a kind that is read here."""
+        norms = _norms(self._layout, wanted)
+        bound = keys.bind(self.head.tensors, wanted, str(path), norms)
+        left = leftovers.of(bound, keys.Names(keys.with_norms(wanted, norms)), lambda: self.tensors)
+        for told in left.told() if self._allow_partial else ():
+            self._leave_out(str(path), told)
+        if not bound.modules:
+            strangers.explain(self.head, str(path))
+        if not self._allow_partial or not bound.modules:
+            left.refuse(str(path))
+        if not bound.modules:
+            raise BadFile(f"{path}: the file holds no {'change of this model' if self.head.tensors else 'tensors'}")
+        self._configs = scaling.configs(self._part, self.head)
+        self.notices += _unstated(self._part, self.head)
+        return self.all(bound.modules, path)
+
+    def _leave_out(self, where: str, told: str, error: BadFile | None = None) -> None:
+        """Tell what is left out of a file, if it may be; else refuse it."""
+        if not self._allow_partial:
+            raise error or BadFile(f"{where}: {told}")
+        self.notices.append(f"used without what cannot be read of it: {told}")
 
     def all(self, modules: Mapping[tuple[str, str], Module], path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
         """Read every layer; what cannot be used is reported together."""
@@ -105,7 +164,9 @@ class _Reader:
                 if delta is not None:
                     found.append((target, delta))
         if problems:
-            raise BadFile(f"{path}: layers that cannot be used: {first_few(problems)}")
+            self._leave_out(str(path), f"layers that cannot be used: {first_few(problems)}")
+            if not found and not self.vectors:
+                raise BadFile(f"{path}: nothing of the file can be used: {first_few(problems)}")
         return found
 
     def by_peft(self, config: fields.Object, wanted: Layout, path: Path) -> Iterable[tuple[tuple[str, str], Delta]]:
@@ -182,17 +243,25 @@ class _Digest(Protocol):
 
 def _load(part: Part, head: Header, digest: _Digest) -> dict[str, Tensor]:
     """Load the tensors and the digest from one reading, so that they cannot be of different files."""
-    data = part.weights.read_bytes()
+    data = files.read(part.weights, MAX_FILE)
     if parse(io.BytesIO(data), len(data), part.weights) != head:
         raise BadFile(f"{part.weights}: changed while it was read")
     digest.update((part.component or "").encode())
     digest.update(data)
     if part.config is not None:
-        digest.update(part.config.read_bytes())
+        digest.update(files.read(part.config, scaling.MAX_CONFIG, within=part.config.parent))
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError) as error:
         raise BadFile(f"{part.weights}: {error}") from error
+
+
+def _unstated(part: Part, head: Header) -> list[str]:
+    """Return what to say of PEFT's keys without PEFT's configuration, which alone holds their strength."""
+    stated = part.config is not None or scaling.has_config(head) or any(key.endswith(".alpha") for key in head.tensors)
+    if stated or not any(keys.is_peft(key) for key in head.tensors):
+        return []
+    return [f"its keys are PEFT's, but no {PEFT_CONFIG} is beside it: alpha is unknown, and taken as the rank"]
 
 
 def _check_types(parts: Mapping[str, Tensor]) -> None:

@@ -21,10 +21,12 @@ from pipelines.denoiser import Ask, Denoiser, Kept, Tally
 from pipelines.guidance import guide
 from pipelines.held import Held
 from pipelines.images import Rendering, pixels_sha256
+from pipelines.interrupts import interrupted
 from pipelines.looking import Looking
 from pipelines.model import Decoded, LoadedModel
 from pipelines.outlines import outlined
 from pipelines.painting import Ground, enlarged, finished, ground
+from pipelines.pricing import shares
 from pipelines.progress import Cancel, OnStep, PictureProgress, StepReport
 from pipelines.reading import Conditioning, PromptReader, together
 from pipelines.resolve import Resolved
@@ -111,7 +113,8 @@ class Live:
 @torch.no_grad()
 def render(model: LoadedModel, order: Order) -> list[Rendering]:
     """Render an order while holding the model's lock."""
-    with model.lock, told(model):
+    with model.lock, told(model), interrupted(model, order.cancel.check):
+        order.cancel.check()  # it may have been thrown while another rendering held the model
         started = time.perf_counter()
         live, room = _start(model, order), Room(model, order.max_rows)
         _run(model, order, live, dict(enumerate(live)), room)
@@ -120,10 +123,12 @@ def render(model: LoadedModel, order: Order) -> list[Rendering]:
         }
         _run(model, order, live, again, room)
         decoded = [_finished(model, again.get(place, one), one) for place, one in enumerate(live)]
-        seconds = (time.perf_counter() - started) / len(live)
+        took = time.perf_counter() - started
         return [
-            Rendering(picture.image, _record(model, one, picture, room, seconds), findings=_shown(one.plan.findings()))
-            for one, picture in zip(live, decoded, strict=True)
+            Rendering(
+                picture.image, _record(model, one, picture, room, part * took), findings=_shown(one.plan.findings())
+            )
+            for one, picture, part in zip(live, decoded, shares(order.resolved), strict=True)
         ]
 
 
@@ -198,7 +203,7 @@ def _begun(model: LoadedModel, reader: PromptReader, one: Resolved, held: Held) 
         begun.texts,
         solver,
         latents,
-        begun.notices,
+        (*begun.notices, *begin.first_step(solver, one)),
         time_ids(one.request),
         generator,
         under,

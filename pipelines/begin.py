@@ -17,6 +17,8 @@ from pipelines.resolve import Resolved
 from pipelines.schedulers import Solver
 from pipelines.text import Vocabulary
 
+_FAR = 0.5  # of full noise: less is seen in pictures, and needs fewer than eight steps
+
 
 class Holding(Protocol):
     """A request's LoRAs, as what reads prompts sees them."""
@@ -41,7 +43,7 @@ def planned(reader: PromptReader, one: Resolved, held: Holding) -> Begun:
     undesired = Undesired(one.request.undesired, one.request.undesired_strength)
     texts = {text: reader.embedding(one.spoken(text)) for text in one.method.texts(one.job)}
     plan = one.plan(texts)
-    notices = dict[str, None]()
+    notices = dict.fromkeys(one.notices)
     prompts = {
         key: reader.read(
             Asked(prompt, held.gate(prompt), one.guided, one.triggers, undesired, held.vocabulary), notices
@@ -54,5 +56,18 @@ def planned(reader: PromptReader, one: Resolved, held: Holding) -> Begun:
 def solver(model: LoadedModel, one: Resolved, generator: torch.Generator) -> Solver:
     """Return a request's own scheduler, which draws from its generator."""
     request = one.request
-    count, prediction = request.num_inference_steps or 0, request.prediction_type or ""
-    return model.new_solver(request.scheduler or "", count, generator, prediction, one.skipped)
+    asked = {"prediction_type": request.prediction_type, "timestep_spacing": request.spacing}
+    stated = {key: value for key, value in asked.items() if value is not None}
+    return model.new_solver(request.scheduler or "", request.num_inference_steps or 0, generator, stated, one.skipped)
+
+
+def first_step(solver: Solver, one: Resolved) -> tuple[str, ...]:
+    """Return what to tell of a picture that begins with noise, and whose first step is far from full noise."""
+    begins = solver.steps[0].sigma if solver.steps else solver.full_sigma
+    if one.canvas is not None or begins >= _FAR * solver.full_sigma:
+        return ()
+    request = one.request
+    return (
+        f"the first of {request.num_inference_steps} steps takes noise of sigma {begins:.3g} for full noise, which is "
+        f"{solver.full_sigma:.3g}: spacing '{request.spacing}' leaves out the noisiest steps; 'trailing' keeps them",
+    )

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from composer.errors import BadRequest
-from pipelines import cards, layout, merges
+from lora_zoo.foreign import files
+from pipelines import cards, configs, layout, merges
 from pipelines.engine import Engine
 from pipelines.errors import BadModel
 from pipelines.layout import Place
@@ -78,7 +79,7 @@ def _fill(folder: Path, made: Merged, parts: tuple[str, ...], title: str) -> Non
     vectors = layout.vector_places(base)
     for component, places in layout.places(base).items():
         changes = _changes(made, component, places, vectors[component])
-        for file in layout.weight_files(base, component):
+        for file in layout.files_of(base, component):
             _merge_file(file, folder / component / file.name, made, changes)
     card = cards.of_checkpoint(made, title)
     (folder / "README.md").write_text(card.text, encoding="utf-8")
@@ -88,10 +89,12 @@ def _fill(folder: Path, made: Merged, parts: tuple[str, ...], title: str) -> Non
 def _parts(folder: Path) -> tuple[str, ...]:
     """Return the sub-folders that a model's index names."""
     try:
-        stated = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        named = [name for name, what in stated.items() if isinstance(what, list) and what[0] is not None]
-    except (OSError, ValueError, AttributeError, IndexError) as error:
+        stated = configs.read_json(folder / _INDEX)
+    except BadModel as error:
         raise BadModel(f"cannot read {folder / _INDEX}, which a whole model has: {error}") from error
+    named = [name for name, what in stated.items() if isinstance(what, list) and what and what[0] is not None]
+    if strange := [name for name in named if name != Path(name).name or name in (".", "..")]:
+        raise BadModel(f"{folder / _INDEX} names {strange[0][:80]!r}, which is no folder of the model's")
     missing = [name for name in named if not (folder / name).is_dir()]
     if missing:
         raise BadModel(f"{folder} lacks {', '.join(missing)}, which its {_INDEX} names")
@@ -100,10 +103,12 @@ def _parts(folder: Path) -> tuple[str, ...]:
 
 def _copied(folder: Path) -> list[Path]:
     """Return a part's files, its weights in one format and variant only: what loads by default."""
-    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
-    if not any(_LOADED.fullmatch(file.name) for file in files):
-        return files
-    return [file for file in files if file.suffix not in _WEIGHTS or _LOADED.fullmatch(file.name)]
+    found = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    for file in found:
+        files.check_place(file, folder, BadModel)  # what a link leads to may be no part of the model
+    if not any(_LOADED.fullmatch(file.name) for file in found):
+        return found
+    return [file for file in found if file.suffix not in _WEIGHTS or _LOADED.fullmatch(file.name)]
 
 
 def _changes(
@@ -122,9 +127,9 @@ def _merge_file(source: Path, target: Path, made: Merged, changes: Mapping[Place
     import safetensors.torch
     import torch
 
-    from lora_zoo.header import header
+    from lora_zoo.header import CHECKPOINT, of_weights
 
-    tensors = safetensors.torch.load_file(source)
+    tensors = safetensors.torch.load(files.read(source, CHECKPOINT.max_file, source.parent))
     for place, delta in changes.items():
         if place.file != source:
             continue
@@ -133,5 +138,5 @@ def _merge_file(source: Path, target: Path, made: Merged, changes: Mapping[Place
         if not torch.isfinite(merged).all():
             raise BadRequest(f"the weights of {place.key} leave the range of {base.dtype}; lower the LoRAs'")
         tensors[place.key] = merged
-    stated = {"format": "pt", **header(source).metadata, **made.adapter.metadata}
+    stated = {"format": "pt", **of_weights(source, CHECKPOINT).metadata, **made.adapter.metadata}
     safetensors.torch.save_file(tensors, target, stated)

@@ -22,7 +22,7 @@ def check_acts(job: Job) -> None:
 
 
 def check_joins(request: RenderRequest) -> None:
-    if request.prompt_syntax == "plain":
+    if request.prompt_syntax != "a1111":
         return
     placed = [use.region for use in request.adapters if use.region is not None]
     if placed and any(joins(text) for text in (request.prompt, *(region.prompt or "" for region in placed))):

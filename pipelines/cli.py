@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipelines import cli_options as own
-from pipelines.cli_options import FileFormat, Json, Wildcards, Zoo
+from pipelines.cli_options import FileFormat, Json, Zoo
 from pipelines.cli_zoo import commands
 
 app = typer.Typer(
@@ -48,7 +48,6 @@ Prompt = Annotated[Text, typer.Option(metavar="TEXT", help="What the picture sho
 Negative = Annotated[Text, typer.Option(metavar="TEXT", help="What it should not show.")]
 Undesired = Annotated[Text, typer.Option(metavar="TEXT", help="What the prompt's embedding is freed of.")]
 UndesiredStrength = Annotated[float | None, typer.Option(metavar="A", help="How much of that, 0 to 1; 1 if not given.")]
-Syntax = Annotated[Text, typer.Option(metavar="a1111|plain", help="Whether signs in prompts mean anything.")]
 Method = Annotated[Text, typer.Option(metavar="NAME", help="How the LoRAs are combined; see `list methods`.")]
 Policy = Annotated[
     Text, typer.Option(metavar="none|first|all|per_lora", help="Whose text-encoder LoRA reads the prompt.")
@@ -108,8 +107,9 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     negative: Negative = None,
     undesired: Undesired = None,
     undesired_strength: UndesiredStrength = None,
-    syntax: Syntax = None,
-    wildcards: Wildcards = None,
+    syntax: own.Syntax = None,
+    wildcards: own.Wildcards = None,
+    choices: own.Choices = None,
     lora: Lora = None,
     words: Words = None,
     blocks: own.Blocks = None,
@@ -180,9 +180,9 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         target_size=target_size,
         seed=seed,
         count=count,
-        by=engine_flags(zoo, dtype, attention, offload, vae_tiling),
+        by=engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards),
         syntax=syntax,
-        wildcards=wildcards,
+        choices=choices,
     )
     if dry_run:
         cli_commands.price(flags, file_format, as_json)
@@ -259,6 +259,7 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     x: AxisOption = None,
     y: AxisOption = None,
     z: AxisOption = None,
+    wildcards: own.Wildcards = None,
     workers: own.Workers = 1,
     ray: own.Ray = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Give failed jobs a new start.")] = False,
@@ -277,7 +278,7 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
     from pipelines import cli_batch
     from pipelines.cli_engine import engine_flags
 
-    by = engine_flags(zoo, dtype, attention, offload, vae_tiling)
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards)
     typed = cli_batch.Typed(tuple(words), out, (x, y, z), workers, retry_failed, dry_run, as_json, ray, by)
     if not cli_batch.command(replace(typed, model=model, method=method, file_format=file_format)):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from composer.errors import BadRequest
-from pipelines import bars, cli_output
+from pipelines import bars, cli_output, quotes
 from pipelines.cli_batch_open import BatchFlags, opened, planned
 from pipelines.cli_engine import EngineFlags
 from pipelines.cli_exit import stoppable
@@ -20,7 +20,7 @@ from pipelines.cli_workers import helpers, share_cores
 from pipelines.engine import Engine
 from pipelines.jobs import audit, axes
 from pipelines.jobs.ledger import Ledger
-from pipelines.jobs.planning import cost
+from pipelines.jobs.planning import resolved_goes
 from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.states import State
 
@@ -82,19 +82,18 @@ def price(flags: BatchFlags) -> None:
     """Say what a batch would take, without loading a model or writing anything."""
     engine = flags.by.engine()
     found = planned(flags, engine, Seeds())
-    wanted = cost(engine, found.jobs)
-    told: dict[str, JsonValue] = {
+    told = quotes.quote(engine, resolved_goes(engine, found.jobs), flags.by.runtime.dtype)
+    counts: dict[str, JsonValue] = {
         "jobs": len(found.jobs),
         "repeated": found.repeated,
         "grids": len(found.grids),
-        "unet_passes": wanted.unet_passes,
-        "unet_rows": wanted.unet_rows,
-        "unet_calls": wanted.unet_calls,
     }
     if flags.as_json:
-        cli_output.document({"dry_run": True, **told})
+        cli_output.document({"dry_run": True, **counts, **told.row()})
     else:
-        cli_output.pairs(told)
+        cli_output.pairs({**counts, **told.line()})
+    for remark in told.remarks:
+        cli_output.notice(f"notice: {remark}")
 
 
 def run(flags: BatchFlags, engine: Engine | None = None) -> bool:

@@ -14,13 +14,13 @@ from pydantic_core import to_jsonable_python
 
 from composer import registry
 from composer.errors import BadRequest, UnknownChoice
-from composer.request import RenderRequest
 from lora_zoo import catalog, formats
-from pipelines import cli_output, cli_zoo_commands, schedulers, specs
+from pipelines import cli_output, cli_zoo_commands, quotes, schedulers, specs
 from pipelines.batching import TOGETHER
 from pipelines.cli_flags import RenderFlags, existing, requests_from
 from pipelines.cli_output import Row
 from pipelines.engine import Engine
+from pipelines.resolve import Resolved
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
@@ -37,31 +37,27 @@ _COLUMNS = {
 
 def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
     """Say what a rendering would take, without loading a model; what a rendering refuses is refused."""
-    engine, requests, _ = _checked(flags, file_format)
-    goes = [engine.dry_run_many(some) for some in _goes(requests)]
-    cost: dict[str, JsonValue] = {
-        "pictures": len(requests),
-        "unet_passes": sum(go.unet_passes for go in goes),
-        "unet_rows": sum(go.unet_rows for go in goes),
-        "unet_calls": sum(go.unet_calls for go in goes),
-        "shallow_passes": sum(go.shallow_passes for go in goes),
-        "looks": sum(go.looks for go in goes),
-    }
+    engine, found, _ = _checked(flags, file_format)
+    told = quotes.quote(engine, _goes(found), flags.by.runtime.dtype)
     if as_json:
-        resolved = [to_jsonable_python(engine.resolve(request).request) for request in requests]
-        cli_output.document({"dry_run": True, **cost, "requests": resolved})
+        requests: list[JsonValue] = [to_jsonable_python(one.request) for one in found]
+        cli_output.document({"dry_run": True, "pictures": len(found), **told.row(), "requests": requests})
     else:
-        cli_output.pairs(cost)
+        cli_output.pairs({"pictures": len(found), **told.line()})
+    for remark in told.remarks:
+        cli_output.notice(f"notice: {remark}")
 
 
 def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool, findings: Path | None = None) -> None:
     """Render pictures and write them to a folder; what methods found on the way to another, if there is one."""
-    engine, requests, suffix = _checked(flags, file_format)
+    engine, found, suffix = _checked(flags, file_format)
     check_folder(out)
     if findings is not None:
         check_folder(findings, "--findings")
+    for remark in quotes.remarks(engine, _goes(found)):
+        cli_output.notice(f"notice: {remark}")
     written: list[Row] = []
-    for some in _goes(requests):
+    for some in _goes(found):
         with cli_output.progress(len(some)) as on_step:
             done = engine.render_many(some, on_step)
         rows = [_write(rendering, out, suffix, as_json) for rendering in done]
@@ -107,21 +103,21 @@ def _found(file: Path) -> tuple[str, Row]:
     return "lora", to_jsonable_python(formats.describe(file))
 
 
-def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[RenderRequest], str]:
-    """Return an engine, requests with room for their records in the files asked for, and these files' suffix."""
+def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[Resolved], str]:
+    """Return an engine, resolved requests whose records fit into the files asked for, and these files' suffix."""
     from pipelines import images
 
     chosen = images.format_named(file_format)
     library = flags.by.library()
     engine = flags.by.engine(library)
-    requests = requests_from(flags, library)
-    for request in requests:
-        images.check_room(engine.resolve(request).request, chosen)
-    return engine, requests, chosen.name
+    found = engine.resolve_many(requests_from(flags, library, engine.drawn))
+    for one in found:
+        images.check_room(one.request, chosen)
+    return engine, found, chosen.name
 
 
-def _goes(requests: Sequence[RenderRequest]) -> list[Sequence[RenderRequest]]:
-    return [requests[start : start + TOGETHER] for start in range(0, len(requests), TOGETHER)]
+def _goes(found: Sequence[Resolved]) -> list[Sequence[Resolved]]:
+    return [found[start : start + TOGETHER] for start in range(0, len(found), TOGETHER)]
 
 
 def _write(rendering: Rendering, out: Path, suffix: str, as_json: bool) -> Row:

@@ -18,10 +18,11 @@ from pipelines.sources import ZooSource
 
 @dataclass(frozen=True)
 class EngineFlags:
-    """`--zoo`, `--dtype`, `--attention`, `--offload` and `--vae-tiling` as typed."""
+    """`--zoo`, `--dtype`, `--attention`, `--offload`, `--vae-tiling` and `--wildcards` as typed."""
 
     zoos: tuple[Path, ...] = ()
     runtime: Runtime = Runtime()
+    wildcards: Path | None = None  # folder of values for `__NAME__` in prompts
 
     def library(self) -> Library:
         """Return the LoRAs that can be named, the folders scanned; what a scan found new is told on stderr."""
@@ -29,11 +30,17 @@ class EngineFlags:
 
     def engine(self, library: Library | None = None) -> Engine:
         """Return an engine that takes LoRAs from a library, by default from `library()`."""
-        return Engine(ZooSource(self.library() if library is None else library), runtime=self.runtime)
+        source = ZooSource(self.library() if library is None else library)
+        return Engine(source, runtime=self.runtime, wildcards=self.wildcards)
 
 
 def engine_flags(
-    zoos: Sequence[Path] | None, dtype: str, attention: str, offload: str, vae_tiling: bool
+    zoos: Sequence[Path] | None,
+    dtype: str,
+    attention: str,
+    offload: str,
+    vae_tiling: bool,
+    wildcards: Path | None = None,
 ) -> EngineFlags:
     """Return the options as one value; a word that is no choice is an error that names the nearest."""
-    return EngineFlags(tuple(zoos or ()), Runtime(dtype, attention, offload, vae_tiling))
+    return EngineFlags(tuple(zoos or ()), Runtime(dtype, attention, offload, vae_tiling), wildcards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from lora_zoo.library import Library
 from pipelines.cli_engine import EngineFlags
 from pipelines.cli_start import StartFlags, started
 from pipelines.cli_uses import UseFlags, laid
-from pipelines.wildcards import expand
+from pipelines.wildcards import has_choices
 
 _SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 _CORNER = re.compile(r"(\d{1,9}),(\d{1,9})")
@@ -53,26 +53,20 @@ class RenderFlags:
     count: int
     by: EngineFlags = EngineFlags()
     syntax: str | None = None
-    wildcards: Path | None = None
+    choices: str | None = None
 
 
-def requests_from(flags: RenderFlags, library: Library) -> list[RenderRequest]:
-    """Return one request per picture: seeds count up from the first one."""
+Draw = Callable[[RenderRequest], RenderRequest]
+
+
+def requests_from(flags: RenderFlags, library: Library, draw: Draw) -> list[RenderRequest]:
+    """Return one request per picture: seeds count up from the first one. `draw` makes the choices in prompts."""
     recorded = _recorded(flags, flags.source, library) if flags.source else None
     if recorded is None and flags.prompt is None:
         raise BadRequest("nothing to render: give --prompt TEXT, or --from IMAGE to repeat a picture")
     first = parse_request(_merged(recorded, flags))
-    return [_chosen(first, first.seed + offset, flags) for offset in range(flags.count)]
-
-
-def _chosen(first: RenderRequest, seed: int, flags: RenderFlags) -> RenderRequest:
-    """Return the request of one picture, its choices made in what was typed; a record's are made already."""
-    asked: dict[str, object] = {**first.model_dump(), "seed": seed}
-    texts = {"prompt": flags.prompt, "negative_prompt": flags.negative, "undesired": flags.undesired}
-    for name, typed in texts.items():
-        if typed is not None and first.prompt_syntax == "a1111":
-            asked[name] = expand(typed, seed, flags.wildcards)
-    return laid(parse_request(asked), flags.of_loras)
+    requests = [first.model_copy(update={"seed": first.seed + offset}) for offset in range(flags.count)]
+    return [laid(draw(parse_request(one.model_dump())), flags.of_loras) for one in requests]
 
 
 def _recorded(flags: RenderFlags, path: Path, library: Library) -> RenderRequest:
@@ -99,6 +93,7 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
         "undesired": flags.undesired,
         "undesired_strength": flags.undesired_strength,
         "prompt_syntax": flags.syntax,
+        "choices": flags.choices or _choices(recorded, flags),
         "method": flags.method,
         "text_encoder_adapters": flags.text_policy,
         "model": flags.model,
@@ -128,6 +123,22 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     typed_uses = [parse_lora(text) for text in flags.loras]
     merged["adapters"] = typed_uses or [{**use, **forgotten} for use in recorded_uses]
     return {**merged, **started(flags.start, recorded)}
+
+
+def _choices(recorded: RenderRequest | None, flags: RenderFlags) -> str | None:
+    """Return whether choices are drawn, where this is not typed: in what is typed, not in what a picture holds."""
+    if recorded is None:
+        return None
+    texts = {"prompt": flags.prompt, "negative_prompt": flags.negative, "undesired": flags.undesired}
+    if not any(has_choices(typed) for typed in texts.values() if typed is not None):
+        return None
+    kept = [name for name, typed in texts.items() if typed is None and has_choices(getattr(recorded, name))]
+    if kept:
+        raise BadRequest(
+            f"choices are typed, and the picture's {kept[0].replace('_', ' ')} holds such signs as text; "
+            "say --choices drawn to have them drawn in both, or --choices text"
+        )
+    return "drawn"
 
 
 def parse_lora(text: str) -> Mapping[str, object]:

@@ -47,3 +47,8 @@ Ray = Annotated[
     str | None,
     typer.Option("--ray", metavar="local|auto|HOST:PORT", help="Work on a Ray cluster: begun here, found here, there."),
 ]
+
+Syntax = Annotated[
+    str | None, typer.Option(metavar="a1111|comfyui|plain", help="Whose signs in prompts mean something, if any's.")
+]
+Choices = Annotated[str | None, typer.Option(metavar="drawn|text", help="What {a|b} and __NAME__ in prompts are.")]

@@ -10,7 +10,7 @@ from composer import over_steps
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest
-from pipelines.resolve import with_tags
+from pipelines.tagged import with_tags
 
 _SIDES = ("LEFT", "TOP", "RIGHT", "BOTTOM")
 

@@ -21,5 +21,9 @@ class OutOfMemory(ZooError):
     """A device whose memory is too little, however little is done at a time."""
 
 
+class OutOfTime(ZooError):
+    """A rendering that was stopped because it took longer than it was given."""
+
+
 class Cancelled(Exception):
     """The user stopped a rendering. Not a mistake: nothing is wrong with the request."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_zoo.header import header
-from pipelines import hub
+from pipelines import hub, weight_files
 from pipelines.errors import BadModel
 
 if TYPE_CHECKING:
     from lora_zoo.adapter import BaseLayer, ModelLayout
     from pipelines.specs import ModelSpec
 
-#: Component -> how diffusers and transformers call its weights.
-STEMS = {"unet": "diffusion_pytorch_model", "text_encoder": "model", "text_encoder_2": "model"}
+#: Components that have adaptable layers.
+_ADAPTABLE = ("unet", "text_encoder", "text_encoder_2")
 
 #: Component -> what begins its keys in files, but not in memory, as transformers 5 has it.
 _DROPPED = {"text_encoder": "text_model."}
@@ -36,19 +34,9 @@ class Place:
 Places = Mapping[str, Mapping[str, Place]]  # component -> path of a layer, or of a parameter of one dimension -> place
 
 
-def weight_files(folder: Path, component: str) -> tuple[Path, ...]:
+def files_of(folder: Path, component: str) -> tuple[Path, ...]:
     """Return a component's safetensors: one file, or the shards that its index names."""
-    home, stem = folder / component, f"{STEMS[component]}.safetensors"
-    index = home / f"{stem}.index.json"
-    if not index.is_file():
-        if not (home / stem).is_file():
-            raise BadModel(f"{home} has no {stem}; weights in other formats or variants are not read")
-        return (home / stem,)
-    try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return tuple(home / name for name in sorted(set(listed)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadModel(f"{index} is not an index of weights: {error!r}") from error
+    return weight_files.find(folder / component, weight_files.STEMS[component])
 
 
 def folder_of(spec: ModelSpec) -> Path:
@@ -99,22 +87,19 @@ def _parameters(folder: Path) -> Places:
     return {
         component: {
             key.removeprefix(_DROPPED.get(component, "")): Place(file, key, info.shape)
-            for file in weight_files(folder, component)
-            for key, info in header(file).tensors.items()
+            for file, head in weight_files.heads(files_of(folder, component)).items()
+            for key, info in head.tensors.items()
         }
-        for component in STEMS
+        for component in _ADAPTABLE
         if (folder / component).is_dir()
     }
 
 
 def _layer(place: Place) -> BaseLayer:
-    from safetensors import safe_open
-
     from lora_zoo.adapter import BaseLayer
 
+    head = weight_files.heads([place.file])[place.file]
     bias = f"{place.key.removesuffix('weight')}bias"
-    with safe_open(place.file, framework="pt") as file:
-        stored = bias if bias in file.keys() else None
-        return BaseLayer(
-            file.get_tensor(place.key).float(), None if stored is None else file.get_tensor(stored).float()
-        )
+    with weight_files.tensors(head) as file:
+        stored = file.get_tensor(bias).float() if bias in head.tensors else None
+        return BaseLayer(file.get_tensor(place.key).float(), stored)

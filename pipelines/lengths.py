@@ -36,6 +36,11 @@ class Lengths:
         read = [self._chunks[found.prompt], *(self._chunks[area.prompt] for area in found.areas)]
         return math.lcm(*read) * len(read)
 
+    @property
+    def chunks(self) -> int:
+        """Return how many chunks are read in all, those of a negative prompt once."""
+        return sum(self._chunks.values()) + max(self._chunks.values(), default=0)
+
     def _of(self, prompt: Prompt, guided: bool) -> int:
         if not prompt.weighted:
             return 1  # cut where the encoder stops reading

@@ -6,6 +6,7 @@ names it. diffusers and transformers would put noise in its place and go on.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils import logging as diffusers_log
-from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging as transformers_log
 
-from lora_zoo import header
 from lora_zoo.errors import first_few
-from pipelines import clip_tokens, hub, original, single_file
+from lora_zoo.header import Header
+from pipelines import clip_tokens, hub, original, single_file, tokenizer_files, weight_files
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
 from pipelines.original import Origin, Origins
@@ -33,6 +33,11 @@ from pipelines.single_file import Checkpoint
 from pipelines.specs import ModelSpec
 from pipelines.text import Tokenizer
 
+#: Which files of weights are taken: those in full precision, else those in half.
+_VARIANTS = ("", ".fp16")
+#: How attention is computed, in a library's own word; a name with a slash would be fetched from the hub, as code.
+_ATTENTION = "sdpa"
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _TEXT_MODELS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
 
@@ -60,54 +65,76 @@ def read(spec: ModelSpec, dtype: torch.dtype) -> Parts:
 
 
 def _of_folder(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Parts:
-    vae = AutoencoderTiny if spec.configs.vae.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
-    parts: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": vae}
-    parts |= {component: _TEXT_MODELS[component] for component in spec.configs.texts}
-    loaded = {component: _component(spec, folder / component, cls, dtype) for component, cls in parts.items()}
-    readers = {component: (tokenizer(folder, component), loaded[component]) for component in spec.configs.texts}
-    return Parts(readers, loaded["unet"], loaded["vae"], spec.configs.scheduler)
+    modules = empty(spec.configs)
+    for component, module in modules.items():
+        _fill(module, folder / component, component, dtype)
+    readers = {component: (tokenizer(folder, component), modules[component]) for component in spec.configs.texts}
+    return Parts(readers, modules["unet"], modules["vae"], spec.configs.scheduler)
 
 
 def tokenizer(path: Path, component: str = "text_encoder") -> Tokenizer:
     """Return the tokenizer of a model's text encoder, the rest unread; `path` is its folder or file."""
     if path.is_file():
         return cast(Tokenizer, clip_tokens.tokenizer(component))
-    folder = path / component.replace("text_encoder", "tokenizer")
-    try:
-        return cast(Tokenizer, CLIPTokenizer.from_pretrained(str(folder)))
-    except (OSError, ValueError) as error:
-        raise BadModel(f"cannot load the model in {path}: its tokenizer: {error}") from error
+    return cast(Tokenizer, tokenizer_files.read(path / component.replace("text_encoder", "tokenizer")))
 
 
-def _component(spec: ModelSpec, folder: Path, cls: Any, dtype: torch.dtype) -> nn.Module:
-    """Load one component of a folder with its own library, and see that its files held exactly what it needs."""
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    options["dtype" if folder.name in spec.configs.texts else "torch_dtype"] = dtype  # transformers' word, diffusers'
-    files = _sound_files(spec, folder)
-    if all(".fp16." in file.name for file in files):
-        options["variant"] = "fp16"
-    try:
-        module, report = cls.from_pretrained(str(folder), **options)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise BadModel(f"cannot load model '{spec.name}' from {folder}: {error}") from error
-    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        keys = [one if isinstance(one, str) else " ".join(map(str, one)) for one in sorted(report[what], key=str)]
-        if keys and not (what == "unexpected_keys" and folder.name in spec.configs.texts):
-            raise BadModel(f"{folder}: {what.replace('_', ' ')} in {files[0].name}: {first_few(keys)}")
-    return module
+def _fill(module: nn.Module, folder: Path, component: str, dtype: torch.dtype) -> None:
+    """Give a component its weights from a folder, and see that its files hold exactly what it needs.
+
+    The libraries' own loaders are not used: they take kernels, code and formats from where a configuration says.
+    """
+    heads = weight_files.heads(weight_files.find(folder, weight_files.STEMS[component], _VARIANTS))
+    wanted = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    places: dict[str, tuple[Header, str]] = {}
+    left: list[str] = []
+    for head in heads.values():
+        for key in head.tensors:
+            name = _name(key, wanted)
+            if name is None or name in places:
+                left.append(key)
+            else:
+                places[name] = (head, key)
+    first = next(iter(heads)).name
+    missing = [name for name in wanted if name not in places]
+    if missing:
+        raise BadModel(f"{folder}: missing keys in {first}: {first_few(missing)}")
+    shapes = {name: head.tensors[key].shape for name, (head, key) in places.items()}
+    wrong = [
+        f"{name} is {list(shapes[name])}, not {list(shape)}"
+        for name, shape in wanted.items()
+        if not _fits(shapes[name], shape)
+    ]
+    if wrong:
+        raise BadModel(f"{folder}: mismatched keys in {first}: {first_few(wrong)}")
+    if left and not component.startswith("text_encoder"):  # whole CLIPs are in use as text encoders
+        raise BadModel(f"{folder}: unexpected keys in {first}: {first_few(left)}")
+    loaded: dict[str, Tensor] = {}
+    for head in heads.values():
+        with weight_files.tensors(head) as file:
+            own = {name: key for name, (of, key) in places.items() if of is head}
+            loaded |= {
+                name: file.get_tensor(key).reshape(wanted[name]).to(dtype, copy=True) for name, key in own.items()
+            }
+    module.load_state_dict(loaded, assign=True)
+    module.eval()
 
 
-def _sound_files(spec: ModelSpec, folder: Path) -> list[Path]:
-    """Return a component's files of weights, each with a sound head."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        others = [file.name for file in sorted(folder.glob("*")) if file.suffix in (".bin", ".ckpt", ".pt", ".pth")]
-        hint = f"; {first_few(others)} may be a pickle, which can run code and is not opened" if others else ""
-        raise BadModel(f"cannot load model '{spec.name}': {folder} holds no .safetensors weights{hint}")
-    for path in files:
-        with path.open("rb") as file:
-            header.parse(file, path.stat().st_size, path, header.CHECKPOINT)
-    return files
+def _name(key: str, wanted: Mapping[str, object]) -> str | None:
+    """Return the parameter that a key of a folder's file means: files are of several ages of the libraries."""
+    spellings = (key, f"text_model.{key}", key.removeprefix("text_model."), _of_old_attention(key))
+    return next((name for name in spellings if name in wanted), None)
+
+
+def _of_old_attention(key: str) -> str:
+    """Return how diffusers calls what it called otherwise in a VAE's attention, until its version 0.18."""
+    *head, last, kind = key.split(".") if key.count(".") else ("", key)
+    return ".".join((*head, _OLD_ATTENTION.get(last, last), kind))
+
+
+def _fits(stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Tell whether a tensor is of a shape; the projections of old VAEs are stored as 1 x 1 convolutions."""
+    return stored[: len(wanted)] == wanted and set(stored[len(wanted) :]) <= {1}
 
 
 def _of_file(spec: ModelSpec, dtype: torch.dtype) -> Parts:
@@ -115,7 +142,7 @@ def _of_file(spec: ModelSpec, dtype: torch.dtype) -> Parts:
     modules = empty(spec.configs)
     origins = {component: origins_of(found, component, module) for component, module in modules.items()}
     check(found, modules, origins)
-    with safe_open(str(spec.path), framework="pt") as file:
+    with weight_files.tensors(found.head) as file:
         for component, module in modules.items():
             tensors = {
                 name: _tensor(file, origin, module.get_parameter(name).shape)
@@ -130,14 +157,25 @@ def _of_file(spec: ModelSpec, dtype: torch.dtype) -> Parts:
 
 def empty(configs: Configs) -> dict[str, nn.Module]:
     """Return a model's modules without weights."""
-    with init_empty_weights(include_buffers=False):
-        modules: dict[str, nn.Module] = {
-            "unet": UNet2DConditionModel(**configs.unet),
-            "vae": AutoencoderKL(**configs.vae),
-        }
-        for component, config in configs.texts.items():
-            modules[component] = _TEXT_MODELS[component](CLIPTextConfig(**config))
+    vae = AutoencoderTiny if configs.vae.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
+    modules = {"unet": _built(UNet2DConditionModel, "unet", configs.unet), "vae": _built(vae, "vae", configs.vae)}
+    for component, config in configs.texts.items():
+        modules[component] = _built(_TEXT_MODELS[component], component, {**config, "attn_implementation": _ATTENTION})
     return modules
+
+
+def _built(cls: Any, component: str, config: Mapping[str, Any]) -> nn.Module:
+    """Build a module of a configuration; fields that its class has not are of other versions of the libraries."""
+    try:
+        with init_empty_weights(include_buffers=False):
+            if cls in _TEXT_MODELS.values():
+                return cast(nn.Module, cls(CLIPTextConfig(**config)))
+            known = inspect.signature(cls.__init__).parameters
+            return cast(nn.Module, cls(**{name: value for name, value in config.items() if name in known}))
+    except Exception as error:  # libraries have errors of their own
+        raise BadModel(
+            f"the configuration of the {component} makes no model: {type(error).__name__}: {error}"
+        ) from error
 
 
 def origins_of(found: Checkpoint, component: str, module: nn.Module) -> Origins:

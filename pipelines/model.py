@@ -116,9 +116,13 @@ class LoadedModel:
     def text_encoder(self) -> nn.Module:
         return self._readers[0].encoder
 
+    def modules(self) -> dict[str, nn.Module]:
+        """All components, by their names in a LoRA file's layout."""
+        return self._parts.modules()
+
     def component(self, name: str) -> nn.Module:
         """A component by its name in a LoRA file's layout."""
-        return self._parts.modules()[name]
+        return self.modules()[name]
 
     def bring(self, *components: str) -> None:
         """See that these components are where they can compute, before a gate is opened on them."""
@@ -183,13 +187,18 @@ class LoadedModel:
         return (latents * self._scaling).to(self.dtype)
 
     def new_solver(
-        self, name: str, count: int, generator: torch.Generator, prediction: str = "", skipped: int = 0
+        self,
+        name: str,
+        count: int,
+        generator: torch.Generator,
+        stated: Mapping[str, str] | None = None,
+        skipped: int = 0,
     ) -> schedulers.Solver:
-        """Return a scheduler of one request's own, for what the model predicts unless something else is said.
+        """Return a scheduler of one request's own, as the model's files describe it but for what is `stated`.
 
         Of its steps, the first `skipped` are left out.
         """
-        config = {**self._parts.scheduler_config, **({"prediction_type": prediction} if prediction else {})}
+        config = {**self._parts.scheduler_config, **(stated or {})}
         return schedulers.build(name, config, schedulers.Span(count, skipped), generator, self.device)
 
     def predict_noise(

@@ -15,6 +15,7 @@ from lora_zoo import sgm
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer.text_model."
+CLIP_UNNAMED = "cond_stage_model.transformer."  # as transformers 5 names its modules, and some merges do
 CLIP_OF_SDXL = "conditioner.embedders.0.transformer.text_model."
 OPEN_CLIP_OF_SDXL = "conditioner.embedders.1.model."
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from composer.outline import Outline, outline
 from composer.plan import Job
-from pipelines.resolve import Resolved, steps_of
+from pipelines.pricing import steps_of
+from pipelines.resolve import Resolved
 
 if TYPE_CHECKING:
     from composer.texts import TextEmbedding

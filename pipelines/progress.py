@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
 
-from pipelines.errors import Cancelled
+from pipelines.errors import Cancelled, OutOfTime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,18 +18,28 @@ if TYPE_CHECKING:
 
 
 class Cancel:
-    """A switch that any thread may throw; the rendering stops before its next UNet call."""
+    """A switch that any thread may throw, or that time throws; the rendering stops before its next part of a model.
 
-    def __init__(self) -> None:
+    Looked at before each text that is read, each UNet call and each block of one, each decoding and each tile of one.
+    """
+
+    def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Give what is rendered so many seconds from now, by this clock; None: all the time it takes."""
         self._event = Event()
+        self._seconds = seconds
+        self._clock = clock
+        self._end = None if seconds is None else clock() + seconds
 
     def cancel(self) -> None:
+        """Throw the switch."""
         self._event.set()
 
     def check(self) -> None:
-        """Raise `Cancelled` if the switch was thrown."""
+        """Raise `Cancelled` if the switch was thrown, `OutOfTime` if the time is over."""
         if self._event.is_set():
             raise Cancelled("the rendering was cancelled")
+        if self._end is not None and self._clock() > self._end:
+            raise OutOfTime(f"stopped after {self._seconds:,g} seconds, which is all that one job is given here")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,29 +5,29 @@ Nothing heavy is imported, so that a dry run answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from composer import blocks, registry, words
 from composer.errors import BadRequest
 from composer.over_steps import factors, scheduled
-from composer.plan import Job, JobAdapter, Pass, Plan, Step
-from composer.prompting import tags
+from composer.plan import Job, JobAdapter, Pass, Plan, Prompt
+from composer.prompting import comfyui
+from composer.prompting.schedule import Timeline
 from composer.prompting.staged import spoken, staged
 from composer.registry import MethodModel
-from composer.request import AdapterUse, Hires, RenderRequest, parse_request
-from pipelines import canvas, checks, passes, regions, specs
-from pipelines.batching import deal
+from composer.request import AdapterUse, Hires, RenderRequest
+from pipelines import canvas, checks, passes, regions, schedulers, specs
 from pipelines.canvas import Canvas
-from pipelines.lengths import Lengths
+from pipelines.remarks import remarks
 from pipelines.sources import AdapterInfo, AdapterSource
 from pipelines.specs import ModelSpec
+from pipelines.tagged import with_tags
 
 if TYPE_CHECKING:
     from composer.texts import TextEmbedding
 
-_WHOLE = -1
 _T = TypeVar("_T")
 
 
@@ -43,6 +43,13 @@ class Resolved:
     skipped: int = 0  # steps that are left out, since the picture begins with one
     canvas: Canvas | None = None  # that picture
     second: Resolved | None = None  # the pass over the picture enlarged
+    earlier: int | None = None  # steps of the first pass, where this is the second
+    notices: tuple[str, ...] = ()  # what the picture's record should tell
+
+    def seeded(self, seed: int) -> Resolved:
+        """Return the same with another seed, which decides nothing but the noise."""
+        second = None if self.second is None else self.second.seeded(seed)
+        return replace(self, request=self.request.model_copy(update={"seed": seed}), second=second)
 
     @property
     def count(self) -> int:
@@ -55,8 +62,13 @@ class Resolved:
 
     @property
     def scripted(self) -> bool:
-        """Whether signs in prompts mean something."""
+        """Whether prompts have A1111's grammar."""
         return self.request.prompt_syntax == "a1111"
+
+    @property
+    def timeline(self) -> Timeline:
+        """Return the steps in which prompts are read."""
+        return Timeline(self.job.count, self.earlier)
 
     def rows(self, one: Pass) -> int:
         return 2 if self.guided and one.uncond != "off" else 1
@@ -67,7 +79,9 @@ class Resolved:
         LoRAs' weights change over the steps as they are asked to; prompts do, and join, if their grammar is read.
         """
         plan = self.unread(replace(self.job, texts=texts or {}))
-        return staged(plan, self.job.count) if self.scripted else plan
+        if self.request.prompt_syntax == "comfyui":
+            return replace(plan, prompts={key: _weighed(prompt) for key, prompt in plan.prompts.items()})
+        return staged(plan, self.timeline) if self.scripted else plan
 
     def unread(self, job: Job) -> Plan:
         """Start the method for a job, whatever the signs in its prompts mean; LoRAs' weights change over the steps."""
@@ -77,21 +91,16 @@ class Resolved:
 
     def spoken(self, text: str) -> str:
         """Return a text without the signs that mean something."""
-        return spoken(text, self.job.count) if self.scripted else text
+        if self.request.prompt_syntax == "comfyui":
+            return comfyui.spoken(text)
+        return spoken(text, self.timeline) if self.scripted else text
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a rendering will take, counted without a model."""
-
-    unet_passes: int  # evaluations the methods ask for, with or without an unconditional row
-    unet_rows: int  # samples that go through the UNet
-    unet_calls: int
-    shallow_passes: int = 0  # on deep features of an earlier step; their rows are not among the above
-    looks: int = 0  # evaluations between steps, at most; their calls are not among the above
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+def _weighed(prompt: Prompt) -> Prompt:
+    """Return a prompt of ComfyUI's grammar as one of A1111's, in which its weights are read."""
+    return replace(
+        prompt, text=comfyui.as_a1111(prompt.text), negative=comfyui.as_a1111(prompt.negative), weighted=True
+    )
 
 
 def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
@@ -112,6 +121,7 @@ def resolve(request: RenderRequest, source: AdapterSource) -> Resolved:
         for use, info in zip(uses, infos, strict=True):
             words.check(request.prompt, use.name, use.words or (), info.triggers)
     first = _begun(_without_files(filled, spec), spec, method, {info.name: info.triggers for info in infos})
+    first = replace(first, notices=remarks(filled, spec, infos))
     method.check(first.job)
     if first.count:
         checks.check_acts(first.job)
@@ -122,6 +132,7 @@ def _completed(
     request: RenderRequest, spec: ModelSpec, method: MethodModel, own_size: tuple[int, int]
 ) -> RenderRequest:
     """Return the request with the model's and the method's own defaults where it leaves something open."""
+    scheduler = request.scheduler or spec.defaults.scheduler
     return request.model_copy(
         update={
             "parameters": method.model_dump(),
@@ -130,7 +141,8 @@ def _completed(
             "height": request.height or own_size[1],
             "num_inference_steps": request.num_inference_steps or spec.defaults.num_inference_steps,
             "guidance_scale": request.guidance_scale or spec.defaults.guidance_scale,
-            "scheduler": request.scheduler or spec.defaults.scheduler,
+            "scheduler": scheduler,
+            "spacing": schedulers.spacing(scheduler, request.spacing, spec.configs.scheduler),
             "text_encoder_adapters": request.text_encoder_adapters or method.text_policy,
         }
     )
@@ -162,46 +174,8 @@ def _second(first: Resolved, hires: Hires) -> Resolved:
     checks.check_size(request, first.spec)
     checks.check_steps(request)
     skipped = passes.skipped(request.num_inference_steps or 0, hires.strength)
-    return replace(first, request=request, job=_job(request, first.spec, skipped), skipped=skipped, canvas=None)
-
-
-def price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
-    """Count passes, rows and UNet calls of requests rendered together, by asking their plans."""
-    seconds = [one.second for one in resolved if one.second is not None]
-    first = _price(resolved, max_rows)
-    return first + _price(seconds, max_rows) if seconds else first
-
-
-def _price(resolved: Sequence[Resolved], max_rows: int) -> Cost:
-    plans = [one.plan() for one in resolved]
-    lengths = [Lengths(one, plan.prompts) for one, plan in zip(resolved, plans, strict=True)]
-    passes = rows = calls = shallow = 0
-    steps = [steps_of(one.count) for one in resolved]
-    for index in range(max(map(len, steps), default=0)):
-        wanted: dict[tuple[int, ...], list[int]] = {}
-        for one, plan, own, read in zip(resolved, plans, steps, lengths, strict=True):
-            for found in plan.passes(own[index]) if index < len(own) else ():
-                alike = (one.job.height, one.job.width, len(found.areas), read.of(found), _part(found))
-                wanted.setdefault(alike, []).append(one.rows(found))
-        for (*_, part), sizes in wanted.items():
-            calls += len(deal(sizes, int, max_rows))
-            if part == _WHOLE:
-                passes += len(sizes)
-                rows += sum(sizes)
-            else:
-                shallow += len(sizes)
-    looks = sum(plan.looks(step) for plan, own in zip(plans, steps, strict=True) for step in own)
-    return Cost(passes, rows, calls, shallow, looks)
-
-
-def _part(one: Pass) -> int:
-    """Return which part of the UNet a pass computes."""
-    return one.reuse.layers if one.reuse is not None and one.shallow else _WHOLE
-
-
-def steps_of(count: int) -> list[Step]:
-    """Return steps as a scheduler would; none is built for a dry run, and a straight line stands for noise levels."""
-    return [Step(index, count, 999.0 * (1.0 - index / count), 1.0 - index / count) for index in range(count)]
+    job = _job(request, first.spec, skipped)
+    return replace(first, request=request, job=job, skipped=skipped, canvas=None, earlier=first.count)
 
 
 def _checked(use: AdapterUse, info: AdapterInfo, spec: ModelSpec) -> AdapterInfo:
@@ -228,32 +202,6 @@ def _of(use: AdapterUse, act: Callable[[], _T]) -> _T:
         return act()
     except BadRequest as error:
         raise BadRequest(f"LoRA '{use.name}': {error}") from error
-
-
-def with_tags(request: RenderRequest) -> RenderRequest:
-    """Return a request whose `<lora:...>` tags are LoRAs of it, behind those it names already."""
-    if request.prompt_syntax == "plain":
-        return request
-    regional = [("region's prompt", use.region.prompt or "") for use in request.adapters if use.region is not None]
-    others = [("negative prompt", request.negative_prompt), ("undesired text", request.undesired), *regional]
-    for name, text in others:
-        if tags.extract(text).loras:
-            raise BadRequest(f"a LoRA tag in the {name}: a LoRA acts on all that is read; put it into the prompt")
-    tagged = tags.extract(request.prompt)
-    if not tagged.loras:
-        return request
-    used = [
-        {
-            "name": tag.name,
-            "weight": tag.weight,
-            "text_encoder_weight": tag.text_encoder_weight,
-            "blocks": tag.blocks or None,
-            "schedule": tag.schedule and tag.schedule.model_dump(),
-        }
-        for tag in tagged.loras
-    ]
-    asked = request.model_dump()
-    return parse_request({**asked, "prompt": tagged.text, "adapters": [*asked["adapters"], *used]})
 
 
 def _without_files(request: RenderRequest, spec: ModelSpec) -> RenderRequest:

@@ -6,12 +6,14 @@ Multistep solvers keep history, so an instance is never shared. The table is pla
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from composer.errors import UnknownChoice
+from composer.errors import BadRequest, UnknownChoice
 from composer.plan import Step
+from composer.request import SPACINGS, Spacing
 from pipelines.metadata import samplers
 
 if TYPE_CHECKING:
@@ -26,22 +28,25 @@ class SchedulerSpec:
     class_name: str
     settings: Mapping[str, str | bool] = field(default_factory=dict)
     max_steps: int = 1000
+    spacing: Spacing | None = "linspace"  # the class' own; None: it places its steps in a way of its own
 
 
 #: `clip_sample` is for pictures in [-1, 1]; these are latents, and a model's file may leave it at its default of True.
 _TABLE: Mapping[str, SchedulerSpec] = {
-    "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
+    "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}, spacing="leading"),
     "euler": SchedulerSpec("EulerDiscreteScheduler"),
     "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler"),
     "dpmpp_2m": SchedulerSpec(
         "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False}
     ),
     "dpmpp_2m_karras": SchedulerSpec(
-        "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
+        spacing=None,
     ),
     "dpmpp_sde": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     "unipc": SchedulerSpec("UniPCMultistepScheduler"),
-    "lcm": SchedulerSpec("LCMScheduler", {"clip_sample": False}, max_steps=50),
+    "lcm": SchedulerSpec("LCMScheduler", {"clip_sample": False}, max_steps=50, spacing=None),
 }
 
 
@@ -55,6 +60,30 @@ def get(name: str) -> SchedulerSpec:
     if name not in _TABLE:
         raise UnknownChoice("scheduler", name, names(), known_as=samplers.told(name))
     return _TABLE[name]
+
+
+def spacing(name: str, asked: Spacing | None, config: Mapping[str, object]) -> Spacing | None:
+    """Return how a scheduler's steps are spaced: as asked, else as the model's files state, else in its own way.
+
+    None: it has one way only, and asking for another is an error.
+    """
+    own = get(name).spacing
+    if own is None:
+        if asked is not None:
+            raise BadRequest(f"scheduler '{name}' places its steps in its own way; leave out the spacing '{asked}'")
+        return None
+    stated = config.get("timestep_spacing", own) if asked is None else asked
+    if stated not in SPACINGS:
+        raise BadRequest(f"the model's files space steps as {stated!r}; give a spacing of {', '.join(SPACINGS)}")
+    return stated
+
+
+def zero_snr(config: Mapping[str, object], prediction: str) -> bool:
+    """Tell whether the last step of the noise schedule is noise alone, as the model's files ask for.
+
+    Of noise alone, a prediction of the noise says nothing: there the schedule stays as it is.
+    """
+    return bool(config.get("rescale_betas_zero_snr")) and prediction == "v_prediction"
 
 
 @dataclass(frozen=True)
@@ -100,6 +129,8 @@ class Solver:
         self._predicts_velocity = inner.config["prediction_type"] == "v_prediction"
         self.steps = _steps(inner, span.skipped)
         self.init_noise_sigma = float(inner.init_noise_sigma)
+        most = inner.alphas_cumprod[-1]
+        self.full_sigma = float(((1 - most) / most) ** 0.5)  # where the noise schedule begins; may be infinite
 
     def scale_input(self, latents: Tensor, step: Step) -> Tensor:
         """Return the latents as the UNet reads them at this step."""
@@ -112,7 +143,7 @@ class Solver:
         those that start from more than unit noise hold them divided by a.
         """
         a = (1.0 + step.sigma**2) ** -0.5
-        s = step.sigma * a
+        s = 1.0 if math.isinf(step.sigma) else step.sigma * a
         scaled = latents * a if self.init_noise_sigma > 1.0 else latents
         if self._predicts_velocity:
             return a * scaled - s * noise_pred
@@ -135,7 +166,8 @@ def build(
     import diffusers
 
     spec = get(name)
-    inner = getattr(diffusers, spec.class_name).from_config(dict(config), **spec.settings)
+    snr = zero_snr(config, str(config.get("prediction_type", "epsilon")))
+    inner = getattr(diffusers, spec.class_name).from_config({**config, "rescale_betas_zero_snr": snr}, **spec.settings)
     return Solver(cast(_Diffusers, inner), span, generator, device)
 
 

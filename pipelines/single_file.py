@@ -17,13 +17,20 @@ from lora_zoo.errors import first_few
 from lora_zoo.header import Header
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
-from pipelines.original import CLIP, CLIP_OF_SDXL, OPEN_CLIP_OF_SDXL, UNET, VAE
+from pipelines.original import CLIP, CLIP_OF_SDXL, CLIP_UNNAMED, OPEN_CLIP_OF_SDXL, UNET, VAE
 
 #: Components' own keys; whatever else a file holds cannot change a picture.
 ROOTS = (UNET, VAE, "cond_stage_model.", "conditioner.")
 #: Keys under these roots that text to image has no use for.
 UNUSED = re.compile(r".+(position_ids|logit_scale)|cond_stage_model\.transformer\.text_projection\.weight|.+\.loss\..+")
 
+#: Marks that tools put into files trained with EDM's noise levels -> the family that they are known by.
+_OTHER_SCHEDULES = {
+    "edm_mean": "of the family of Playground 2.5",
+    "edm_std": "of the family of Playground 2.5",
+    "edm_vpred.sigma_max": "of the family of CosXL",
+    "edm_vpred.sigma_min": "of the family of CosXL",
+}
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _HEAD = 64  # channels of an attention head, in all but SD1.5's UNet, which has eight heads
 _TOKENS = 49408
@@ -41,7 +48,8 @@ class Checkpoint:
         """Return component -> the beginning of its keys."""
         if self.sdxl:
             return {"text_encoder": CLIP_OF_SDXL, "text_encoder_2": OPEN_CLIP_OF_SDXL}
-        return {"text_encoder": CLIP}
+        named = any(key.startswith(CLIP) for key in self.head.tensors)
+        return {"text_encoder": CLIP if named else CLIP_UNNAMED}
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of a tensor that must be there."""
@@ -74,6 +82,9 @@ def read(path: Path) -> Checkpoint:
             f"{path}: this is Stable Diffusion 2 in one file, which does not say what it predicts; "
             "give it as a folder in diffusers' layout"
         )
+    for mark, family in _OTHER_SCHEDULES.items():
+        if mark in head.tensors:
+            raise BadModel(f"{path}: this is {family}, whose noise schedule (EDM) is not the one of SD1.5 and SDXL ({mark})")
     found = Checkpoint(head, sdxl=f"{UNET}label_emb.0.0.weight" in head.tensors)
     _check_components(found)
     return found
@@ -88,8 +99,7 @@ def configs(found: Checkpoint) -> Configs:
 
 
 def _head(path: Path) -> Header:
-    with path.open("rb") as file:
-        return header.parse(file, path.stat().st_size, path, header.CHECKPOINT)
+    return header.of_weights(path, header.CHECKPOINT)
 
 
 def _stranger(head: Header) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from composer import spectrum
+from lora_zoo import header
+from lora_zoo.errors import ZooError
 from lora_zoo.library import Library
 
 if TYPE_CHECKING:
@@ -27,6 +31,11 @@ class AdapterInfo:
     file: Path | None = None  # None: it is in none
     frequency: float | None = None  # how much of what it draws is fine detail; None: not measured
     civitai_version: int | None = None  # the number under which CivitAI has it
+    training: Mapping[str, str] = field(default_factory=dict[str, str])  # what its file says of how it was trained
+
+
+#: What kohya's scripts and the ModelSpec say of the noise schedule that a LoRA was trained with.
+ZERO_SNR, PREDICTION = "ss_zero_terminal_snr", "modelspec.prediction_type"
 
 
 class AdapterSource(Protocol):
@@ -48,7 +57,20 @@ class ZooSource:
         rings, path = self._library.profile(entry), self._library.path(entry)
         measured = None if rings is None else spectrum.frequency(rings)
         version = self._library.civitai_version(entry)
-        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured, version)
+        training = _training(path, entry.sha256)
+        return AdapterInfo(name, entry.sha256, family, entry.weight, entry.triggers, path, measured, version, training)
 
     def load(self, name: str, layout: Layout) -> Adapter:
         return self._library.read(self._library.find(name), layout)
+
+
+@lru_cache(maxsize=1024)
+def _training(path: Path, _sha256: str) -> Mapping[str, str]:
+    """Return what a file's head says of its training, read once for each content."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        stated = header.header(path).metadata
+    except ZooError:
+        return {}  # whoever loads it tells what is wrong with it
+    return {key: stated[key] for key in (ZERO_SNR, PREDICTION) if key in stated}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_zoo import writer
-from lora_zoo.adapter import Adapter, DenseDelta, Layout, LowRank
+from lora_zoo.adapter import Adapter, Delta, DenseDelta, Layout, LowRank, tensors_of
 from lora_zoo.errors import UnknownName
 from lora_zoo.writer import Factors
 from pipelines.sources import AdapterInfo
@@ -48,7 +49,19 @@ def random_adapter(name: str, layout: Layout, kind: Kind, seed: int) -> Adapter:
         }
         for component in kind.components
     }
-    return Adapter(name, f"{seed:064x}", layers)
+    return Adapter(name, content_digest(layers), layers)
+
+
+def content_digest(layers: Mapping[str, Mapping[str, Delta]]) -> str:
+    """Return what real files give: a digest of all that an adapter does, so that two that differ never share one."""
+    digest = hashlib.sha256()
+    for component, deltas in layers.items():
+        for path, delta in deltas.items():
+            digest.update(f"{component}.{path} {type(delta).__name__}".encode())
+            for tensor in tensors_of(delta):
+                digest.update(f"{tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _low_rank(shape: tuple[int, ...], kind: Kind, generator: torch.Generator) -> LowRank:
@@ -84,13 +97,13 @@ def save_plain(adapter: Adapter, path: Path, dialect: writer.Dialect = "kohya") 
     return writer.write(path, layers, dialect, {})
 
 
-def dense_twin(adapter: Adapter, name: str, digest: str) -> Adapter:
+def dense_twin(adapter: Adapter, name: str) -> Adapter:
     """Return the same adapter with its deltas kept whole."""
     layers = {
         component: {path: DenseDelta(delta.dense()) for path, delta in deltas.items()}
         for component, deltas in adapter.layers.items()
     }
-    return Adapter(name, digest, layers)
+    return Adapter(name, content_digest(layers), layers)
 
 
 class Shelf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,28 @@ import torch
 from pipelines import specs
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
-from tests import checkpoints, models
+from tests import checkpoints, models, shared_models
 from tests.adapters import Shelf, five
 
 torch.set_num_threads(1)
+
+SHARED = ("sd15", "small", "xl")
+
+
+@pytest.fixture(autouse=True)
+def shared_models_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves a shared model, or torch's settings, other than it found them."""
+    used = [name for name in SHARED if name in request.fixturenames]
+    with shared_models.unchanged({name: request.getfixturevalue(name) for name in used}):
+        yield
+
+
+def shared(folder: Path) -> Iterator[LoadedModel]:
+    """Load a model for all tests; when they are over, every weight must be what it was."""
+    model = LoadedModel.load(specs.find(str(folder)), torch.device("cpu"))
+    digest = model.parameter_digest()
+    yield model
+    assert model.parameter_digest() == digest, f"a test wrote into the weights of {folder.name}"
 
 
 @pytest.fixture(scope="session")
@@ -35,18 +54,18 @@ def xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def xl(xl_folder: Path) -> LoadedModel:
-    return LoadedModel.load(specs.find(str(xl_folder)), torch.device("cpu"))
+def xl(xl_folder: Path) -> Iterator[LoadedModel]:
+    yield from shared(xl_folder)
 
 
 @pytest.fixture(scope="session")
-def sd15(sd15_folder: Path) -> LoadedModel:
-    return LoadedModel.load(specs.find(str(sd15_folder)), torch.device("cpu"))
+def sd15(sd15_folder: Path) -> Iterator[LoadedModel]:
+    yield from shared(sd15_folder)
 
 
 @pytest.fixture(scope="session")
-def small(small_folder: Path) -> LoadedModel:
-    return LoadedModel.load(specs.find(str(small_folder)), torch.device("cpu"))
+def small(small_folder: Path) -> Iterator[LoadedModel]:
+    yield from shared(small_folder)
 
 
 @pytest.fixture(scope="session")

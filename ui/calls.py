@@ -11,8 +11,9 @@ from pydantic_core import to_jsonable_python
 from composer import registry
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
-from pipelines import schedulers
+from pipelines import estimates, schedulers, specs
 from pipelines.jobs.states import OPEN
+from pipelines.quotes import Quote
 from ui.cards import cards
 from ui.history import Asked, Kept
 from ui.service import Service
@@ -59,12 +60,14 @@ class Calls:
         return {"job": job, "state": self._service.history.state(job)[0].value}
 
     def cost(self, request: dict[str, Any]) -> Answer:
-        """Count what a picture takes, without making it."""
+        """Count what a picture takes, without making it; `seconds` as renderings took here, null before any did."""
         return self.price(parse_request(request))
 
     def price(self, request: RenderRequest) -> Answer:
         """Count what a request takes."""
-        return to_jsonable_python(self._service.cost([request]))
+        cost = self._service.cost([request])
+        soon = estimates.estimate(specs.find(request.model), cost)
+        return Quote(cost, soon).row()
 
     def search(self, words: str, limit: int = 48) -> Answer:
         """Find pictures by words of their prompts, LoRAs and methods, the newest first."""

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from composer import registry
 from composer.errors import BadRequest
 from composer.request import AdapterUse, Hires, RenderRequest, Seed, Start, explain, parse_request
-from pipelines.wildcards import expand
 from ui import more
 
 _MOST_PICTURES = 10_000
@@ -101,18 +100,17 @@ class Draft(BaseModel):
         return cls.model_validate({**stated, "further": further, "chosen": chosen, "count": count})
 
     def request(self, seed: int | None = None, placed: bool = False) -> RenderRequest:
-        """Return the request for one picture; choices in its prompts are drawn from its seed.
+        """Return the request for one picture.
 
         Boxes and masks are part of it if its method looks at them, or if `placed`.
         """
         seed = self.seed if seed is None else seed
         placed = placed or registry.get(self.method).uses_regions
         data = self.model_dump(include=set(RenderRequest.model_fields))
-        texts = {key: expand(data[key], seed, None) for key in ("prompt", "negative_prompt")}
         known = {one.name for one in registry.describe(self.method).parameters}
         parameters = {key: value for key, value in self.parameters.items() if value is not None and key in known}
         uses = [one.use(placed) for one in self.chosen]
-        asked = {**data, **texts, "seed": seed, "parameters": parameters, "adapters": uses}
+        asked = {**data, "seed": seed, "parameters": parameters, "adapters": uses}
         return parse_request({**asked, **{key: self.further[key] for key in more.FURTHER if key in self.further}})
 
     def requests(self) -> list[RenderRequest]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from composer.request import RenderRequest
 from lora_zoo.errors import nearest
+from pipelines.estimates import amount, machine_memory
+from pipelines.pricing import Cost, price
+from pipelines.quotes import MOST_USUAL, lower, much, size
+from pipelines.resolve import Resolved
 from ui.errors import NotAllowed, TooMuch
 from ui.held import INLINE, NAMED
+
+#: UNet passes that a job has room for, each as large as one may be: none takes long, and stopping waits for none.
+_PASSES = 50
+#: GFLOP in a second that a processor's core and a GPU are taken for, where a limit in time is made one in arithmetic.
+_CORE, _GPU = 28.0, 14_000.0
 
 
 @dataclass(frozen=True)
@@ -18,12 +28,25 @@ class Limits:
     waiting: int = 200  # jobs in the queue
     pictures: int = 256  # of one job
     loras: int = 16  # of one picture
-    work: int = 64 * 1024 * 1024 * 50  # steps x pixels of one job, all its pictures together: 64 of 1024x1024, 50 steps
+    usual: int = MOST_USUAL  # what one picture may take, in usual pictures of its model
+    job_gflop: float = 200_000.0  # what one job may take, all its pictures together; see `of_machine`
+    job_seconds: float = 3600.0  # after which a job is stopped, from its own beginning; what is finished is kept
+    memory: int = 0  # bytes that a UNet call or decoding may take beside the model; 0: whatever there is
     prompt: int = 10_000  # characters
     picture: int = 32 << 20  # bytes of a picture to begin with, as it is sent
     inline: int = 64 << 20  # characters of the pictures and masks that the requests of one job hold
     upload: int = 1 << 30  # bytes of one file
     folders: bool = True  # whether a page may have folders of this machine scanned
+
+
+def of_machine(job_seconds: float, gpu: bool, folders: bool = True) -> Limits:
+    """Return what a server gives away on this machine, where a job may take so many seconds.
+
+    That is little on a processor, and much on a GPU, where memory that runs out is dealt with while rendering.
+    """
+    pace = _GPU if gpu else _CORE * (os.cpu_count() or 1)
+    memory = 0 if gpu else machine_memory()
+    return Limits(job_gflop=pace * job_seconds, job_seconds=job_seconds, memory=memory, folders=folders)
 
 
 @dataclass(frozen=True)
@@ -69,12 +92,49 @@ def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
         if len(one.adapters) > limits.loras:
             raise TooMuch(f"a picture has at most {limits.loras} LoRAs here, not {len(one.adapters)}")
     check_held(requests, limits)
-    work = sum(_work(one) for one in requests)
-    if work > limits.work:
+
+
+def check_work(found: Sequence[Resolved], limits: Limits) -> None:
+    """Refuse a job whose pictures take more arithmetic than this server gives, one of them or all together.
+
+    Raises:
+        TooMuch: With the figure, the limit, and what makes it so large.
+    """
+    known: dict[int, Cost] = {}  # by the job that they share: those that differ by their seeds only
+    total = 0.0
+    for one in found:
+        if id(one.job) not in known:
+            known[id(one.job)] = _checked(one, limits)
+        total += known[id(one.job)].gflop
+        if total > limits.job_gflop:
+            raise TooMuch(
+                f"this job takes more than {limits.job_gflop:,.0f} GFLOP, the most that this server gives to one; "
+                f"its picture of {size(one)} takes {known[id(one.job)].gflop:,.0f}: ask for {lower(one)}, or for "
+                "fewer pictures"
+            )
+
+
+def check_memory(cost: Cost, limits: Limits) -> None:
+    """Refuse a job that takes more memory than this machine has."""
+    if limits.memory and cost.memory > limits.memory:
         raise TooMuch(
-            f"steps x width x height x pictures is {work:,}; this server takes at most {limits.work:,} per job: "
-            "ask for fewer steps, a smaller size or fewer pictures"
+            f"this job takes about {amount(cost.memory)} of memory beside the model; this machine has "
+            f"{amount(limits.memory)}: ask for a smaller size, or for fewer pictures at a time"
         )
+
+
+def _checked(one: Resolved, limits: Limits) -> Cost:
+    """Return what one picture takes, if that is not too much for one."""
+    cost = price([one], 1)
+    if told := much(one, limits.usual):
+        raise TooMuch(f"{told}; this server takes at most {limits.usual:,}: ask for {lower(one)}")
+    most = limits.job_gflop / _PASSES
+    if cost.pass_gflop > most:
+        raise TooMuch(
+            f"one pass of the UNet at {size(one)} takes {cost.pass_gflop:,.0f} GFLOP; this server takes at most "
+            f"{most:,.0f} at a time: ask for {lower(one)}"
+        )
+    return cost
 
 
 def _held(one: RenderRequest) -> int:
@@ -82,11 +142,3 @@ def _held(one: RenderRequest) -> int:
     start = [] if one.start is None else [one.start.image, one.start.mask]
     masks = [use.region.mask for use in one.adapters if use.region is not None]
     return sum(len(text) for text in (*start, *masks) if text is not None)
-
-
-def _work(one: RenderRequest) -> int:
-    """Return steps x pixels of a picture, its second pass included."""
-    pixels = (one.width or 0) * (one.height or 0)
-    steps = one.num_inference_steps or 0
-    second = 0 if one.hires is None else (one.hires.num_inference_steps or steps) * one.hires.scale**2
-    return int(pixels * (steps + second))

@@ -36,6 +36,11 @@ class Live:
     frame: int = 0  # counts the previews
     outlines: Mapping[int, Outline] = field(default_factory=dict[int, Outline])  # of those that their prompts decide
 
+    def reached(self) -> str:
+        """Return how far the job has come, in words."""
+        under_way = f"; those under way were at step {self.step} of {self.steps}" if self.steps else ""
+        return f"{self.done} of {self.pictures} pictures are finished and kept{under_way}"
+
     def told(self) -> dict[str, JsonValue]:
         """Return the moment as a page shows it."""
         return {

@@ -17,6 +17,7 @@ from composer.registry import Parameter
 from composer.request import BlockWeights, Hires, RenderRequest, Schedule, Start
 from lora_zoo.errors import ZooError
 from pipelines import specs
+from pipelines.wildcards import has_choices
 from ui.held import INLINE
 
 FURTHER = (
@@ -24,6 +25,7 @@ FURTHER = (
     "undesired_strength",
     "guidance_rescale",
     "prompt_syntax",
+    "choices",
     "prediction_type",
     "text_encoder_adapters",
     "original_size",
@@ -86,7 +88,13 @@ def further_in(form: object) -> dict[str, JsonValue]:
 def further_of(request: RenderRequest) -> dict[str, JsonValue]:
     """Return a request's finer settings, those left out that are the defaults anyway."""
     found = _changed(request.model_dump(mode="json", include=set(FURTHER)))
-    own = {"text_encoder_adapters": registry.get(request.method).text_policy, "prediction_type": _predicted(request)}
+    own: dict[str, object] = {
+        "text_encoder_adapters": registry.get(request.method).text_policy,
+        "prediction_type": _predicted(request),
+    }
+    texts = (request.prompt, request.negative_prompt, request.undesired)
+    if not any(map(has_choices, texts)):
+        own["choices"] = "text"  # of nothing: what is typed next may be drawn
     return {key: value for key, value in found.items() if own.get(key) != value}
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
@@ -20,18 +20,20 @@ from lora_zoo import catalog
 from lora_zoo.errors import ZooError
 from lora_zoo.fit import Fit
 from pipelines.engine import Engine
-from pipelines.errors import Cancelled
+from pipelines.errors import Cancelled, OutOfTime
 from pipelines.jobs.planning import Job as Planned
 from pipelines.jobs.planning import together
 from pipelines.jobs.states import OPEN, STOPPED, State
 from pipelines.outlines import outlined
+from pipelines.pricing import Cost
 from pipelines.progress import Cancel
-from pipelines.resolve import Cost, Resolved, with_tags
+from pipelines.resolve import Resolved
+from pipelines.tagged import with_tags
 from ui import held, uploads, words
 from ui.errors import NotAllowed, NotThere, TooBusy
 from ui.held import Held
 from ui.history import Asked, History, Job, Kept
-from ui.limits import Allowed, Limits, check_amount, check_held, check_names
+from ui.limits import Allowed, Limits, check_amount, check_held, check_memory, check_names, check_work
 from ui.live import Live, Watcher, as_data
 from ui.shelf import Shelf
 
@@ -66,7 +68,7 @@ class _Now:
     """The job under way."""
 
     watcher: Watcher
-    cancel: Cancel = field(default_factory=Cancel)
+    cancel: Cancel
     told: bool = False  # to stop by a user, and not by the server's end
 
 
@@ -120,20 +122,23 @@ class Service:
         allowed = Allowed(self.models, self.shelf.loras)
         known: dict[tuple[str, Start | None], Resolved] = {}
         found: list[Resolved] = []
-        for one in requests:
+        for one in (self.engine.drawn(one, allowed.loras.__contains__) for one in requests):
             alike = (one.model_dump_json(exclude={"seed", "start"}), one.start)
             if alike not in known:
                 tagged = with_tags(one)
                 check_names(tagged, allowed)
                 known[alike] = self.engine.resolve(self.held.inline(tagged))
-            first = known[alike]
-            found.append(replace(first, request=first.request.model_copy(update={"seed": one.seed})))
+            found.append(known[alike].seeded(one.seed))
         check_amount([one.request for one in found], self.limits)
+        check_work(found, self.limits)
+        check_memory(self._price(found), self.limits)
         return found
 
     def cost(self, requests: Sequence[RenderRequest]) -> Cost:
         """Count what a job would take, without loading a model."""
-        found = self._resolved(requests)
+        return self._price(self._resolved(requests))
+
+    def _price(self, found: Sequence[Resolved]) -> Cost:
         goes = goes_of([one.request for one in found])
         return sum((self.engine.price([found[place] for place, _ in go]) for go in goes), Cost(0, 0, 0))
 
@@ -231,7 +236,7 @@ class Service:
         return None
 
     def _begun(self, job: Job) -> Job:
-        self._now = _Now(Watcher(Live(job.id, len(job.asked.requests))))
+        self._now = _Now(Watcher(Live(job.id, len(job.asked.requests))), Cancel(self.limits.job_seconds))
         return job
 
     def _do(self, job: Job) -> None:
@@ -251,6 +256,8 @@ class Service:
                     for position, ((place, _), rendering) in enumerate(zip(go, made, strict=True)):
                         self._keep(job, place, rendering, now.watcher.live.outlines.get(position))
                 now.watcher.finished(len(go))
+        except OutOfTime as error:
+            self.history.set_state(job.id, State.FAILED, f"{error}; {now.watcher.live.reached()}")
         except Cancelled:
             if now.told:
                 self.history.set_state(job.id, State.CANCELLED)

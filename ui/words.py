@@ -9,7 +9,9 @@ from pydantic import JsonValue
 
 from composer.record import RenderRecord
 from composer.request import AdapterUse, Hires, Region, Start
-from pipelines.resolve import Cost
+from pipelines import estimates
+from pipelines.estimates import Estimate
+from pipelines.pricing import Cost
 from ui import more
 from ui.history import Kept
 
@@ -26,13 +28,15 @@ def method(record: RenderRecord) -> str:
     return f"{record.method} ({parameters})" if parameters else record.method
 
 
-def cost(found: Cost, pictures: int) -> str:
-    """Return what a job takes, in one line."""
+def cost(found: Cost, pictures: int, soon: Estimate | None) -> str:
+    """Return how long a job takes and what of, in one line."""
     more = [f"{found.shallow_passes} shallow passes"] if found.shallow_passes else []
     more += [f"{found.looks} looks at the attention"] if found.looks else []
     beside = f", {', '.join(more)}" if more else ""
     of = f" for {pictures} pictures" if pictures > 1 else ""
-    return f"{found.unet_passes} passes{beside}, {found.unet_rows} rows in {found.unet_calls} model calls{of}"
+    counts = f"{found.unet_passes} passes{beside}, {found.unet_rows} rows in {found.unet_calls} model calls{of}"
+    time = estimates.told(soon)
+    return f"{time[0].upper()}{time[1:]}. {counts}; {found.gflop:,.0f} GFLOP, {estimates.amount(found.memory)}"
 
 
 def beside(begun: bool, twice: bool, further: Iterable[str]) -> str:

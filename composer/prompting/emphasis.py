@@ -3,7 +3,8 @@
 (text) counts 1.1 times, (text:1.5) 1.5 times, [text] 1 / 1.1 times; they multiply where they are nested. A backslash
 before a bracket or another backslash makes it a plain character. BREAK begins a new chunk of what the text encoder
 reads at once. A bracket that is never closed weighs all that follows it, as in A1111; here that is told as well.
-Deviation: BREAK works inside of brackets too; A1111 reads it as a word there.
+Deviation: BREAK works inside of brackets too; A1111 reads it as a word there. Brackets nested deeper than `_DEPTH` are
+plain characters, so that the time taken grows with the length of a text only.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+_CLOSERS = {"(": ")", "[": "]"}
 STRONGER = 1.1
 WEAKER = 1 / 1.1
 
 _TOKEN = re.compile(
     r"""
     \\(?P<escaped>[\\()\[\]]?)                                        # what follows is meant as it stands
-    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)                   # closes a round bracket with a weight
+    | :\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)                   # closes a round bracket with a weight
     | (?P<bracket>[()\[\]])
     | (?P<plain>:|[^\\()\[\]:]+)
     """,
     re.VERBOSE,
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
+_WORDS = re.compile(r"\b(BREA|AN)([KD])\b")  # that would not be words
+_AT_END = re.compile(r":(?=[\s\d.+-]*\Z)")  # before a number at the end, which would weigh a prompt
+_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,20 @@ class _Reader:
     spans: list[tuple[str | None, float]] = field(default_factory=list[tuple[str | None, float]])  # None: BREAK
     round: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     square: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    deeper: dict[str, int] = field(default_factory=lambda: {")": 0, "]": 0})  # plain ones that are still to close
 
     def take(self, token: re.Match[str]) -> None:
         bracket, weight = token["bracket"], token["weight"]
         opened = {"(": self.round, "[": self.square}.get(bracket)
-        if opened is not None:
+        closes = ")" if weight is not None else bracket
+        if opened is not None and len(opened) < _DEPTH:
             opened.append((len(self.spans), token.start()))
+        elif opened is not None:
+            self.deeper[_CLOSERS[bracket]] += 1
+            self.say(token[0])
+        elif self.deeper.get(closes):
+            self.deeper[closes] -= 1
+            self.say(token[0])
         elif weight is not None and self.round:
             self.weigh(self.round.pop()[0], float(weight))
         elif bracket == ")" and self.round:
@@ -72,10 +85,12 @@ class _Reader:
             self.say(token[0])
 
     def say(self, text: str) -> None:
-        first, *others = _BREAK.split(text)
-        self.spans.append((first, 1.0))
-        for other in others:
-            self.spans += [(None, 1.0), (other, 1.0)]
+        pieces = _BREAK.split(text)
+        for place, piece in enumerate(pieces):
+            if place:
+                piece = piece.lstrip()
+                self.spans.append((None, 1.0))
+            self.spans.append((piece if place + 1 == len(pieces) else piece.rstrip(), 1.0))
 
     def weigh(self, start: int, factor: float) -> None:
         """Multiply all spans since a bracket."""
@@ -98,19 +113,23 @@ def parse(prompt: str) -> Emphasised:
     return Emphasised(_groups(reader.spans), tuple(notices))
 
 
-def escape(text: str) -> str:
-    """Return a text that `parse` reads as this text, at weight 1."""
-    return re.sub(r"([\\()\[\]])", r"\\\1", text)
+def escape(text: str, last: bool = True) -> str:
+    """Return a text that A1111's grammar reads as this text at weight 1, words such as AND included.
+
+    `last`: it ends the prompt, where a number behind a colon would weigh it.
+    """
+    bare = _WORDS.sub(r"\1\\\2", re.sub(r"([\\()\[\]])", r"\\\1", text))
+    return _AT_END.sub(r":\\", bare) if last else bare
 
 
 def _groups(spans: list[tuple[str | None, float]]) -> tuple[tuple[Span, ...], ...]:
     """Part spans at BREAK, leave out empty ones and join neighbours of one weight."""
-    groups: list[list[Span]] = [[]]
+    groups: list[list[tuple[list[str], float]]] = [[]]
     for text, weight in spans:
         if text is None:
             groups.append([])
-        elif text and groups[-1] and groups[-1][-1].weight == weight:
-            groups[-1][-1] = Span(groups[-1][-1].text + text, weight)
+        elif text and groups[-1] and groups[-1][-1][1] == weight:
+            groups[-1][-1][0].append(text)
         elif text:
-            groups[-1].append(Span(text, weight))
-    return tuple(map(tuple, groups))
+            groups[-1].append(([text], weight))
+    return tuple(tuple(Span("".join(texts), weight) for texts, weight in group) for group in groups)

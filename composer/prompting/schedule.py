@@ -4,7 +4,11 @@
 [a::0.5] no b. [a|b|c] takes another one at each step, in turn. They may be nested, and stand beside brackets of
 emphasis, which are left as they are. Brackets that do not pair up are plain characters.
 `a AND b :0.5` is two prompts, the second at half weight.
-Deviation: a | outside of brackets is a plain character; A1111 then takes the whole prompt as plain.
+Over two passes they go on as in A1111 since 1.6: shares from 0 to 1 are of the first pass, from 1 to 2 of the second,
+and whole numbers count on, so that after 20 steps [a:b:25] changes after five of the second pass. In each pass the
+steps that are done count; of a picture that begins with one, A1111 counts those too that are left out.
+Deviation: a | outside of brackets is a plain character; A1111 then takes the whole prompt as plain. Brackets nested
+deeper than `_DEPTH` are plain characters.
 """
 
 from __future__ import annotations
@@ -26,11 +30,27 @@ square: LSQB (item | COLON | PIPE)* RSQB
 %declare TEXT LPAR RPAR LSQB RSQB COLON PIPE
 """
 _PIECE = re.compile(r"\\.|\\$|[()\[\]:|]|[^\\()\[\]:|]+", re.DOTALL)
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*")
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*")
 _AND = re.compile(r"\bAND\b")
-_AND_WEIGHT = re.compile(r"(?s:(.*?))\s*:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*")
 _NAMES = {"(": "LPAR", ")": "RPAR", "[": "LSQB", "]": "RSQB", ":": "COLON", "|": "PIPE"}
 _OPENER = {")": "(", "]": "["}
+
+
+_DEPTH = 50
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The steps of one pass over a picture, in which its prompts are read."""
+
+    count: int
+    earlier: int | None = None  # steps of the first pass; None: this is the first
+
+    def step(self, when: float, fraction: bool) -> int:
+        """Return the step of this pass, if it has it, at a share of all its steps or at a number of steps."""
+        first = self.earlier is None
+        found = int((when - (0.0 if first else 1.0)) * self.count) if fraction else int(when - (self.earlier or 0))
+        return min(self.count, found)
 
 
 @dataclass(frozen=True)
@@ -41,10 +61,6 @@ class Change:
     after: Text
     when: float
     fraction: bool  # `when` is a share of all steps, not a number of steps
-
-    def step(self, count: int) -> int:
-        """Return the number of steps that `before` has."""
-        return min(count, int(self.when * count if self.fraction else self.when))
 
 
 @dataclass(frozen=True)
@@ -65,9 +81,9 @@ class Part:
     text: Text
     weight: float = 1.0
 
-    def at(self, index: int, count: int) -> str:
-        """Return the text of step `index` (from 0) of `count`."""
-        return _at(self.text, index, count)
+    def at(self, index: int, timeline: Timeline) -> str:
+        """Return the text of step `index` (from 0) of a pass."""
+        return _at(self.text, index, timeline)
 
 
 def parse(prompt: str) -> tuple[Part, ...]:
@@ -81,17 +97,38 @@ def parse_one(prompt: str) -> Part:
 
 
 def _part(text: str) -> Part:
-    match = _AND_WEIGHT.fullmatch(text)
-    return Part(_scheduled(match[1]), float(match[2])) if match else Part(_scheduled(text))
+    before, colon, tail = text.rpartition(":")
+    weight = _NUMBER.fullmatch(tail) if colon else None
+    return Part(_scheduled(text)) if weight is None else Part(_scheduled(before.rstrip()), float(weight[1]))
 
 
-def _at(text: Text, index: int, count: int) -> str:
+def changing(prompt: str) -> tuple[tuple[int, int], ...]:
+    """Return where a prompt changes over the steps: the places of brackets that begin and end such text."""
+    if "[" not in prompt:
+        return ()
+    tree = _parser().parse(_tokens(prompt))  # type: ignore[arg-type]  our lexer takes tokens, not a text
+    squares = [one.children for one in tree.iter_subtrees() if one.data == "square"]
+    ends = [(children[0], children[-1]) for children in squares if _changes(children)]
+    return tuple((_place(first), _place(last)) for first, last in ends)
+
+
+def _changes(children: Sequence[Token | Tree[Token]]) -> bool:
+    return isinstance(next(_square(children), None), Change | Turns)
+
+
+def _place(bracket: Token | Tree[Token]) -> int:
+    assert isinstance(bracket, str), "brackets are tokens"
+    return bracket.start_pos or 0
+
+
+def _at(text: Text, index: int, timeline: Timeline) -> str:
     pieces: list[str] = []
     for piece in text:
         if isinstance(piece, Change):
-            pieces.append(_at(piece.before if index < piece.step(count) else piece.after, index, count))
+            before = index < timeline.step(piece.when, piece.fraction)
+            pieces.append(_at(piece.before if before else piece.after, index, timeline))
         elif isinstance(piece, Turns):
-            pieces.append(_at(piece.options[index % len(piece.options)], index, count))
+            pieces.append(_at(piece.options[index % len(piece.options)], index, timeline))
         else:
             pieces.append(piece)
     return "".join(pieces)
@@ -127,31 +164,35 @@ def _tokens(text: str) -> list[Token]:
     """Return the pieces of a text; brackets without a partner, and signs outside of square ones, are text."""
     from lark import Token
 
-    pieces = _PIECE.findall(text)
-    partner = _paired(pieces)
+    matches = list(_PIECE.finditer(text))
+    partner = _paired([match[0] for match in matches])
     tokens: list[Token] = []
     inside: list[str] = []  # paired brackets that are open
-    for place, piece in enumerate(pieces):
+    for place, match in enumerate(matches):
+        piece = match[0]
         name = _NAMES.get(piece, "TEXT")
+        if piece in ("(", "[") and place in partner and len(inside) == _DEPTH:
+            partner.pop(partner.pop(place))
         if piece in "()[]" and place not in partner or piece in ":|" and inside[-1:] != ["["]:
             name = "TEXT"
         elif piece in "([":
             inside.append(piece)
         elif piece in ")]":
             inside.pop()
-        tokens.append(Token(name, piece))
+        tokens.append(Token(name, piece, start_pos=match.start()))
     return tokens
 
 
-def _paired(pieces: Sequence[str]) -> set[int]:
-    """Return the places of brackets that pair up. One that closes what is not open breaks all that are."""
-    paired: set[int] = set()
+def _paired(pieces: Sequence[str]) -> dict[int, int]:
+    """Return for brackets that pair up the place of the other. One that closes what is not open breaks all that are."""
+    paired: dict[int, int] = {}
     open_: list[int] = []
     for place, piece in enumerate(pieces):
         if piece in ("(", "["):
             open_.append(place)
         elif piece in _OPENER and open_ and pieces[open_[-1]] == _OPENER[piece]:
-            paired |= {open_.pop(), place}
+            other = open_.pop()
+            paired |= {other: place, place: other}
         elif piece in _OPENER:
             open_.clear()
     return paired

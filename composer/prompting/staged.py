@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from composer.plan import Area, Attention, Look, Pass, Plan, Prediction, Prompt, Step
 from composer.prompting import emphasis, schedule
-from composer.prompting.schedule import Part
+from composer.prompting.schedule import Part, Timeline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +35,9 @@ class _Stages:
     steps: tuple[Parts, ...]
 
 
-def staged(plan: Plan, count: int) -> Plan:
-    """Return the plan with every prompt read in A1111's grammar, for this number of steps."""
-    stages = {key: _stages(key, prompt, count) for key, prompt in plan.prompts.items()}
+def staged(plan: Plan, timeline: Timeline) -> Plan:
+    """Return the plan with every prompt read in A1111's grammar, for the steps of a pass."""
+    stages = {key: _stages(key, prompt, timeline) for key, prompt in plan.prompts.items()}
     prompts = {key: prompt for one in stages.values() for key, prompt in one.prompts.items()}
 
     def expand(step: Step) -> Iterator[tuple[Pass, Parts]]:
@@ -87,9 +87,9 @@ class _Look:
         return replace(area, prompt=self.keys[area.prompt])
 
 
-def spoken(prompt: str, count: int) -> str:
-    """Return the words of a prompt as the first of `count` steps has them, without weights, AND and BREAK."""
-    return " ".join(emphasis.parse(part.at(0, count)).text for part in schedule.parse(prompt))
+def spoken(prompt: str, timeline: Timeline) -> str:
+    """Return the words of a prompt as the first step of a pass has them, without weights, AND and BREAK."""
+    return " ".join(emphasis.parse(part.at(0, timeline)).text for part in schedule.parse(prompt))
 
 
 def joins(prompt: str) -> bool:
@@ -97,10 +97,11 @@ def joins(prompt: str) -> bool:
     return [part.weight for part in schedule.parse(prompt)] != [1.0]
 
 
-def _stages(key: str, prompt: Prompt, count: int) -> _Stages:
+def _stages(key: str, prompt: Prompt, timeline: Timeline) -> _Stages:
     parts = schedule.parse(prompt.text)
     negative = schedule.parse_one(prompt.negative)
-    texts = [[(part.at(index, count), negative.at(index, count)) for part in parts] for index in range(count)]
+    steps = range(timeline.count)
+    texts = [[(part.at(index, timeline), negative.at(index, timeline)) for part in parts] for index in steps]
     distinct = list(dict.fromkeys(text for step in texts for text in step))
     keys = {text: key if place == 0 else f"{key}#{place}" for place, text in enumerate(distinct)}
     prompts = {keys[text, other]: replace(prompt, text=text, negative=other, weighted=True) for text, other in distinct}

@@ -16,12 +16,16 @@ from typing import TypeVar
 
 from composer import over_steps
 from composer.errors import BadRequest
-from composer.request import Schedule
+from composer.prompting import schedule
+from composer.request import PromptSyntax, Schedule
 from lora_zoo.errors import nearest
 
 _TAG = re.compile(r"<(\w+):([^<>]+)>")
 _KINDS = ("lora", "lyco")
 _OTHERS = ("hypernet",)
+#: What is no tag and looks like one: never closed, blanks where none may be, or another sign than a colon.
+_BROKEN = re.compile(r"<[ \t]{0,9}(?:lora|lyco)[ \t]{0,9}[: =][^<>\n]{0,80}>?", re.IGNORECASE)
+_SHOWN = 80  # characters of a tag in a message
 KEYS = ("te", "unet", "lbw", "start", "stop", "step")
 _MOST = 100.0
 _T = TypeVar("_T")
@@ -44,11 +48,13 @@ class Tagged:
 
     text: str
     loras: tuple[LoraTag, ...]
+    remarks: tuple[str, ...] = ()  # of tags that do not do what their place seems to say
 
 
 def extract(prompt: str) -> Tagged:
     """Take the tags out of a prompt. One that is not understood is an error, never text."""
     loras: list[LoraTag] = []
+    places: list[tuple[int, str]] = []
 
     def take(match: re.Match[str]) -> str:
         kind = match[1].lower()
@@ -57,9 +63,35 @@ def extract(prompt: str) -> Tagged:
         if kind not in _KINDS:
             return match[0]  # < and > are characters like others
         loras.append(read(match[2], match[0]))
+        places.append((match.start(), match[0]))
         return ""
 
-    return Tagged(_TAG.sub(take, prompt), tuple(loras))
+    text = _TAG.sub(take, prompt)
+    changing = schedule.changing(prompt) if places else ()
+    inside = [tag for place, tag in places if any(start < place < end for start, end in changing)]
+    return Tagged(text, tuple(loras), tuple(map(_always, inside)))
+
+
+def suspects(prompt: str, syntax: PromptSyntax) -> list[str]:
+    """Return what a prompt, whose tags are taken out, still holds that may be meant as a LoRA's tag."""
+    found = [match[0] for match in _BROKEN.finditer(prompt)]
+    return found if syntax == "a1111" else [one for one in found if one.endswith(">")]
+
+
+def told_of(suspect: str, syntax: PromptSyntax) -> str:
+    """Return what to tell of such a text."""
+    shown = suspect if len(suspect) <= _SHOWN else f"{suspect[:_SHOWN]}..."
+    if syntax == "a1111":
+        return f"{shown!r} looks like a LoRA's tag and is none, so it is read as text; write <lora:NAME:WEIGHT>"
+    return f"{shown!r} is text in prompts of syntax '{syntax}', and no LoRA; name the LoRA beside the prompt"
+
+
+def _always(tag: str) -> str:
+    shown = tag if len(tag) <= _SHOWN else f"{tag[:_SHOWN]}..."
+    return (
+        f"{shown} stands in text that changes over the steps, and acts in all of them, as in A1111; "
+        "for some steps only, write step=FIRST-STOP in the tag"
+    )
 
 
 def read(inside: str, tag: str) -> LoraTag:

@@ -16,11 +16,25 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from eval import outputs
 from eval.judge.errors import NoJudge
+from lora_zoo.foreign.text import escaped
+from pipelines import cli_output
 
 _NO_KEY = "none"
+_SHOWN = 200  # characters of what a stranger says
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An answer as it is kept."""
+
+    model: str
+    turn: int
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Endpoint:
     def __init__(self, settings: Settings, folder: Path, sleep: Callable[[float], None] = time.sleep) -> None:
         if find_spec("openai") is None:
             raise NoJudge("a judge needs the openai client; install requirements-judge.txt")
+        _check_address(settings.url)
         self._openai: Any = import_module("openai")
         self._settings, self._folder, self._sleep = settings, folder, sleep
         key = os.environ.get("OPENAI_API_KEY") or _NO_KEY
@@ -50,19 +65,34 @@ class Endpoint:
         )
         self.asked = 0  # requests that went out
 
-    def known(self, text: str, pictures: Sequence[bytes], turn: int) -> bool:
-        """Tell whether an answer is there already."""
-        return self._path(text, pictures, turn).is_file()
+    @property
+    def unreadable(self) -> Path:
+        """The folder of answers that came and could not be read: to be looked at, never used."""
+        return self._folder.parent / "unreadable"
 
-    def ask(self, text: str, pictures: Sequence[bytes], turn: int = 0) -> str:
-        """Return the answer about pictures (PNG files); `turn` counts how often the same was asked anew."""
+    @property
+    def tries(self) -> int:
+        """How often one question is sent at most, where the server fails."""
+        return self._settings.tries
+
+    def kept(self, text: str, pictures: Sequence[bytes], turn: int) -> str | None:
+        """Return an answer that was kept; None if there is none.
+
+        Raises:
+            BadRun: Its file is damaged.
+        """
         path = self._path(text, pictures, turn)
-        if path.is_file():
-            return str(json.loads(path.read_text("utf-8"))["answer"])
-        answer = self._answer(text, pictures)
-        content = {"model": self._settings.model, "turn": turn, "question": text, "answer": answer}
-        outputs.write_text(json.dumps(content, ensure_ascii=False, indent=1), path)
-        return answer
+        return outputs.read(_Kept, path, "remove it, and it is asked anew").answer if path.is_file() else None
+
+    def ask(self, text: str, pictures: Sequence[bytes]) -> str:
+        """Return a new answer about pictures (PNG files); whoever can read it keeps it."""
+        return self._answer(text, pictures)
+
+    def keep(self, text: str, pictures: Sequence[bytes], turn: int, answer: str, readable: bool = True) -> None:
+        """Keep an answer; `turn` counts how often the same was asked anew. Unreadable ones lie apart."""
+        path = self._path(text, pictures, turn)
+        content = _Kept(self._settings.model, turn, text, answer)
+        outputs.write_summary(content, path if readable else self.unreadable / path.name)
 
     def _answer(self, text: str, pictures: Sequence[bytes]) -> str:
         content: list[dict[str, object]] = [{"type": "text", "text": text}]
@@ -82,8 +112,11 @@ class Endpoint:
             ) as error:
                 last = error
             except self._openai.APIStatusError as error:
-                raise NoJudge(f"{self._settings.url} refuses: {error.status_code} {error.message}") from error
-        raise NoJudge(f"{self._settings.url} did not answer in {self._settings.tries} tries: {last}") from last
+                raise NoJudge(f"{self._settings.url} refuses: {error.status_code} {brief(error.message)}") from error
+            except (self._openai.OpenAIError, ValueError) as error:  # the latter where JSON is not
+                raise NoJudge(f"{self._settings.url} does not speak as OpenAI's do: {brief(str(error))}") from error
+        told = brief(str(last))
+        raise NoJudge(f"{self._settings.url} did not answer in {self._settings.tries} tries: {told}") from last
 
     def _once(self, content: list[dict[str, object]]) -> str:
         self.asked += 1
@@ -93,7 +126,11 @@ class Endpoint:
             max_tokens=self._settings.max_tokens,
             messages=[{"role": "user", "content": content}],
         )
-        return reply.choices[0].message.content or "" if reply.choices else ""
+        try:
+            answer = reply.choices[0].message.content if reply.choices else ""
+        except (AttributeError, LookupError, TypeError) as error:  # the client takes any page for an answer
+            raise NoJudge(f"{self._settings.url} does not speak as OpenAI's do: {brief(str(reply))}") from error
+        return escaped(answer) if isinstance(answer, str) else ""
 
     def _path(self, text: str, pictures: Sequence[bytes], turn: int) -> Path:
         one = self._settings
@@ -102,3 +139,19 @@ class Endpoint:
         for picture in pictures:
             found.update(hashlib.sha256(picture).digest())
         return self._folder / f"{found.hexdigest()[:40]}.json"
+
+
+def brief(text: str) -> str:
+    """Return what a stranger says as one short line that cannot steer a terminal."""
+    said = cli_output.printable(escaped(" ".join(text.split())))
+    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is no number
+        good = False
+    if not good:
+        raise NoJudge(f"--judge-url {url!r} is no address of a server; for example http://127.0.0.1:8000/v1")

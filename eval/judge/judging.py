@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from PIL import Image
 
 from eval.errors import BadRun
-from eval.judge.endpoint import Endpoint
-from eval.judge.errors import Unreadable
+from eval.judge.endpoint import Endpoint, brief
+from eval.judge.errors import NoJudge, Unreadable
 from eval.judge.protocols import Protocol
 from eval.measuring import Measured, Row
 from eval.page.elements import opened
@@ -20,7 +21,10 @@ from eval.suites.model import Composition
 _LARGEST = 1024  # pixels of a picture's longer side
 _SMALLEST = 256  # smaller pictures are enlarged by whole pixels: judges see little in 64x64
 _TOKENS_PER_PICTURE = 765  # of a 1024x1024 picture by a common tariff; an estimate
-_TURNS = 3  # times that an unreadable answer is asked anew
+_TURNS = 3  # times that the same is asked at most, where answers cannot be read
+PATIENCE = 2 * _TURNS  # unreadable answers in a row after which nothing more is asked
+
+Scores = tuple[Mapping[str, float], Mapping[str, float]]  # of the first and of the second picture
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,22 @@ class Price:
     pairs: int
     requests: int  # that are not answered yet, each pair in both orders
     tokens: int  # of these, an estimate, answers not included
+    tries: int  # that one request may take where the server fails
+
+    @property
+    def told(self) -> str:
+        """Say it, the worst case as well."""
+        first = (
+            f"{self.pairs} pairs, {self.requests} requests not answered yet, about {self.tokens} tokens and the answers"
+        )
+        if not self.requests:
+            return first
+        most = _TURNS * self.requests
+        return (
+            f"{first}. At the worst, if answers cannot be read: {most} requests, about {_TURNS * self.tokens} tokens, "
+            f"each sent up to {self.tries} times where the server fails, {most * self.tries} in all; after {PATIENCE} "
+            "unreadable answers in a row it stops"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,14 +104,18 @@ def pairs(measured: Measured, other: str, methods: Sequence[str]) -> list[Pair]:
     known = {column for column, _ in rows}
     for name in (other, *methods):
         if name not in known:
-            raise BadRun(f"{measured.run.folder} holds no pictures of {name!r}; it has {', '.join(sorted(known))}")
-    return [
+            there = ", ".join(sorted(known)) or "none at all"
+            raise BadRun(f"{measured.run.folder} holds no pictures of {name!r}; it has {there}")
+    found = [
         Pair(case.set, case.name, rows[method, case.name], rows[other, case.name])
-        for method in methods
+        for method in dict.fromkeys(methods)
         if method != other
         for case in measured.run.cases
         if (method, case.name) in rows and (other, case.name) in rows
     ]
+    if not found:
+        raise BadRun(f"there is nothing to hold against {other!r}: name other methods that have the same pictures")
+    return found
 
 
 class Court:
@@ -99,20 +123,25 @@ class Court:
 
     def __init__(self, endpoint: Endpoint, protocol: Protocol, measured: Measured) -> None:
         self._endpoint, self._protocol, self._folder = endpoint, protocol, measured.run.folder
+        self._unreadable = 0  # answers in a row, the last ones that came
 
     def price(self, some: Sequence[Pair]) -> Price:
-        """Count what is not answered yet."""
+        """Count what is not answered yet, and what it can come to."""
         requests = tokens = 0
         for one in some:
             text = self._protocol.question(one.set)
             a, b = self._seen(one.a), self._seen(one.b)
-            open_ = sum(not self._endpoint.known(text, both, 0) for both in ((a, b), (b, a)))
+            open_ = sum(self._kept(one.set, both) is None for both in ((a, b), (b, a)))
             requests += open_
             tokens += open_ * (len(text) // 4 + 2 * _TOKENS_PER_PICTURE)
-        return Price(len(some), requests, tokens)
+        return Price(len(some), requests, tokens, self._endpoint.tries)
 
     def judge(self, some: Sequence[Pair], model: str, told: Callable[[int], None]) -> Judged:
-        """Ask about every pair in both orders."""
+        """Ask about every pair in both orders.
+
+        Raises:
+            NoJudge: The server does not answer, or several answers in a row cannot be read. What could be is kept.
+        """
         verdicts: list[Verdict] = []
         for one in some:
             verdict = self._verdict(one)
@@ -122,7 +151,8 @@ class Court:
 
     def _verdict(self, one: Pair) -> Verdict | None:
         a, b = self._seen(one.a), self._seen(one.b)
-        forth, back = self._scores(one.set, (a, b)), self._scores(one.set, (b, a))
+        forth = self._scores(one.set, (a, b))
+        back = None if forth is None else self._scores(one.set, (b, a))  # one order alone is no verdict: not asked
         if forth is None or back is None:
             return None
         names = [key for key, _ in self._protocol.dimensions]
@@ -136,17 +166,46 @@ class Court:
             {key: (forth[0][key] + back[0][key] - forth[1][key] - back[1][key]) / 2 for key in names},
         )
 
-    def _scores(
-        self, asked: Composition, both: tuple[bytes, bytes]
-    ) -> tuple[Mapping[str, float], Mapping[str, float]] | None:
-        """Return the scores of both pictures; None if no answer was readable."""
+    def _kept(self, asked: Composition, both: tuple[bytes, bytes]) -> Scores | None:
+        """Return the scores of a question that is answered already."""
         text = self._protocol.question(asked)
         for turn in range(_TURNS):
-            try:
-                return self._protocol.read(self._endpoint.ask(text, both, turn), asked)
-            except Unreadable:
-                continue
+            answer = self._endpoint.kept(text, both, turn)
+            if answer is not None:
+                try:
+                    return self._protocol.read(answer, asked)
+                except Unreadable:
+                    continue
         return None
+
+    def _scores(self, asked: Composition, both: tuple[bytes, bytes]) -> Scores | None:
+        """Return the scores of both pictures; None if no answer was readable."""
+        known = self._kept(asked, both)
+        if known is not None:
+            return known
+        text = self._protocol.question(asked)
+        for turn in range(_TURNS):
+            answer = self._endpoint.ask(text, both)
+            try:
+                found = self._protocol.read(answer, asked)
+            except Unreadable as error:
+                self._endpoint.keep(text, both, turn, answer, readable=False)
+                self._count(answer, error)
+                continue
+            self._endpoint.keep(text, both, turn, answer)
+            self._unreadable = 0
+            return found
+        return None
+
+    def _count(self, answer: str, error: Unreadable) -> None:
+        """Count an answer that cannot be read; after several in a row nothing more is paid for."""
+        self._unreadable += 1
+        if self._unreadable >= PATIENCE:
+            raise NoJudge(
+                f"{self._unreadable} answers in a row cannot be read by protocol {self._protocol.name} ({error}), so "
+                f"nothing more is asked. The last one: {brief(answer)!r}. All of them are in "
+                f"{self._endpoint.unreadable}; those that could be read are kept, the same command goes on after them"
+            ) from error
 
     def _seen(self, row: Row) -> bytes:
         """Return a picture as the judge is given it."""
@@ -172,7 +231,7 @@ def lines(judged: Judged) -> list[Line]:
     met = [contest(a, b, "higher") for *_, a, b in found]
     corrected = holm([one.p for one in met])
     return [
-        Line(method, other, dimension, sum(a) / len(a), sum(b) / len(b), one, p)
+        Line(method, other, dimension, fmean(a), fmean(b), one, p)
         for (method, other, dimension, a, b), one, p in zip(found, met, corrected, strict=True)
     ]
 
@@ -180,12 +239,12 @@ def lines(judged: Judged) -> list[Line]:
 def position_bias(judged: Judged) -> dict[str, float]:
     """Return, by dimension, how much better pictures fare when they are shown first."""
     known = judged.verdicts
-    return {key: sum(one.first[key] for one in known) / len(known) for key in known[0].first} if known else {}
+    return {key: fmean(one.first[key] for one in known) for key in known[0].first} if known else {}
 
 
 def _by_set(own: Sequence[Verdict], dimension: str) -> tuple[list[float], list[float]]:
     """Return means over the replicates of each set."""
     names = list(dict.fromkeys(one.set for one in own))
     both = [[one for one in own if one.set == name] for name in names]
-    a = [sum(one.scores_a[dimension] for one in some) / len(some) for some in both]
-    return a, [sum(one.scores_b[dimension] for one in some) / len(some) for some in both]
+    a = [fmean(one.scores_a[dimension] for one in some) for some in both]
+    return a, [fmean(one.scores_b[dimension] for one in some) for some in both]

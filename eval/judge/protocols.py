@@ -3,8 +3,10 @@
 `gpt4v`: the comparison of arXiv:2402.16843, two dimensions from 0 to 10 in half points, with fixed deductions.
 `cmlora`: the four dimensions of arXiv:2502.04923. Both are asked in our own words, in both orders of the pictures.
 
-Deviations: the scores stand under a heading with a mark that is made from the question, so that no prompt holds it;
-what stands elsewhere is not read. What is said of the elements is data, and is told to be.
+Deviations: the wording is not the authors', and no judge of theirs is asked (their model is retired), so that levels
+are not comparable with published ones; both orders are asked and averaged, theirs is one. The scores stand under a
+heading with a mark that is made from the question, so that no prompt holds it; what stands elsewhere is not read. What
+is said of the elements is data, and is told to be.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from dataclasses import dataclass
 from composer.errors import UnknownChoice
 from eval.judge.errors import Unreadable
 from eval.suites.model import Composition
+from lora_zoo.foreign import documents
 
-_NUMBER = r"(\d+(?:\.\d+)?)\s*(?:/\s*10)?"
-_FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
+_NUMBER = r"(\d+(?:\.\d+)?) ?(?:/ ?10)?"
+_LONGEST = 50_000  # characters of an answer; what is asked for takes a tenth of it at most
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Protocol:
     name: str
     dimensions: tuple[tuple[str, str], ...]  # key, and how the judge is told to write it
     rules: str
+    source: str  # where its dimensions come from
 
     def question(self, asked: Composition) -> str:
         """Return the text that goes with two pictures."""
@@ -44,6 +48,8 @@ class Protocol:
 
     def read(self, answer: str, asked: Composition) -> tuple[Mapping[str, float], Mapping[str, float]]:
         """Return the scores of both pictures; an answer that does not hold exactly them is `Unreadable`."""
+        if len(answer) > _LONGEST:
+            raise Unreadable(f"the answer has {len(answer):,} characters; at most {_LONGEST:,} are read")
         whole = _json(answer)
         if whole is not None:
             return self._from_json(whole, 1), self._from_json(whole, 2)
@@ -54,12 +60,13 @@ class Protocol:
         inner = _json(tail)
         if inner is not None:
             return self._from_json(inner, 1), self._from_json(inner, 2)
-        tail = tail.replace("*", "").replace("`", "")
+        # one blank for many, since patterns of blanks beside blanks try every way to part them
+        tail = " ".join(tail.replace("*", "").replace("`", "").split())
         return self._from_lines(tail, 1), self._from_lines(tail, 2)
 
     def _from_lines(self, text: str, image: int) -> dict[str, float]:
-        line = r"[\s,;]*".join(rf"{re.escape(said)}\s*:\s*{_NUMBER}" for _, said in self.dimensions)
-        found = re.findall(rf"image\s*{image}\s*:[\s,;-]*{line}", text, re.IGNORECASE)
+        line = r"[ ,;]{0,9}".join(rf"{re.escape(said)} ?: ?{_NUMBER}" for _, said in self.dimensions)
+        found = re.findall(rf"image ?{image} ?:[ ,;-]{{0,9}}{line}", text, re.IGNORECASE)
         if len(found) != 1:
             raise Unreadable(f"the answer has {len(found)} lines of scores for image {image}, not one")
         numbers = (found[0],) if isinstance(found[0], str) else found[0]
@@ -93,6 +100,7 @@ Composition Quality starts at 10: take 3 off for every element that is missing o
 element that is missing or wrong, 1 for every minor inconsistency between elements, and more if the picture does not
 hold together. Image Quality starts at 10: take 3 off for every deformed thing, 2 for every visible fault of texture,
 light or colour, and 1 for every minor flaw.""",
+    "arXiv:2402.16843",
 )
 _CMLORA = Protocol(
     "cmlora",
@@ -106,6 +114,7 @@ _CMLORA = Protocol(
 Integration: do the elements form one picture, without overlaps that should not be? Consistency: do style, light and
 perspective agree? Accuracy: is every element there, as it is described? Visual Appeal: are colour, balance and
 sharpness pleasing?""",
+    "arXiv:2502.04923",
 )
 _PROTOCOLS = {one.name: one for one in (_GPT4V, _CMLORA)}
 
@@ -115,6 +124,11 @@ def get(name: str) -> Protocol:
     if name not in _PROTOCOLS:
         raise UnknownChoice("protocol", name, _PROTOCOLS)
     return _PROTOCOLS[name]
+
+
+def names() -> tuple[str, ...]:
+    """Return the protocols that there are."""
+    return tuple(_PROTOCOLS)
 
 
 def heading(asked: Composition) -> str:
@@ -136,9 +150,12 @@ def _score(value: object) -> float:
 
 def _json(answer: str) -> Mapping[str, object] | None:
     """Return the answer as JSON, if it is nothing but that."""
+    inner = answer.strip().removeprefix("```").removeprefix("json").removesuffix("```").strip()
+    if not inner.startswith("{"):
+        return None
     try:
-        found = json.loads(_FENCE.sub("", answer.strip()))
-    except json.JSONDecodeError:
+        found = documents.json_value(inner, "the answer", error=Unreadable)
+    except Unreadable:
         return None
     return found if isinstance(found, dict) else None
 

@@ -40,7 +40,7 @@ class Rating:
 
 
 def rate(votes: Sequence[Vote], seed: int = 0) -> list[Rating]:
-    """Return ratings with 95 % intervals by bootstrap over units, the best first."""
+    """Return ratings with 95 % intervals by bootstrap over units, the best first; one unit has no interval."""
     names = sorted({name for one in votes for name in (one.a, one.b)})
     units = sorted({one.unit for one in votes})
     place, own = {name: n for n, name in enumerate(names)}, {unit: n for n, unit in enumerate(units)}
@@ -50,12 +50,13 @@ def rate(votes: Sequence[Vote], seed: int = 0) -> list[Rating]:
         won[own[one.unit], place[one.b], place[one.a]] += 1 - one.point
     fitted = strengths(won.sum(0))
     rng = np.random.default_rng(seed)
-    drawn = [strengths(won[rng.integers(0, len(units), len(units))].sum(0)) for _ in range(_RESAMPLES)]
-    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
+    ends: list[tuple[float | None, float | None]] = [(None, None)] * len(names)
+    if len(units) > 1:
+        drawn = [strengths(won[rng.integers(0, len(units), len(units))].sum(0)) for _ in range(_RESAMPLES)]
+        ends = [(float(low), float(high)) for low, high in np.percentile(drawn, (2.5, 97.5), axis=0).T]
     counts = won.sum(0) + won.sum(0).T
     found = [
-        Rating(name, Interval(float(fitted[n]), float(low[n]), float(high[n])), int(round(counts[n].sum())))
-        for n, name in enumerate(names)
+        Rating(name, Interval(float(fitted[n]), *ends[n]), int(round(counts[n].sum()))) for n, name in enumerate(names)
     ]
     return sorted(found, key=lambda one: -one.rating.mean)
 

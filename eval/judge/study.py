@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,10 +22,12 @@ from eval.judge.errors import BadVotes
 from eval.judge.judging import Pair
 from eval.judge.ratings import Vote
 from eval.page import elements
+from lora_zoo.foreign import files
 
 FOLDER = "study"
 CHOICES = ("left", "tie", "right")
 _POINTS = {"left": 1.0, "tie": 0.5, "right": 0.0}
+_MOST_BYTES = 64 << 20  # of one file of votes
 _COLUMNS = ["pair", "choice", "voter"]
 
 _SCRIPT = """
@@ -72,11 +75,11 @@ def export(pairs: Sequence[Pair], run: Path, folder: Path, seed: int = 0) -> Pat
     return folder / "study.html"
 
 
-def votes(folder: Path, files: Sequence[Path]) -> list[Vote]:
+def votes(folder: Path, paths: Sequence[Path]) -> list[Vote]:
     """Read votes against the study's key; a vote that cannot be meant is an error that names its line."""
     key = {one.pair: one for one in read_key(folder)}
     found: dict[tuple[str, str], Vote] = {}
-    for path in files:
+    for path in paths:
         for line, row in _rows(path):
             pair, choice = row["pair"], row["choice"]
             if pair not in key:
@@ -96,18 +99,18 @@ def read_key(folder: Path) -> list[Shown]:
     """Return what each pair of a study is; not to be shown to its voters."""
     path = folder / "key.json"
     if not path.is_file():
-        raise BadVotes(f"{folder} holds no key.json; `eval study export` writes it")
-    return TypeAdapter(list[Shown]).validate_json(path.read_bytes())
+        raise BadVotes(f"{folder} holds no key.json; `eval study {folder.parent}` writes it")
+    return outputs.read(list[Shown], path, "write the study anew; votes on the old one cannot be read", BadVotes)
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    if not path.is_file():
-        raise BadVotes(f"there is no file {path}")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+    reader = csv.DictReader(io.StringIO(files.read_text(path, _MOST_BYTES, error=BadVotes), newline=""))
+    try:
         if reader.fieldnames != _COLUMNS:
             raise BadVotes(f"{path} must begin with the line {','.join(_COLUMNS)}")
         rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise BadVotes(f"{path} line {reader.line_num}: not CSV ({error})") from error
     if any(None in row or None in row.values() for _, row in rows):
         raise BadVotes(f"{path} has lines that are not three cells long")
     return rows

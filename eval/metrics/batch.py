@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from eval import viewers
 from eval.errors import BadMetric
 from eval.suites.model import Case, stable
 from lora_zoo.world.draw import draw
@@ -78,6 +79,10 @@ class Tools:
         self.references = references or {}  # member -> pictures of it alone
         self.engine = engine or Engine()
         self.drawings = lru_cache(_KEPT)(drawings)
+
+    def measured_by(self, by: str) -> str:
+        """Return what measures, in words; "clip" is the CLIP of these tools."""
+        return viewers.clip_name(self._clip_name) if by == "clip" else by
 
     @cached_property
     def detectors(self) -> Detectors:

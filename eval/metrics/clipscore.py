@@ -12,7 +12,13 @@ from eval.metrics.registry import Found, Measure, metric
 
 @metric(
     "clipscore",
-    Measure("clipscore", "CLIPScore", "100 cos", "higher", "picture and all trigger words: the published protocol"),
+    Measure(
+        "clipscore",
+        "CLIPScore",
+        "100 cos",
+        "higher",
+        "picture and all trigger words, joined as the published protocol joins them",
+    ),
     Measure("clipscore_prompt", "CLIPScore, prompt", "100 cos", "higher", "picture and the whole prompt"),
     Measure("clipscore_mean", "CLIPScore, members", "100 cos", "higher", "mean over members, each text by itself"),
     Measure("clipscore_least", "CLIPScore, weakest", "100 cos", "higher", "the lowest of the members' own"),

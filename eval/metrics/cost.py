@@ -14,6 +14,7 @@ from eval.metrics.registry import Found, Measure, metric
     Measure("slopes", "slopes", "passes", "lower", "of the looks, those followed by a backward pass"),
     Measure("rows", "UNet rows", "rows", "lower", "samples that go through the UNet"),
     Measure("seconds", "seconds", "s", "lower", "its share of a call's time, on the machine that rendered it"),
+    by="each picture's record, and the clock",
     of_work=True,
 )
 def cost(batch: Batch) -> list[Found | None]:

@@ -24,6 +24,7 @@ from pipelines.engine import Engine
     Measure(
         "memory", "memory, MB", "MB", "lower", "how far it makes memory rise, beyond model and LoRAs; the same sets"
     ),
+    by="torch's counter, and the system",
     of_work=True,
 )
 def effort(batch: Batch) -> list[Found | None]:

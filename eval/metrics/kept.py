@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.bench import FOUND, share, value
 from eval.metrics.batch import Batch
-from eval.metrics.registry import Found, Measure, metric
+from eval.metrics.registry import DETECTORS, Found, Measure, metric
 from lora_zoo.world.labels import labels, named
 
 
@@ -12,6 +12,7 @@ from lora_zoo.world.labels import labels, named
     "kept",
     Measure("kept", "other attributes kept", "share", "higher", "share of the prompt's base attributes found"),
     needs=("truth",),
+    by=DETECTORS,
 )
 def kept(batch: Batch) -> list[Found | None]:
     """Ask for what the prompt names beside the set's members, on its side; None where it names nothing else."""
@@ -29,6 +30,7 @@ def kept(batch: Batch) -> list[Found | None]:
     "labels",
     Measure("labels_wrong", "labels wrong", "labels", "lower", "answers of the detectors that differ from the scene's"),
     needs=("truth",),
+    by=DETECTORS,
 )
 def wrong_labels(batch: Batch) -> list[Found]:
     """Count everything that is missing, and everything that is there and should not be."""

@@ -19,16 +19,29 @@ from torch import Tensor
 from eval.errors import BadMetric
 from eval.metrics.batch import Batch
 from eval.metrics.registry import Found, Measure, metric
+from eval.viewers import loading
 
 _NETWORK = "alexnet-owt-7be5be79.pth"
 _LEAST = 64  # pixels of a side
 
 
+def _ready() -> None:
+    """Find out whether both packages and the network's weights are there."""
+    for package in ("torchmetrics", "torchvision"):
+        if find_spec(package) is None:
+            raise BadMetric(f"metric 'lpips' needs {package}; install requirements-judge.txt")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _NETWORK
+    if not path.is_file():
+        raise BadMetric(f"metric 'lpips' needs AlexNet's weights, which are not at {path}; nothing is fetched")
+
+
 @metric(
     "lpips",
-    Measure("lpips", "LPIPS to truth", "distance", "lower", "AlexNet, to the nearest of eight drawings"),
+    Measure("lpips", "LPIPS to truth", "distance", "lower", "to the nearest of eight drawings"),
     needs=("truth",),
+    by="AlexNet, by torchmetrics",
     usual=False,
+    ready=_ready,
 )
 def lpips(batch: Batch) -> list[Found]:
     """Compare by torchmetrics."""
@@ -43,12 +56,9 @@ def lpips(batch: Batch) -> list[Found]:
 
 
 def _distance() -> Callable[[Tensor, Tensor], Tensor]:
-    if find_spec("torchmetrics") is None:
-        raise BadMetric("metric 'lpips' needs torchmetrics; install requirements-judge.txt")
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _NETWORK
-    if not path.is_file():
-        raise BadMetric(f"metric 'lpips' needs AlexNet's weights, which are not at {path}; nothing is fetched")
-    return import_module("torchmetrics.image.lpip").LearnedPerceptualImagePatchSimilarity("alex").eval()
+    _ready()
+    with loading("LPIPS"):
+        return import_module("torchmetrics.image.lpip").LearnedPerceptualImagePatchSimilarity("alex").eval()
 
 
 def _stacked(images: tuple[Image, ...] | list[Image]) -> Tensor:

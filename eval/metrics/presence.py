@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from eval.bench import FOUND, share
 from eval.metrics.batch import Batch
-from eval.metrics.registry import Found, Measure, metric
+from eval.metrics.registry import DETECTORS, Found, Measure, metric
 from lora_zoo.detectors import anywhere
 
 
@@ -16,6 +16,7 @@ from lora_zoo.detectors import anywhere
     Measure("present", "concepts present", "share", "higher", "share of the set's concepts found anywhere"),
     Measure("complete", "all present", "share", "higher", "share of pictures in which all of them are found"),
     needs=("truth",),
+    by=DETECTORS,
 )
 def presence(batch: Batch) -> list[Found]:
     """Ask for every member anywhere in the picture."""

@@ -25,6 +25,7 @@ class Measure:
     unit: str  # "share" is shown in percent
     better: Better
     about: str
+    absent: str = "not asked of these pictures"  # why a picture may lack it
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Metric:
     name: str
     measures: tuple[Measure, ...]
     needs: frozenset[Need]
-    by: Literal["", "clip", "dino"]  # whether it depends on a model that the run chooses
+    by: str  # what it measures by, in words; "clip" and "dino" stand for the models that a run chooses
+    ready: Callable[[], None] | None  # raises BadMetric where a package or weights are not there
     usual: bool  # whether it is taken without being named
     of_work: bool  # whether it says what a picture took, not what it shows
     answer: Answer
@@ -63,6 +65,10 @@ class Metric:
         return next((words[need] for need in sorted(self.needs) if not there.get(need, need in given)), None)
 
 
+#: Models that a run chooses, in the order of their metrics.
+CHOSEN: Mapping[str, int] = {"clip": 1, "dino": 2}
+DETECTORS = "the detectors of the embedded world"
+
 _metrics: dict[str, Metric] = {}
 _A = TypeVar("_A", bound=Answer)
 
@@ -71,9 +77,10 @@ def metric(
     name: str,
     *measures: Measure,
     needs: Sequence[Need] = (),
-    by: Literal["", "clip", "dino"] = "",
+    by: str,
     usual: bool = True,
     of_work: bool = False,
+    ready: Callable[[], None] | None = None,
 ) -> Callable[[_A], _A]:
     """Register a metric under a name that no other has, with measures that no other has.
 
@@ -86,7 +93,7 @@ def metric(
         twice = taken & {one.name for one in measures}
         if (name in _metrics and not own) or twice:
             raise ValueError(f"two metrics are called {name!r} or have the measures {sorted(twice)}")
-        _metrics[name] = Metric(name, measures, frozenset(needs), by, usual, of_work, answer)
+        _metrics[name] = Metric(name, measures, frozenset(needs), by, ready, usual, of_work, answer)
         return answer
 
     return register
@@ -94,7 +101,7 @@ def metric(
 
 def every() -> tuple[Metric, ...]:
     """Return all metrics: what a picture shows first, then CLIP's views, then what it took."""
-    return tuple(sorted(_all().values(), key=lambda one: (one.of_work, one.by, one.name != "presence")))
+    return tuple(sorted(_all().values(), key=lambda one: (one.of_work, CHOSEN.get(one.by, 0), one.name != "presence")))
 
 
 def get(name: str) -> Metric:

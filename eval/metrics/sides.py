@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.bench import FOUND, Scores, share
 from eval.metrics.batch import Batch, Shot
-from eval.metrics.registry import Found, Measure, metric
+from eval.metrics.registry import DETECTORS, Found, Measure, metric
 from lora_zoo.world.labels import KINDS
 
 _OTHER = {"left": "right", "right": "left"}
@@ -18,6 +18,7 @@ _OTHER = {"left": "right", "right": "left"}
         "apart", "both right, no bleeding", "share", "higher", "share of pictures with each concept on its side only"
     ),
     needs=("sides",),
+    by=DETECTORS,
 )
 def sides(batch: Batch) -> list[Found | None]:
     """Ask for every concept of a creature on both sides; nothing is asked of pictures with one creature."""

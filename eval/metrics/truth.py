@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from eval.metrics.batch import Batch
-from eval.metrics.registry import Found, Measure, metric
+from eval.metrics.registry import DETECTORS, Found, Measure, metric
 from lora_zoo.detectors import SIZE, Detectors
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _EPSILON = 1e-10
     "pixels",
     Measure("psnr", "PSNR to truth", "dB", "higher", "peak signal-to-noise ratio to the nearest of eight drawings"),
     needs=("truth",),
+    by="pixels",
 )
 def psnr(batch: Batch) -> list[Found]:
     """Compare pixels."""
@@ -44,6 +45,7 @@ def psnr(batch: Batch) -> list[Found]:
         "feature_distance", "feature distance", "distance", "lower", "to the nearest of eight drawings, LPIPS-like"
     ),
     needs=("truth",),
+    by=DETECTORS,
 )
 def feature_distance(batch: Batch) -> list[Found]:
     """Compare the detectors' features."""

@@ -31,7 +31,8 @@ by bootstrap over sets. `python app.py eval benchmark` makes this page.
 def write(measured: Sequence[Measured], docs: Path) -> Path:
     """Renew the document; return its path."""
     codes = sections.makers({one.run.suite.name: revisions.makers(one) for one in measured})
-    parts = {"machine": "\n\n".join(one.markdown(level=4) for one in (_machine(measured), codes))}
+    made_on = [one.markdown(level=4) for one in (_machine(measured), codes)]
+    parts = {"machine": "\n\n".join([*made_on, *(f"**Notice: {text}.**" for text in report.apart(measured))])}
     titles = {"machine": "Made on"}
     for one in measured:
         figures = Figures(one)
@@ -50,7 +51,7 @@ def _suite(figures: Figures, docs: Path) -> str:
     pictures = sum(1 for row in figures.measured.rows if row.file)
     each = sections.counted(run.wish.seeds, "picture")
     told = f"{sections.counted(sets, 'set')}, {each} of each by each method; {sections.counted(pictures, 'picture')}."
-    notices = [f"**Notice: {text}.**" for text in revisions.mixed(revisions.makers(figures.measured))]
+    notices = [f"**Notice: {text}.**" for text in report.notices(figures.measured)]
     plots = {
         "cost": drawn.quality_by_cost(figures, "passes", "UNet passes per picture"),
         "size": drawn.quality_by_size(figures),

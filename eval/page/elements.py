@@ -11,8 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from eval.errors import BadRun
+from lora_zoo.foreign import files
+
 REPORT_TITLE = "Medley: methods compared"  # by which a report is known among other pages
 
+_MOST_BYTES = 256 << 20
 _SIDE = 192  # pixels of a picture's longer side, at most
 
 STYLE = """
@@ -52,7 +56,7 @@ class Td:
         return f"<td{kind}{shade}>{escape(self.text)}{remark}</td>"
 
     def markdown(self) -> str:
-        text = " ".join(one for one in (self.text, self.remark) if one).replace("|", "\\|")
+        text = _barred(" ".join(one for one in (self.text, self.remark) if one))
         return f"**{text}**" if self.best and text else text
 
 
@@ -82,9 +86,14 @@ class Part:
             return ""
         heading = f"{'#' * level} {self.title}" if self.title else ""
         rule = ["---", *["---" if self.words else "---:"] * (len(self.columns) - 1)]
-        body = [self.columns, rule, *([cell.markdown() for cell in row] for row in self.rows)]
+        body = [[_barred(one) for one in self.columns], rule, *([cell.markdown() for cell in row] for row in self.rows)]
         table = "\n".join("| " + " | ".join(cells) + " |" for cells in body)
         return "\n\n".join(one for one in (heading, self.note, table) if one)
+
+
+def _barred(text: str) -> str:
+    """Return a text that ends no cell of a table in Markdown."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def section(title: str, *parts: str, level: int = 2, anchor: str = "") -> str:
@@ -131,8 +140,17 @@ def data_uri(image: Image.Image) -> str:
 
 
 def opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    """Return a picture of a folder of results.
+
+    Raises:
+        BadRun: It is no picture, or no regular file of its folder.
+    """
+    data = files.read(path, _MOST_BYTES, within=path.parent, error=BadRun)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as Pillow's readers raise
+        raise BadRun(f"{files.shown(path)} is no picture: {error}") from error
 
 
 def page(title: str, parts: Sequence[str]) -> str:

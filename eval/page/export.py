@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from eval import outputs
+from eval.metrics import registry
 from eval.summary import Figures
 
 Rows = Sequence[Mapping[str, JsonValue]]
@@ -44,6 +45,7 @@ def _pictures(figures: Figures) -> Rows:
             "prompt": case.set.prompt,
             "picture": row.file,
             "code": row.code if row.file else "",
+            **{by: figures.measured.run.measured_by(by) for by in _chosen(figures)},
         }
         values: dict[str, JsonValue] = {one.name: row.values.get(one.name) for one in figures.measures}
         lost = [name for name, found in row.parts.get("presence", {}).items() if not found]
@@ -51,11 +53,19 @@ def _pictures(figures: Figures) -> Rows:
     return rows
 
 
+def _chosen(figures: Figures) -> list[str]:
+    """Return which models of the run's choice something was measured by: "clip", "dino"."""
+    used = {metric.by for metric in map(registry.get, figures.measured.metrics)}
+    return [by for by in registry.CHOSEN if by in used]
+
+
 def _means(figures: Figures) -> Rows:
+    known = {one.name: one for one in figures.measures}
     return [
         {
             "suite": figures.measured.run.suite.name,
             "measure": one.measure,
+            "measured_by": figures.measured_by(known[one.measure]),
             "method": one.column,
             "size": one.size,
             "sets": one.sets,
@@ -68,11 +78,13 @@ def _means(figures: Figures) -> Rows:
 
 
 def _contests(figures: Figures) -> Rows:
-    met = [one for measure in figures.measures for one in figures.against(measure, figures.baseline)]
+    known = {one.name: one for one in figures.measures}
+    met = [one for measure in known.values() for one in figures.against(measure, figures.baseline)]
     return [
         {
             "suite": figures.measured.run.suite.name,
             "measure": one.measure,
+            "measured_by": figures.measured_by(known[one.measure]),
             "method": one.column,
             "other": one.other,
             "size": one.size,
@@ -85,6 +97,7 @@ def _contests(figures: Figures) -> Rows:
             "loss": one.contest.loss,
             "p": one.contest.p,
             "p_corrected": one.corrected,
+            "p_least": one.contest.least,
         }
         for one in met
     ]

@@ -59,12 +59,17 @@ def lines(series: Mapping[str, Sequence[Point]], axes: Axes, accents: Sequence[s
 
 
 def _mark(name: str, point: Point, across: Scale, down: Scale, colour: str) -> str:
-    x, low, high = across(point.x), down(point.y.low), down(point.y.high)
-    told = escape(f"{name}: {point.y.mean:.3g} [{point.y.low:.3g}, {point.y.high:.3g}] at {point.x:.3g}")
-    return (
-        f'<g><title>{told}</title><line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"'
-        f' stroke-width="1.5"/><circle cx="{x:.1f}" cy="{down(point.y.mean):.1f}" r="4" fill="{colour}"/></g>'
-    )
+    x, bar, ends = across(point.x), "", ""
+    if point.y.ends is not None:
+        low, high = point.y.ends
+        ends = f" [{low:.3g}, {high:.3g}]"
+        bar = (
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{down(low):.1f}" y2="{down(high):.1f}" stroke="{colour}"'
+            ' stroke-width="1.5"/>'
+        )
+    told = escape(f"{name}: {point.y.mean:.3g}{ends} at {point.x:.3g}")
+    dot = f'<circle cx="{x:.1f}" cy="{down(point.y.mean):.1f}" r="4" fill="{colour}"/>'
+    return f"<g><title>{told}</title>{bar}{dot}</g>"
 
 
 def _polyline(name: str, some: Sequence[Point], across: Scale, down: Scale, colour: str) -> str:
@@ -126,8 +131,8 @@ def _x_scale(xs: Sequence[float], log: bool) -> Scale:
 
 def _y_ends(points: Iterable[Point], percent: bool) -> tuple[float, float]:
     """Return what the y axis spans: all intervals and a little room, shares within what shares can be."""
-    known = list(points)
-    low, high = min(one.y.low for one in known), max(one.y.high for one in known)
+    known = [end for one in points for end in one.y.ends or (one.y.mean,)]
+    low, high = min(known), max(known)
     room = 0.05 * ((high - low) or abs(high) or 1.0)
     low, high = low - room, high + room
     return (max(low, -0.02), min(high, 1.02)) if percent else (low, high)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from composer.request import Frozen
 from eval import revisions
+from eval.columns import TRUTH
 from eval.intervals import Interval
 from eval.metrics.registry import Measure
 from eval.page.elements import Part, Td
 from eval.revisions import Makers
 from eval.spreads import Spread
-from eval.summary import Figures, Versus
+from eval.summary import Figures
 from lora_zoo.world.vocabulary import CATEGORIES
 
-_LEVEL = 0.05
 _WORK = ("passes", "rows")
 
 
@@ -59,8 +59,10 @@ def counted(count: int, what: str) -> str:
 
 def with_interval(measure: Measure, one: Interval) -> tuple[str, str]:
     """Return a mean, and its interval in brackets, if it has any width."""
-    ends = (number(measure, end).removesuffix(" %") for end in (one.low, one.high))
-    return number(measure, one.mean), f"[{', '.join(ends)}]" if one.low < one.high else ""
+    if one.ends is None or one.ends[0] == one.ends[1]:
+        return number(measure, one.mean), ""
+    ends = (number(measure, end).removesuffix(" %") for end in one.ends)
+    return number(measure, one.mean), f"[{', '.join(ends)}]"
 
 
 def overview(figures: Figures) -> list[Part]:
@@ -80,13 +82,35 @@ def _overview(title: str, figures: Figures, measures: Sequence[Measure]) -> Part
         ]
         if any(cells):
             rows.append([Td(column), *tds])
-    return Part(title, ("method", *(one.title for one in measures)), rows)
+    return Part(title, ("method", *(one.title for one in measures)), rows, absences(figures, measures))
+
+
+def absences(figures: Figures, measures: Sequence[Measure]) -> str:
+    """Say why figures are not there, where a table of measures by column has dashes; "" if it has none."""
+    reasons: dict[str, list[str]] = {}
+    for column in figures.shown:
+        for one in measures:
+            if figures.cell(one.name, column) is None:
+                reasons.setdefault(_absence(figures, one, column), []).append(one.title)
+    told = "; ".join(f"{', '.join(dict.fromkeys(titles))}: {reason}" for reason, titles in reasons.items())
+    return f"–: not measured. {told}." if told else ""
+
+
+def _absence(figures: Figures, one: Measure, column: str) -> str:
+    if column == TRUTH:
+        return "drawings are not rendered" if one in figures.costs else f"{one.absent}, in drawings too"
+    if not any(row.column == column for row in figures.measured.rows):
+        return f"there is no picture by {column}"
+    return one.absent
 
 
 def measures(figures: Figures) -> Part:
     """Say what is measured."""
-    rows = [[Td(one.title), Td(one.unit), Td(one.better), Td(one.about)] for one in figures.measures]
-    return Part("What is measured", ("measure", "unit", "better", "what it is"), rows, words=True)
+    rows = [
+        [Td(one.title), Td(one.unit), Td(one.better), Td(one.about), Td(figures.measured_by(one))]
+        for one in figures.measures
+    ]
+    return Part("What is measured", ("measure", "unit", "better", "what it is", "measured by"), rows, words=True)
 
 
 def by_size(figures: Figures) -> list[Part]:
@@ -98,36 +122,9 @@ def by_size(figures: Figures) -> list[Part]:
     for measure in chosen:
         best = {size: _best(figures, measure, size) for size in figures.sizes}
         rows = [[Td(column), *_size_cells(figures, measure, column, best)] for column in figures.shown]
-        heads = [f"N={size}, {counted(_sets(figures, size), 'set')}" for size in figures.sizes]
+        heads = [f"N={size}, {counted(figures.sets(size), 'set')}" for size in figures.sizes]
         parts.append(Part(f"{measure.title}, by the number of LoRAs", ("method", *heads), rows))
     return parts
-
-
-def contests(figures: Figures) -> list[Part]:
-    """Tabulate wins, ties and losses against the baseline, with corrected p-values."""
-    told = (
-        f"Each method against {figures.baseline}, set by set; ties are exactly equal means. p: two-sided, by "
-        "flipping the signs of the sets' differences, corrected by Holm over all methods and sizes of the measure."
-    )
-    parts: list[Part] = []
-    for measure in figures.measures:
-        if measure.name not in {figures.headline.name, "present", "complete", "kept", "clipscore"}:
-            continue
-        found = [one for one in figures.against(measure, figures.baseline) if one.size is None]
-        rows = [_contest_row(measure, one) for one in sorted(found, key=lambda one: -one.contest.win)]
-        heads = ("method", "sets", "difference", "win", "tie", "loss", "p, corrected")
-        parts.append(Part(f"Against {figures.baseline}: {measure.title}", heads, rows, "" if parts else told))
-    return parts
-
-
-def matrix(figures: Figures) -> Part | None:
-    """Tabulate every method against every other on the headline."""
-    if len(figures.columns) < 3:
-        return None
-    known = {(one.column, one.other): one for one in figures.pairs(figures.headline)}
-    rows = [[Td(a), *(_meeting(known, a, b) for b in figures.columns)] for a in figures.columns]
-    told = f"Share of sets in which the row has the better {figures.headline.title} than the column, and the reverse."
-    return Part("Each against each", ("", *figures.columns), rows, f"{told} *: p < 0.05, corrected.")
 
 
 def winners(figures: Figures) -> Part:
@@ -177,17 +174,18 @@ def survival(figures: Figures) -> Part:
     return Part("Which kinds of LoRA are found", ("method", *kinds), rows)
 
 
-def spreads(found: Mapping[str, Spread]) -> Part:
-    """Tabulate the distances of all pictures together."""
+def spreads(found: Mapping[str, Spread], by: str) -> Part:
+    """Tabulate the distances of all pictures together, by the features of a CLIP."""
     rows = [
         [Td(name), Td(str(one.pictures)), Td(f"{one.kid:.4f}", f"± {one.kid_deviation:.4f}"), Td(f"{one.fid:.2f}")]
         for name, one in found.items()
     ]
     told = (
-        "On the CLIP's features, to other drawings of the same sets. KID: mean and standard deviation over 100 subsets "
-        "of half of the pictures, or of 100."
+        f"On features of {by}, to other drawings of the same sets: not comparable with figures on other features. KID: "
+        "mean and standard deviation over 100 subsets of half of the pictures, or of 100. FID depends on the number of "
+        "pictures: compare it between equal numbers only."
     )
-    heads = ("method", "pictures", "KID", "FID")
+    heads = ("method", "pictures", f"KID ({by})", f"FID ({by})")
     return Part("All pictures of a method together", heads, rows, told)
 
 
@@ -223,10 +221,6 @@ def _size_cells(figures: Figures, measure: Measure, column: str, best: Mapping[i
     ]
 
 
-def _sets(figures: Figures, size: int) -> int:
-    return len({case.set.key for case in figures.measured.run.cases if case.set.size == size})
-
-
 def _best(figures: Figures, measure: Measure, size: int | None) -> set[str]:
     """Return the columns with the best mean; drawings do not compete."""
     cells = [(column, figures.cell(measure.name, column, size)) for column in figures.columns]
@@ -239,31 +233,8 @@ def _best(figures: Figures, measure: Measure, size: int | None) -> set[str]:
     return {column for column, value in known.items() if value == top}
 
 
-def _contest_row(measure: Measure, one: Versus) -> Sequence[Td]:
-    met = one.contest
-    shares = (met.win, met.tie, met.loss)
-    return [
-        Td(one.column),
-        Td(str(met.sets)),
-        Td(*with_interval(measure, met.difference)),
-        *(Td(f"{100 * part:.1f} %") for part in shares),
-        Td(f"{one.corrected:.4f}", best=one.corrected < _LEVEL),
-    ]
-
-
-def _meeting(known: Mapping[tuple[str, str], Versus], a: str, b: str) -> Td:
-    if a == b:
-        return Td("")
-    one = known.get((a, b)) or known.get((b, a))
-    if one is None:
-        return Td("–")
-    win, loss = (one.contest.win, one.contest.loss) if one.column == a else (one.contest.loss, one.contest.win)
-    star = "*" if one.corrected < _LEVEL else ""
-    return Td(f"{100 * win:.0f} : {100 * loss:.0f}{star}", heat=win / (win + loss) if win + loss else None)
-
-
 def _correlation(one: Interval) -> Td:
-    return Td(f"{one.mean:.2f}", f"[{one.low:.2f}, {one.high:.2f}]")
+    return Td(f"{one.mean:.2f}", "" if one.ends is None else f"[{one.ends[0]:.2f}, {one.ends[1]:.2f}]")
 
 
 def _heat(part: float | None) -> Td:

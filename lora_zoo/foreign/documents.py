@@ -37,6 +37,7 @@ def json_value(
     bounds: Bounds = DEFAULT,
     *,
     strict: bool = False,
+    escape: bool = False,
     error: type[ZooError] = BadFile,
 ) -> object:
     """Parse a JSON document.
@@ -47,6 +48,7 @@ def json_value(
         bounds: How long and how deep it may be.
         strict: Refuse NaN and infinities, and an object that states a key twice, of which readers take different ones.
             Otherwise NaN and infinities, which JSON lacks but some tools write, become None, and the last key counts.
+        escape: Write halves of characters out, as \\ud800, where a note in a document is worth more than its letters.
         error: The type of error to raise.
 
     Raises:
@@ -60,6 +62,8 @@ def json_value(
     except (ValueError, RecursionError) as reason:  # ValueError: bad JSON, or a number of thousands of digits
         raise error(f"{where}: not JSON ({_brief(reason)})") from reason
     if _HALF.search(text):
+        if escape:
+            return _escaped(found)
         _check_characters(found, where, error)
     return found
 
@@ -152,6 +156,14 @@ def _check_characters(value: object, where: str, error: type[ZooError]) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_characters(item, where, error)
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, str):
+        return characters.escaped(value)
+    if isinstance(value, dict):
+        return {characters.escaped(key): _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from lora_zoo.errors import BadFile, ZooError
 from lora_zoo.foreign.text import escaped
 
+_BLOCK = 1 << 20
 #: What opening must not do: wait for a writer of a pipe, take a terminal, or stay open in a child process.
 _FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
@@ -36,10 +38,11 @@ def opened(path: Path, within: Path | None = None, error: type[ZooError] = BadFi
     check_place(path, within, error)
     try:
         # looked at before it is opened, since opening a device can act; and after, since it may have been exchanged
-        _check_regular(path, os.stat(path), error)
-        handle = os.open(path, _FLAGS)
+        before = os.stat(path)
+        handle = os.open(path, _FLAGS) if stat.S_ISREG(before.st_mode) else -1
     except (OSError, ValueError) as reason:  # the latter for names that no file can have
         raise error(f"{shown(path)}: cannot be opened ({_why(reason)})") from reason
+    _check_regular(path, before, error)
     try:
         _check_regular(path, os.fstat(handle), error)
         return os.fdopen(handle, "rb")
@@ -54,13 +57,34 @@ def read(path: Path, most: int, within: Path | None = None, error: type[ZooError
     The size that a file states is not believed: `most` + 1 bytes are read at the most.
     """
     with opened(path, within, error) as file:
-        try:
-            data = file.read(most + 1)
-        except OSError as reason:
-            raise error(f"{shown(path)}: cannot be read ({_why(reason)})") from reason
-    if len(data) > most:
+        return read_open(file, path, most, error)
+
+
+def read_open(file: BinaryIO, path: Path, most: int, error: type[ZooError] = BadFile) -> bytes:
+    """Return what is left of an open file, at most `most` bytes; `path` names it in messages."""
+    blocks: list[bytes] = []
+    left = most + 1
+    try:
+        # room is taken as the file states its size, not as `most` allows; if it states too little, block by block
+        while left and (block := file.read(min(left, max(_BLOCK, os.fstat(file.fileno()).st_size + 1)))):
+            blocks.append(block)
+            left -= len(block)
+    except OSError as reason:
+        raise error(f"{shown(path)}: cannot be read ({_why(reason)})") from reason
+    if not left:
         raise error(f"{shown(path)}: more than {most:,} bytes, which is the most that is read of such a file")
-    return data
+    return b"".join(blocks)
+
+
+def blocks(file: BinaryIO, path: Path, error: type[ZooError] = BadFile) -> Iterator[bytes]:
+    """Yield what is left of an open file, some at a time, up to the size that it has now: one may grow without end."""
+    try:
+        left = os.fstat(file.fileno()).st_size - file.tell()
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            left -= len(block)
+            yield block
+    except OSError as reason:
+        raise error(f"{shown(path)}: cannot be read ({_why(reason)})") from reason
 
 
 def read_text(path: Path, most: int, within: Path | None = None, error: type[ZooError] = BadFile) -> str:

@@ -26,13 +26,18 @@ def compiled(pattern: str, where: str, error: type[ZooError] = BadFile) -> Calla
     """
     if len(pattern) > MAX_LENGTH:
         raise error(f"{where}: a pattern of {len(pattern):,} characters; at most {MAX_LENGTH:,} are read")
-    if pattern.isascii() and pattern.replace("_", "").isalnum():
-        return pattern.__eq__  # a plain name, as nearly all are
+    if is_name(pattern):
+        return pattern.__eq__
     try:
         fits = _compiled(pattern).fullmatch
     except _errors() as reason:
         raise error(f"{where}: {pattern!r} is not a regular expression that is read here ({_said(reason)})") from reason
     return lambda text: fits(text) is not None
+
+
+def is_name(pattern: str) -> bool:
+    """Tell whether a pattern is a plain name, as nearly all are, which fits itself only."""
+    return pattern.isascii() and pattern.replace("_", "").isalnum()
 
 
 @lru_cache(maxsize=1024)

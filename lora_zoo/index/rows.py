@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_zoo import hashes
+from lora_zoo import hashes, header
 from lora_zoo.catalog import Entry
 from lora_zoo.describe import describe
 from lora_zoo.errors import ZooError
+from lora_zoo.foreign.text import check, escaped
 from lora_zoo.hashes import LoraHashes
-from lora_zoo.header import Header, parse
+from lora_zoo.header import Header
 from lora_zoo.index import sidecars
 from lora_zoo.index.walk import Candidate, stamp_of
 from lora_zoo.sources import locate
@@ -54,7 +55,7 @@ class Row:
 
     path: str  # absolute; bytes that are not UTF-8 as Python's file functions have them
     root: str  # the scanned folder
-    name: str  # what people call it: its file's name without the ending, accents as `spelled` writes them
+    name: str  # what people call it: its file's name without the ending, accents as `spelled` writes them, shown whole
     stamp: str  # "": read it again at the next scan
     beside_stamp: str
     size: int
@@ -67,7 +68,7 @@ class Row:
         """Return the path below the scanned folder, without the ending: a name that tells duplicates apart."""
         path = Path(self.path)
         below = path if path == Path(self.root) else path.relative_to(self.root)
-        return spelled(below.with_name(self.name).as_posix())
+        return escaped(spelled(below.with_name(self.name).as_posix()))
 
     def entry(self) -> Entry | None:
         """Return the row as the catalogue has its entries; None for a file that cannot be used."""
@@ -99,12 +100,12 @@ def spelled(name: str) -> str:
 
 def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row | None:
     """Read a candidate, by its `known` hashes if its content has not changed; None: it has gone meanwhile."""
-    if candidate.fault:
-        return _row(candidate, root, error=candidate.fault)
+    if fault := candidate.fault or _unnameable(candidate.path):
+        return _row(candidate, root, error=fault)
     stamp = candidate.stamp
     try:
         for _ in range(_TRIES):
-            facts, refusal = _facts(candidate, known)
+            facts, refusal = _facts(candidate, root, known)
             after = stamp_of(candidate)
             if after == stamp:
                 return _row(candidate, root, stamp, refusal, facts)
@@ -116,13 +117,22 @@ def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row |
     return _row(candidate, root, error="the file changed while it was read")
 
 
+def _unnameable(path: Path) -> str:
+    """Say why no request, record or answer can name a file."""
+    try:
+        check(str(path), "its path")
+    except ZooError as error:
+        return f"{error}; it is not text in UTF-8, so that no request or record can name it: rename it"
+    return ""
+
+
 def _row(candidate: Candidate, root: Path, stamp: str = "", error: str = "", facts: Facts | None = None) -> Row:
     path = candidate.path
     folder = candidate.path.suffix == "" or path.is_dir()
     return Row(
         path=str(path),
         root=str(root),
-        name=spelled(path.name if folder else path.stem),
+        name=escaped(spelled(path.name if folder else path.stem)),
         stamp=stamp,
         beside_stamp=candidate.beside_stamp,
         size=candidate.size,
@@ -132,21 +142,22 @@ def _row(candidate: Candidate, root: Path, stamp: str = "", error: str = "", fac
     )
 
 
-def _facts(candidate: Candidate, known: LoraHashes | None) -> tuple[Facts | None, str]:
+def _facts(candidate: Candidate, root: Path, known: LoraHashes | None) -> tuple[Facts | None, str]:
     """Return what a candidate is, or the reason why it cannot be used."""
     try:
-        return _read(candidate, known), ""
+        return _read(candidate, root, known), ""
     except ZooError as error:
+        if isinstance(error.__cause__, OSError):  # no fault of the file's: out of reach, or gone
+            raise error.__cause__ from None
         return None, _reason(error, candidate.path)
 
 
-def _read(candidate: Candidate, known: LoraHashes | None) -> Facts:
+def _read(candidate: Candidate, root: Path, known: LoraHashes | None) -> Facts:
     info = describe(candidate.path, "")  # before hashing: what is no LoRA need not be read whole
     source = locate(candidate.path)
-    with source.parts[0].weights.open("rb") as file:
-        head = parse(file, source.parts[0].weights.stat().st_size, source.parts[0].weights)
-    beside = sidecars.read(candidate.beside)
-    picture = sidecars.preview(candidate.beside)
+    head = header.of_weights(source.parts[0].weights)
+    beside = sidecars.read(candidate.beside, root)
+    picture, others = sidecars.preview(candidate.beside, root)
     kept, cut = _metadata(head)
     return Facts(
         hashes=known or hashes.of_lora(source, head),
@@ -168,7 +179,7 @@ def _read(candidate: Candidate, known: LoraHashes | None) -> Facts:
         thumbnail=info.thumbnail,
         metadata=kept,
         civitai_version=beside.civitai_version,
-        notes=(*beside.notes, *cut),
+        notes=(*beside.notes, *others, *cut),
     )
 
 
@@ -182,5 +193,4 @@ def _metadata(head: Header) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def _reason(error: ZooError, path: Path) -> str:
     """Return a refusal without the path, which the row has, fit to be shown anywhere."""
-    text = str(error).removeprefix(f"{path}: ")
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return escaped(str(error).removeprefix(f"{path}: "))

@@ -14,6 +14,8 @@ from pathlib import Path
 from lora_zoo import fields
 from lora_zoo.errors import BadFile
 from lora_zoo.fields import Object
+from lora_zoo.foreign import documents, files
+from lora_zoo.foreign.text import escaped
 
 _A1111, _MANAGER, _CIVITAI = SIDECARS = (".json", ".metadata.json", ".civitai.info")
 PREVIEWS = tuple(f"{infix}.{kind}" for infix in (".preview", "") for kind in ("png", "jpg", "jpeg", "webp"))
@@ -42,27 +44,53 @@ class Beside:
     notes: tuple[str, ...] = ()  # sidecars that could not be read, and why
 
 
-def read(beside: Mapping[str, Path]) -> Beside:
-    """Read the sidecars among the files beside a LoRA, given by their endings."""
+def read(beside: Mapping[str, Path], root: Path | None = None) -> Beside:
+    """Read the sidecars among the files beside a LoRA, given by their endings; `root` is the scanned folder, if any."""
     total = Beside()
     for ending, parse in ((_A1111, _a1111), (_MANAGER, _manager), (_CIVITAI, _civitai)):
         if ending not in beside:
             continue
         path = beside[ending]
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise BadFile(f"{path.stat().st_size:,} bytes; a sidecar of more than {_MOST_BYTES:,} is none")
-            said = parse(fields.parse_object(path.read_bytes(), path.name))
-        except (BadFile, OSError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            said = Beside(notes=(_sound(f"sidecar *{ending}: {why}"),))
+            said = parse(_parsed(files.read(path, _MOST_BYTES, _home(path, root)), path.name))
+        except BadFile as error:
+            said = Beside(notes=(_note(f"sidecar *{ending}", path, error),))
         total = _joined(total, said)
     return total
 
 
-def preview(beside: Mapping[str, Path]) -> Path | None:
-    """Return the picture beside a LoRA."""
-    return next((beside[ending] for ending in PREVIEWS if ending in beside), None)
+def preview(beside: Mapping[str, Path], root: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the picture beside a LoRA of a scanned folder, and why those before it are none.
+
+    What leads out of the folder, or is no regular file, is no preview: whoever looks at the folder would see it.
+    """
+    notes: list[str] = []
+    for ending in PREVIEWS:
+        if ending not in beside:
+            continue
+        path = beside[ending]
+        try:
+            files.opened(path, _home(path, root)).close()
+        except BadFile as error:
+            notes.append(_note(f"preview *{ending}", path, error))
+        else:
+            return path, tuple(notes)
+    return None, tuple(notes)
+
+
+def _home(path: Path, root: Path | None) -> Path:
+    """Return the folder that a file must lie in: the scanned one, or its own, where a link in that leads to it."""
+    inside = root is not None and path.parent.resolve().is_relative_to(root.resolve())
+    return root if root is not None and inside else path.parent
+
+
+def _parsed(data: bytes, where: str) -> Object:
+    return fields.as_object(documents.json_value(data, where, escape=True), where)
+
+
+def _note(what: str, path: Path, error: BadFile) -> str:
+    """Say why something beside a LoRA is not used, without the path, which the LoRA's row has."""
+    return f"{what}: {escaped(str(error)).removeprefix(f'{files.shown(path)}: ').removeprefix(f'{path.name}: ')}"
 
 
 def _joined(first: Beside, then: Beside) -> Beside:
@@ -91,7 +119,7 @@ def _a1111(said: Object) -> Beside:
 def _manager(said: Object) -> Beside:
     civitai = _object(said.get("civitai"))
     tips = said.get("usage_tips")
-    stated = fields.parse_object(tips.strip() or "{}", "usage_tips") if isinstance(tips, str) else _object(tips)
+    stated = _parsed((tips.strip() or "{}").encode("utf-8"), "usage_tips") if isinstance(tips, str) else _object(tips)
     least, most = _weight(stated.get("strength_min")), _weight(stated.get("strength_max"))
     return Beside(
         triggers=_words(_list(civitai.get("trainedWords"))),
@@ -144,9 +172,4 @@ def _list(value: object) -> list[object]:
 
 
 def _text(value: object) -> str:
-    return _sound(value.strip()) if isinstance(value, str) else ""
-
-
-def _sound(text: str) -> str:
-    """Escape halves of characters: JSON can state them and file names can hold them, but no terminal shows them."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value.strip() if isinstance(value, str) else ""

@@ -18,13 +18,18 @@ def decomposed(delta: Delta, magnitude: tuple[str, Tensor], layer: Layer) -> Den
     """Give the rows (or columns) of weight + delta the lengths that were learned.
 
     PEFT's magnitudes are of rows always. LyCORIS's are of rows [out, 1, ...] or, in older files, of columns
-    [1, in, ...], which their shape tells apart.
+    [1, in, ...], which their shape tells apart; without other dimensions, their number does where the two differ.
     """
     part, lengths = magnitude
     base, shape = layer.weight(), layer.shape
     rows, columns = (shape[0], *[1] * (len(shape) - 1)), (1, shape[1], *[1] * (len(shape) - 2))
     if part == ROW_MAGNITUDE and lengths.numel() == shape[0]:
         axis, lengths = 0, lengths.reshape(rows)
+    elif part != ROW_MAGNITUDE and lengths.dim() == 1 and shape[0] != shape[1] and len(lengths) in shape[:2]:
+        axis = 0 if len(lengths) == shape[0] else 1
+        lengths = lengths.reshape(rows if axis == 0 else columns)
+    elif part != ROW_MAGNITUDE and lengths.dim() == 1 and len(lengths) == shape[0]:
+        raise Misfit(f"one-dimensional magnitudes do not tell rows from columns of a weight of {list(shape)}")
     elif part != ROW_MAGNITUDE and tuple(lengths.shape[:2]) in (rows[:2], columns[:2]) and lengths.dim() > 1:
         axis = 0 if tuple(lengths.shape[:2]) == rows[:2] else 1
         lengths = fit("magnitude", lengths, rows if axis == 0 else columns)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
+from pipelines import environment
 from pipelines.engine import Engine
 from pipelines.jobs import identity, worker
 from pipelines.jobs.worker import Encoded
@@ -73,6 +74,7 @@ class Renderer:
         if not Path(home.folder).is_dir():
             return Trouble(f"it has no folder {home.folder}, from which the command was given", True)
         os.chdir(home.folder)
+        environment.prepare()
         import torch
 
         torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ the ledger, and never by who happens to be waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from pipelines.jobs.keys import request_of
 from pipelines.jobs.paper import paper
 from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.sources import Draft, count_of, plain
-from pipelines.resolve import Cost, Resolved
+from pipelines.resolve import Resolved
 
 _T = TypeVar("_T")
 _SHOWN = 20  # mistakes told at once
@@ -136,18 +136,14 @@ class _Planner:
         return replace(known, request=known.request.model_copy(update={"seed": request.seed}))
 
 
-def cost(engine: Engine, jobs: Sequence[Job]) -> Cost:
-    """Count what jobs will take, rendered together as planned; goes that are alike but for seeds are counted once."""
-    known: dict[tuple[str, ...], Cost] = {}
-    total = Cost(0, 0, 0)
+def resolved_goes(engine: Engine, jobs: Sequence[Job]) -> Iterator[Sequence[Resolved]]:
+    """Yield the jobs that are rendered together, resolved; goes that are alike but for seeds are one and the same."""
+    asked, last = (), list[Resolved]()
     for go in together(jobs):
-        asked = tuple(job.request.model_dump_json(exclude={"seed"}) for job in go)
-        if asked not in known:
-            if len(known) == _KEPT:
-                known.clear()
-            known[asked] = engine.dry_run_many([job.request for job in go])
-        total += known[asked]
-    return total
+        wanted = tuple(job.request.model_dump_json(exclude={"seed"}) for job in go)
+        if wanted != asked:
+            asked, last = wanted, engine.resolve_many([job.request for job in go])
+        yield last
 
 
 def _check_count(drafts: Sequence[Draft], axes: Sequence[Axis], wrong: list[str]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 
-from composer.prompting import emphasis
+from composer.prompting import comfyui, emphasis
 from composer.request import AdapterUse, RenderRequest
 from pipelines.metadata import a1111_hires, samplers
 from pipelines.metadata.found import decimal, sound, stem
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]+")
 _MARKERS = re.compile(r"(Negative prompt|Hashed prompt|Resources|Template|Steps)(?=:)")
 _LORA_TAG = re.compile(r"<(?:lora|lyco):[^<>\n]{1,400}>")
 #: A tag that nothing closes would swallow the one that follows the prompt.
-_OPEN = re.compile(r"<(?=\w+:[^>]*\Z)")
+_OPEN = re.compile(r"<(?=\w+:)")
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -106,10 +106,12 @@ def _weight(use: AdapterUse) -> float:
 
 def _said(text: str, request: RenderRequest) -> str:
     """Return a prompt as A1111 would have to be told it: there, brackets always mean something."""
-    return _tame(text if request.prompt_syntax == "a1111" else emphasis.escape(text))
+    said = {"a1111": str, "comfyui": comfyui.as_a1111, "plain": emphasis.escape}
+    return _tame(said[request.prompt_syntax](text))
 
 
 def _tame(text: str) -> str:
     """Return a text that no reader takes apart in the wrong place; LoRA tags of its own are left out."""
-    bare = _OPEN.sub("< ", _LORA_TAG.sub("", sound(text).replace("\r\n", "\n")))
+    closed, sign, rest = _LORA_TAG.sub("", sound(text).replace("\r\n", "\n")).rpartition(">")
+    bare = closed + sign + _OPEN.sub("< ", rest)
     return _MARKERS.sub(r"\1 ", _CONTROLS.sub(" ", bare)).strip()

@@ -19,7 +19,7 @@ from composer.registry import MethodModel
 from composer.request import TEXT_POLICIES, AdapterUse, RenderRequest
 from composer.texts import TextEmbedding
 from pipelines.engine import Engine
-from pipelines.resolve import Cost
+from pipelines.pricing import Cost
 from tests.requests import EXAMPLES, ask, final_latents, for_method, uses, values
 
 METHODS = registry.names()

@@ -37,4 +37,4 @@ def written(tmp_path_factory: pytest.TempPathFactory, small: LoadedModel, small_
 @pytest.fixture
 def flags(written: Path, tmp_path: Path) -> RunFlags:
     nothing = Overrides()
-    return RunFlags(str(written), "naive,merge", tmp_path / "out", None, 2, None, nothing, None, (), 0, 1, False)
+    return RunFlags(str(written), "naive,merge", tmp_path / "out", None, 2, None, nothing, "embedded", (), 0, 1, False)

@@ -124,6 +124,7 @@ def test_mistakes_are_found_before_anything_is_written(flags: RunFlags, tmp_path
 
 def test_a_dry_run_counts_and_writes_nothing(flags: RunFlags, capsys: pytest.CaptureFixture[str]) -> None:
     typed = ["eval", "run", flags.suite, "--methods", "naive,composite", "--out", str(flags.out), "--dry-run", "--json"]
+    typed += ["--metrics", "cost"]
     assert main(typed) == 0
     told = {one["method"]: one["unet_passes"] for one in json.loads(capsys.readouterr().out)["methods"]}
     assert told == {"naive": 3 * 2, "composite": (2 + 2 + 3) * 2}

@@ -150,6 +150,7 @@ def older(one: Family, component: str, path: str) -> str:
 
 
 AB, UP_DOWN = (".lora_A.weight", ".lora_B.weight"), (".lora_down.weight", ".lora_up.weight")
+NAMED = (".lora_A.style.weight", ".lora_B.style.weight")
 OLD = ("_lora.down.weight", "_lora.up.weight")
 
 
@@ -202,6 +203,45 @@ def lycoris(kind: str) -> Callable[[Family, Mapping[Target, nn.Linear | nn.Conv2
     return make
 
 
+def peft_within(_one: Family, component: str, path: str) -> str:
+    return f"{component}.base_model.model.{path}"
+
+
+def dora(spell: Spell, endings: tuple[str, str], ending: str) -> Callable[..., tuple[Tensors, Deltas]]:
+    """Make DoRAs with a length for each row, and no other dimensions: W' = m * (W + B A) / |W + B A|."""
+
+    def make(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
+        tensors, deltas = lora(spell, endings)(one, layers)
+        generator = torch.Generator().manual_seed(6)
+        for target, layer in layers.items():
+            base = layer.weight.detach().double()
+            lengths = torch.rand(len(base), generator=generator) + 0.5
+            changed = base + deltas[target].double()
+            norms = changed.flatten(1).norm(dim=1)
+            tensors[f"{spell(one, *target)}{ending}"] = lengths
+            deltas[target] = (changed * (lengths / norms)[:, None] - base).float()
+        return tensors, deltas
+
+    return make
+
+
+def kohya_oft(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
+    """Make what kohya's networks/oft.py trains: Q = B - B', |Q| at most alpha * out, W' = blocks((I + Q) / (I - Q))' W."""
+    generator = torch.Generator().manual_seed(7)
+    tensors, deltas = Tensors(), Deltas()
+    for target, layer in layers.items():
+        base, alpha = layer.weight.detach().double(), 0.01
+        blocks = torch.randn(4, len(base) // 4, len(base) // 4, generator=generator)
+        skew = blocks.double() - blocks.double().mT
+        skew *= min(1.0, alpha * len(base) / float(skew.norm()))
+        eye = torch.eye(skew.shape[-1], dtype=torch.float64)
+        turn = torch.block_diag(*((eye + skew) @ torch.linalg.inv(eye - skew)))
+        stem = kohya(one, *target).replace("lora_unet_", "oft_unet_")
+        tensors |= {f"{stem}.oft_blocks": blocks, f"{stem}.alpha": torch.tensor(alpha)}
+        deltas[target] = (turn.T @ base - base).float()
+    return tensors, deltas
+
+
 def full(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tuple[Tensors, Deltas]:
     generator = torch.Generator().manual_seed(3)
     deltas = {target: torch.randn(layer.weight.shape, generator=generator) for target, layer in layers.items()}
@@ -251,6 +291,12 @@ def _bundle(tensors: Tensors) -> None:
     tensors |= {f"bundle_emb.glow.{part}": torch.ones(2, width) for part, width in parts.items()}
 
 
+def _nothing(tensors: Tensors) -> None:
+    """Add what changes nothing, of layers and of a text encoder that the model has not."""
+    for stem in ("lora_unet_down_blocks_7_attentions_0_proj_in", "lora_te3_text_model_encoder_layers_0_mlp_fc1"):
+        tensors |= {f"{stem}.lora_down.weight": torch.ones(2, 4), f"{stem}.lora_up.weight": torch.zeros(4, 2)}
+
+
 def _poison(tensors: Tensors) -> None:
     tensors[next(iter(tensors))].fill_(torch.nan)
 
@@ -293,4 +339,11 @@ ROWS: tuple[Format, ...] = (
         read_here=False,
     ),
     Format("full difference, of biases and normalisation too", with_vectors, "."),
+    Format("PEFT's keys without a configuration", lora(peft, AB), UNET_ATTENTION),
+    Format("PEFT's keys, the adapter's name in them", lora(peft, NAMED), UNET_ATTENTION),
+    Format("PEFT's keys behind the component's name", lora(peft_within, AB)),
+    Format("DoRA as `magnitude` beside lora_A and lora_B", dora(diffusers, AB, ".magnitude")),
+    Format("DoRA, dora_scale of one dimension", dora(kohya, UP_DOWN, ".dora_scale"), r"ff\.net\.2|mlp\.fc"),
+    Format("OFT of kohya's (oft_unet_)", kohya_oft, UNET_ATTENTION),
+    Format("kohya, changes by nothing of layers that the model has not", changed(_nothing)),
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lora_zoo import formats
-from lora_zoo.adapter import Adapter, LowRank
+from lora_zoo.adapter import Adapter, LowRank, partial_digest
 from lora_zoo.errors import BadFile, ZooError, nearest
 from tests.lora_zoo.files import DIALECTS, LAYOUT, Made, make, write
 
@@ -163,14 +163,86 @@ def test_many_offending_keys_are_counted(tmp_path: Path) -> None:
         ("text_encoder.embeddings.lora_embedding_A", "token embeddings"),
         (f"{Q}.diff_b", "bias"),
         (f"{Q}.hada_w1_a", "several kinds at once, loha and lora"),
-        (f"{Q}.scalar", "match no layer"),
-        ("down_blocks.0.resnets.0.conv1.weight", "match no layer"),
+        (f"{Q}.scalar", r"unknown tensor ending '\.scalar'"),
+        ("down_blocks.0.resnets.0.conv1.weight", r"unknown tensor ending '\.weight'"),
+        ("unet.down_blocks.0.resnets.0.conv1.lora_A.x.y", r"unknown tensor ending '\.lora_A\.x\.y'"),
+        ("down_blocks.9.resnets.0.conv1.odd", "keys that match no layer of this model: down_blocks.9"),
     ],
 )
 def test_what_adapters_cannot_do_is_refused_with_the_reason(key: str, why: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors", make(KOHYA).tensors | {key: torch.ones(1)})
     with pytest.raises(BadFile, match=why):
         formats.read(path, LAYOUT)
+
+
+@pytest.mark.parametrize("stem", ["lora_unet_nowhere", "lora_te2_text_model_encoder_layers_0_mlp_fc1"])
+def test_a_change_by_nothing_of_what_the_model_lacks_is_no_change(stem: str, tmp_path: Path) -> None:
+    made, ones, zeros = make(KOHYA), torch.ones(2, 3), torch.zeros(3, 2)
+    nothing = {f"{stem}.lora_down.weight": ones, f"{stem}.lora_up.weight": zeros, f"{stem}.alpha": torch.tensor(1.0)}
+    path = tmp_path / "a.safetensors"
+    assert_same(formats.read(write(path, made.tensors | nothing), LAYOUT), made)
+    dora = {f"{stem}.dora_scale": torch.ones(3, 1)}  # turns lengths, whatever the factors are
+    something = nothing | {f"{stem}.lora_up.weight": torch.ones(3, 2)}
+    for extra in (something, nothing | dora, {f"{stem}.alpha": torch.tensor(1.0)}):
+        with pytest.raises(BadFile, match=f"match no layer of this model: {stem}"):
+            formats.read(write(path, made.tensors | extra), LAYOUT)
+
+
+def test_pefts_keys_without_a_configuration_are_told(tmp_path: Path) -> None:
+    made = make(DIALECTS["peft"])
+    adapter = formats.read(write(tmp_path / "a.safetensors", made.tensors), LAYOUT)
+    assert_same(adapter, made)
+    told = "its keys are PEFT's, but no adapter_config.json is beside it: alpha is unknown, and taken as the rank"
+    assert adapter.notices == (f"LoRA 'a': {told}",)
+    assert formats.read(write(tmp_path / "b.safetensors", make(KOHYA).tensors), LAYOUT).notices == ()
+
+
+def test_a_file_of_several_adapters_is_refused(tmp_path: Path) -> None:
+    stem = "base_model.model.conv_in"
+    both = {f"{stem}.lora_A.{name}.weight": torch.ones(1, 4, 3, 3) for name in ("one", "two")}
+    with pytest.raises(BadFile, match="holds several adapters: one, two"):
+        formats.read(write(tmp_path / "a.safetensors", both), LAYOUT)
+
+
+def test_a_file_is_used_without_its_unreadable_part_if_that_is_asked_for(tmp_path: Path) -> None:
+    made = make(KOHYA)
+    extra = {f"{Q}.odd": torch.ones(1), "lora_unet_nowhere.lora_up.weight": torch.ones(1, 1)}
+    bad = {"lora_unet_conv_in.lora_up.weight": torch.ones(3, 3)}  # of a layer that the model has
+    path = write(tmp_path / "a.safetensors", made.tensors | extra | bad)
+    with pytest.raises(BadFile):
+        formats.read(path, LAYOUT)
+    adapter = formats.read(path, LAYOUT, allow_partial=True)
+    wanted = {target: delta for target, delta in made.deltas.items() if target != ("unet", "conv_in")}
+    assert_same(adapter, Made(made.tensors, wanted))
+    sound = formats.describe(path).sha256
+    assert adapter.digest == partial_digest(sound) != sound
+    told = "LoRA 'a': used without what cannot be read of it: "
+    assert [notice.removeprefix(told).partition(":")[0] for notice in adapter.notices] == [
+        "keys that match no layer of this model",
+        "unknown tensor ending '.odd'",
+        "layers that cannot be used",
+    ]
+    with pytest.raises(BadFile, match="match no layer"):  # of which nothing is left
+        formats.read(write(path, {"lora_unet_nowhere.lora_up.weight": torch.ones(1, 1)}), LAYOUT, allow_partial=True)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "what"),
+    [
+        ({"emb_params": torch.ones(8, 768)}, "a textual inversion, 8 vectors of width 768"),
+        ({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, "a textual inversion, 2 vectors of width 1280"),
+        ({"<zorp>": torch.ones(768)}, "a textual inversion, 1 vector of width 768"),
+        ({"model.diffusion_model.out.2.bias": torch.ones(4)}, "a whole model, not a LoRA"),
+        ({"control_model.input_blocks.0.0.weight": torch.ones(4)}, "a ControlNet"),
+        ({"decoder.conv_in.weight": torch.ones(4)}, "one component of a model"),
+    ],
+    ids=["inversion", "SDXL's inversion", "diffusers' inversion", "model", "ControlNet", "component"],
+)
+def test_what_is_no_lora_is_named_for_what_it_is(tensors: dict[str, Tensor], what: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", tensors)
+    for look in (lambda: formats.describe(path), lambda: formats.read(path, LAYOUT)):
+        with pytest.raises(BadFile, match=what):
+            look()
 
 
 def test_a_change_of_bias_by_nothing_is_no_change(tmp_path: Path) -> None:
@@ -201,7 +273,7 @@ def _head(text: str, data: bytes = b"", length: int | None = None) -> bytes:
         (pickle.dumps({"a": 1}), "pickle"),
         (b"some text that is long enough", "not a safetensors"),
         (_head("{}", length=1 << 40), "1,099,511,627,776 bytes"),
-        (_head("{nonsense}"), "not a JSON object"),
+        (_head("{nonsense}"), "not JSON"),
         (_head('{"a": 3}'), "expected a JSON object"),
         (_head("{}", b"more"), "4 bytes at the end"),
         (_head('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', b"1234"), "outside the file"),

@@ -60,7 +60,7 @@ def test_a_folder_of_peft_folders_is_one_lora(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "wanted"),
     [
-        ("{", "not a JSON object"),
+        ("{", "not JSON"),
         ('{"peft_type": "VERA"}', "kind vera"),
         ('{"use_dora": true}', "no magnitude, though the configuration says DoRA"),
         ('{"lora_alpha": "8"}', "finite number"),

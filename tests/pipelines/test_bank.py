@@ -121,10 +121,12 @@ def test_rows_that_differ_equal_row_by_row(bench: Bench, rows: list[tuple[int, .
 
 
 def test_whole_deltas_equal_factors(bench: Bench) -> None:
-    for n, adapter in enumerate(bench.adapters[:3]):
-        bench.hold(dense_twin(adapter, f"dense{n}", f"{n:x}" * 64))
+    twins = [dense_twin(adapter, f"dense {adapter.name}") for adapter in bench.adapters[:3]]
+    for twin in twins:
+        bench.hold(twin)
     inputs = bench.inputs(4)
-    dense: list[Gate] = [(("0" * 64, 0.8), ("1" * 64, -0.5)), (("2" * 64, 1.3),)]
+    first, second, third = (twin.digest for twin in twins)
+    dense: list[Gate] = [((first, 0.8), (second, -0.5)), ((third, 1.3),)]
     low = [bench.gate(0, 1), bench.gate(2)]
     mixed: list[Gate] = [(low[0][0], dense[0][1]), low[1]]
     wanted = bench.gated(inputs, low * 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_a_prediction_may_be_told(xl: LoadedModel, xl_folder: Path) -> None:
     engine = Engine(Shelf(), load=lambda spec: xl)
     told = request_for(xl_folder).model_copy(update={"prediction_type": "v_prediction"})
     assert engine.render(told).record.pixels_sha256 != engine.render(request_for(xl_folder)).record.pixels_sha256
-    solver = xl.new_solver("euler", 2, torch.Generator(), "v_prediction")
+    solver = xl.new_solver("euler", 2, torch.Generator(), {"prediction_type": "v_prediction"})
     oracle: Any = EulerDiscreteScheduler.from_config({**xl.spec.configs.scheduler, "prediction_type": "v_prediction"})
     oracle.set_timesteps(2)
     start, noise = torch.ones(1, 4, 2, 2), torch.full((1, 4, 2, 2), 0.5)
@@ -148,6 +149,35 @@ def test_a_prediction_may_be_told(xl: LoadedModel, xl_folder: Path) -> None:
     wanted = oracle.step(noise, oracle.timesteps[0], start).prev_sample
     solver.scale_input(start, solver.steps[0])
     assert torch.equal(solver.advance(noise, solver.steps[0], start), wanted)
+
+
+@pytest.mark.parametrize(
+    ("marks", "family"),
+    [
+        (("edm_mean", "edm_std"), "Playground 2.5"),
+        (("edm_vpred.sigma_max",), "CosXL"),
+        (("edm_vpred.sigma_min", "edm_vpred.sigma_max"), "CosXL"),
+    ],
+)
+def test_files_of_other_noise_schedules_are_refused_by_their_family(
+    marks: tuple[str, ...], family: str, xl_modules: Modules, tmp_path: Path
+) -> None:
+    path = checkpoints.save_single(xl_modules, tmp_path / "xl.safetensors", {mark: torch.ones(4) for mark in marks})
+    with pytest.raises(BadModel, match=rf"family of {re.escape(family)}, whose noise schedule \(EDM\)"):
+        specs.find(str(path))
+
+
+def test_a_text_encoder_may_be_named_as_newer_libraries_do(
+    sd_modules: Modules, sd_tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    short = {key.replace("transformer.text_model.", "transformer."): value for key, value in sd_tensors.items()}
+    assert short.keys() != sd_tensors.keys()
+    digests: list[str] = []
+    for name, tensors in (("old", sd_tensors), ("new", short)):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(tensors, str(path))
+        digests.append(LoadedModel.load(specs.find(str(path)), CPU).parameter_digest())
+    assert digests[0] == digests[1]
 
 
 Damage = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -227,8 +257,9 @@ def test_folders_are_read_whole(xl_folder: Path, tmp_path: Path) -> None:
         folder = tmp_path / str(place)
         folder.mkdir()
         for part in xl_folder.iterdir():
-            if part.name != name:
+            if part.is_dir() and part.name != name:
                 (folder / part.name).symlink_to(part)
+        shutil.copy(xl_folder / "model_index.json", folder)
         (folder / name).mkdir()
         (folder / name / "config.json").write_bytes((xl_folder / name / "config.json").read_bytes())
         weights = next((xl_folder / name).glob("*.safetensors"))

@@ -29,7 +29,7 @@ def adapter(model: LoadedModel, number: int) -> Adapter:
     """Return an adapter of its own, of one form after the other."""
     kind = Kind(1 + number % 5, 1.0, (ATTENTION, CONVOLUTIONS)[number % 2], BOTH)
     plain = random_adapter(f"lora{number}", model.layout, kind, 1000 + number)
-    return dense_twin(plain, plain.name, plain.digest) if number % FORMS == 1 else plain
+    return dense_twin(plain, plain.name) if number % FORMS == 1 else plain
 
 
 def gate(store: AdapterStore, model: LoadedModel, number: int) -> str:

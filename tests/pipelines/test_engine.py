@@ -15,8 +15,8 @@ from pipelines import specs
 from pipelines.engine import Engine
 from pipelines.errors import BadModel
 from pipelines.model import LoadedModel
+from pipelines.pricing import Cost
 from pipelines.progress import StepReport
-from pipelines.resolve import Cost
 from pipelines.sources import AdapterInfo
 from tests.adapters import Shelf, five
 from tests.requests import ask, uses

@@ -20,9 +20,9 @@ from pipelines.attention import RowWish
 from pipelines.engine import Engine
 from pipelines.images import Rendering
 from pipelines.model import LoadedModel
+from pipelines.pricing import price
 from pipelines.progress import Cancel
 from pipelines.reading import Conditioning
-from pipelines.resolve import price
 from pipelines.text import Context
 from tests.requests import ask, uses
 

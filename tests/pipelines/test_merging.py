@@ -23,7 +23,7 @@ from pipelines import bank, specs
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
 from pipelines.store import AdapterStore
-from tests.adapters import Shelf, five
+from tests.adapters import Shelf, content_digest, five
 from tests.requests import ask, final_latents, uses
 
 NAMES = tuple(name for name in registry.names() if issubclass(registry.get(name), MergingMethod))
@@ -86,7 +86,7 @@ def test_the_picture_is_that_of_the_merged_adapter(name: str, small: LoadedModel
     texts = [(use.weight if use.text_encoder_weight is None else use.text_encoder_weight) or 0.0 for use in chosen]
     text = method.prepare([Weighted(shelf[use.name], weight) for use, weight in zip(chosen, texts, strict=True)])
     layers = {"unet": unet.component("unet"), "text_encoder": text.component("text_encoder")}
-    made = Adapter(f"made by {name}", unet.digest[::-1], layers)
+    made = Adapter(f"made by {name}", content_digest(layers), layers)
     engine = Engine(Shelf([*shelf.values(), made]), load=lambda spec: small)
     merged = final_latents(engine, [ask(str(small_folder), method=name, adapters=tuple(chosen))])[0]
     wanted = final_latents(engine, [ask(str(small_folder), adapters=({"name": made.name, "weight": 1.0},))])[0]
@@ -138,9 +138,10 @@ def test_memory_of_merges_that_were_dropped_counts(small: LoadedModel, monkeypat
     for number in range(12):
         delta = torch.full(small.layout["unet"][layer], float(number))
         deltas.append(weakref.ref(delta))
-        made = Adapter(f"made {number}", f"{number}", {"unet": {layer: DenseDelta(delta)}})
+        layers = {"unet": {layer: DenseDelta(delta)}}
+        made = Adapter(f"made {number}", content_digest(layers), layers)
         store.hold(made.name, made.digest, lambda made=made: made)
-        del delta
+        del delta, layers
         with acting.gate([((made.digest, 1.0),)]):
             pass
         del made

@@ -9,7 +9,8 @@ from composer.outline import Outline
 from composer.request import AdapterUse, Hires, Region, RenderRequest, Schedule
 from pipelines.engine import Engine
 from pipelines.outlines import outlined
-from pipelines.resolve import resolve, steps_of
+from pipelines.pricing import steps_of
+from pipelines.resolve import resolve
 from pipelines.sources import ZooSource
 
 NAMES = ("zorp", "moon", "neon")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from composer.errors import BadRequest
 from composer.plan import Pass, Plan, Prediction, Prompt, Step
+from composer.prompting.schedule import Timeline
 from composer.prompting.staged import spoken, staged
 from composer.request import AdapterUse, RenderRequest
 from composer.texts import project_off
@@ -77,7 +78,7 @@ def test_what_is_undesired_is_taken_out_of_every_chunk(small: LoadedModel) -> No
 
 
 def test_a_method_sees_the_words_without_signs() -> None:
-    words = spoken("a (red:1.2) cat [in|on] [a box:mats:2] AND fog :0.5", 4).split()
+    words = spoken("a (red:1.2) cat [in|on] [a box:mats:2] AND fog :0.5", Timeline(4)).split()
     assert words == "a red cat in a box fog".split()
 
 
@@ -182,7 +183,7 @@ def test_mistakes_are_told(asked: dict[str, object], told: str, engine: Engine, 
 def test_and_is_composed_by_its_formula(second: Literal["same", "off"]) -> None:
     both = [Pass({}, share=1.0), Pass({}, share=3.0, uncond=second)]
     plan = Plan(lambda step: both, {"main": Prompt("a :0.5 AND b :2", "n")})
-    one = staged(plan, 1)
+    one = staged(plan, Timeline(1))
     step = Step(0, 1, 999.0, 1.0)
     passes = one.passes(step)
     assert [one.prompts[each.prompt].text.strip() for each in passes] == ["a", "b", "a", "b"]
@@ -197,6 +198,6 @@ def test_and_is_composed_by_its_formula(second: Literal["same", "off"]) -> None:
 
 def test_a_plan_keeps_its_prompts_where_nothing_changes() -> None:
     plan = Plan(lambda step: [Pass({"x": 1.0}, "k")], {"k": Prompt("plain", "other", {"x": 0.5})})
-    one = staged(plan, 3)
+    one = staged(plan, Timeline(3))
     assert dict(one.prompts) == {"k": Prompt("plain", "other", {"x": 0.5}, weighted=True)}
     assert [list(one.passes(Step(index, 3, 0.0, 0.0))) for index in range(3)] == [[Pass({"x": 1.0}, "k")]] * 3

@@ -17,7 +17,7 @@ from composer.request import AdapterUse
 from pipelines.bank import Gate
 from pipelines.engine import Engine
 from pipelines.model import LoadedModel
-from pipelines.resolve import Cost
+from pipelines.pricing import Cost
 from pipelines.text import Encoded, Vocabulary
 from tests.adapters import Kind, Shelf, random_adapter
 from tests.requests import ask, final_latents, uses

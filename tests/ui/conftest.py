@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -29,6 +30,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+_SESSION = re.compile(r"session_hash=(\w+)")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -114,6 +116,7 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     """Let visitors come to an address; whatever a page complains of, or asks for elsewhere, is an error at the end."""
     wrong: list[str] = []
     contexts: list[BrowserContext] = []
+    sessions = Sessions()
 
     def note(error: str) -> None:
         if not harmless(error):
@@ -129,6 +132,7 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: note(str(error)))
         page.on("request", lambda one: None if own(one.url, address) else wrong.append(f"went elsewhere: {one.url}"))
         page.on("response", lambda one: wrong.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+        sessions.follow(page)
         page.goto(address)
         page.wait_for_selector(".m-card")
         return page
@@ -136,7 +140,33 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     yield visit
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert [error for error in wrong if not sessions.was_left(error)] == []
+
+
+class Sessions:
+    """The sessions of gradio's that pages had before they were loaded anew.
+
+    The server forgets a session when its page is left; a stream of it that was asked for just before is answered 404.
+    """
+
+    def __init__(self) -> None:
+        self._left: set[str] = set()
+
+    def follow(self, page: Page) -> None:
+        """Note the sessions of a page; all that it had are left when it is loaded again."""
+        current: set[str] = set()
+
+        def asked(request: Request) -> None:
+            if request.is_navigation_request() and request.frame == page.main_frame:
+                self._left.update(current)
+                current.clear()
+            current.update(_SESSION.findall(request.url))
+
+        page.on("request", asked)
+
+    def was_left(self, error: str) -> bool:
+        """Whether an error is the 404 of a stream whose page is gone."""
+        return "404" in error and any(session in self._left for session in _SESSION.findall(error))
 
 
 def harmless(error: str) -> bool:

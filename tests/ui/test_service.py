@@ -254,7 +254,7 @@ def test_votes_are_rated_as_the_evaluation_rates_them(tmp_path: Path) -> None:
     assert (first.method, second.method, first.votes) == ("merge", "switch", 24)
     # 2.5 points to 1.5 of each four votes; one tie against an average method draws both a little to the middle
     assert first.rating.mean - second.rating.mean == pytest.approx(math.log(15 / 9), abs=0.05)
-    assert first.rating.low <= first.rating.mean <= first.rating.high
+    assert first.rating.ends is not None and first.rating.ends[0] <= first.rating.mean <= first.rating.ends[1]
     assert ratings.enough(votes) and not ratings.enough(votes[:16])
 
 

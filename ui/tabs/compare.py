@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from ui import scores, series, widgets, words
 from ui.history import Job, Kept
 from ui.series import Series
-from ui.service import Service
+from ui.service import Service, goes_of
 from ui.tabs import fields, vote
 from ui.tabs.common import LAST, MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
@@ -129,12 +129,28 @@ def grid_of(service: Service, job: Job, pictures: Sequence[Kept]) -> dict[str, J
     """Return a finished job as a labelled grid, with what each picture took and shows."""
     found = _shows(service, pictures)
     items: list[JsonValue] = []
-    for kept, says in zip(pictures, found, strict=True):
-        cost = f"{kept.record.unet_passes} passes, {kept.seconds:.2f} s"
+    for kept, took, says in zip(pictures, _took(job, pictures), found, strict=True):
+        cost = f"{kept.record.unet_passes} passes, {took}"
         items.append(item(kept, job.asked.labels[kept.position], f"{cost}{says}"))
     if job.asked.columns and len(pictures) == len(job.asked.requests):
         return shown(items, columns=list(job.asked.columns), rows=list(job.asked.rows) or None)
     return shown(items)
+
+
+def _took(job: Job, pictures: Sequence[Kept]) -> list[str]:
+    """Return the seconds of each picture; of those rendered together, its part of theirs by what it took of them."""
+    seconds = {kept.position: kept.seconds for kept in pictures}
+    goes = [[place for place, _ in go] for go in goes_of(job.asked.requests)]
+    beside = {place: go for go in goes for place in go if len(go) > 1}
+    return [
+        f"{kept.seconds:.2f} s"
+        + (
+            f" by its part of {sum(seconds.get(place, 0.0) for place in beside[kept.position]):.2f} s together"
+            if kept.position in beside
+            else ""
+        )
+        for kept in pictures
+    ]
 
 
 def _shows(service: Service, pictures: Sequence[Kept]) -> list[str]:

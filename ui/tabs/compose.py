@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from composer import registry
 from composer.request import Start
 from lora_zoo.errors import ZooError
-from pipelines import specs
+from pipelines import estimates, specs
 from ui import forms, more, widgets, words
 from ui.cards import cards
 from ui.forms import Draft
@@ -142,7 +142,9 @@ def _price(service: Service, panel: Panel) -> None:
         try:
             draft = draft_of(values)
             requests = draft.requests()
-            told = f"Cost: {words.cost(service.cost(requests), len(requests))}"
+            cost = service.cost(requests)
+            soon = estimates.estimate(specs.find(requests[0].model), cost)
+            told = words.cost(cost, len(requests), soon)
             beside = escape(words.beside(draft.start is not None, draft.hires is not None, draft.further))
             line = f'<p class="m-cost">{escape(told)}</p><p class="m-note">{beside}</p>'
             return line, drawn.plan(service, requests[0])

@@ -88,3 +88,17 @@ def test_nested_weights_multiply(brackets: list[str], weight: float) -> None:
         expected *= 1.1 if bracket == "(" else 1 / 1.1
     ((span,),) = parse(text).groups
     assert span.weight == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["(" * 20_000, "(" * 300 + "a" + ")" * 300, "[" * 300 + "a" + ":1.5)" * 300])
+def test_brackets_nested_deeper_than_a_hundred_are_text(text: str) -> None:
+    found = parse(text)
+    assert len(found.text) >= len(text) - 1_000
+    assert all(span.weight <= 1.1**100 * 1.0001 for group in found.groups for span in group)
+
+
+def test_weights_of_brackets_within_the_depth_hold() -> None:
+    (group,) = parse("(" * 100 + "a" + ")" * 100).groups
+    assert (group[0].text, group[0].weight) == ("a", pytest.approx(1.1**100))
+    (group,) = parse("(" * 101 + "a" + ")" * 101 + "b").groups
+    assert [span.text for span in group] == ["(a)", "b"]

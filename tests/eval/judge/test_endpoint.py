@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from eval import suites
 from eval.columns import Column
 from eval.judge import judging, protocols, study, verdicts
 from eval.judge.endpoint import Endpoint, Settings
-from eval.judge.errors import BadVotes, NoJudge
+from eval.judge.errors import BadVotes, NoJudge, Unreadable
 from eval.judge.ratings import Vote, rate, strengths
 from eval.measuring import Measured, Row
 from eval.running import Overrides, Run, Wish
-from tests.eval.judge.server import serving
+from tests.eval.judge.server import saying, serving
 
 pytest.importorskip("openai")
 COLOURS = {"merge": "red", "switch": "blue"}
@@ -92,11 +93,49 @@ def test_pairs_are_judged_in_both_orders_and_answers_kept(measured: Measured) ->
 
 
 def test_unreadable_answers_are_asked_anew_then_dropped(measured: Measured) -> None:
-    answers = iter(["I like both.", "", *["no scores"] * 4])
+    answers = iter(["I like both.", "", "no scores"])
     with serving(lambda body: (200, next(answers, scores(body)))) as server:
         found, _ = judged(server.url, measured)
     assert found.dropped == 1 and len(found.verdicts) == 1
-    assert len(server.requests) == (3 + 3) + 2
+    assert len(server.requests) == 3 + 2  # one order alone is no verdict
+
+
+def test_what_could_be_read_is_kept_and_what_could_not_is_asked_again(measured: Measured) -> None:
+    """The first pair is judged, then the server falls silent: six answers end it. Later, only the rest is asked."""
+    some = judging.pairs(measured, "merge", ["switch"])
+    count = iter(range(99))
+    with serving(lambda body: (200, scores(body) if next(count) not in range(2, 8) else "")) as server:
+        court = judging.Court(endpoint(server.url, measured.run.folder / "answers"), protocols.get("gpt4v"), measured)
+        more = [*some, replace(some[1], case="another")]
+        with pytest.raises(NoJudge, match="6 answers in a row cannot be read by protocol gpt4v"):
+            court.judge([more[0], more[1], more[2]], "a-model", lambda _: None)
+        assert len(server.requests) == 8
+        assert court.price(some).requests == 2
+        found = court.judge(some, "a-model", lambda _: None)
+        assert len(server.requests) == 10 and found.dropped == 0 and len(found.verdicts) == 2
+
+
+@pytest.mark.parametrize("blanks", [" " * 5_000, "\n\t" * 5_000, " ,; " * 2_000])
+def test_an_answer_of_blanks_is_read_at_once(blanks: str) -> None:
+    """Patterns with blanks beside blanks would try every way to part them."""
+    asked = suites.load("duet").sets[0]
+    parts = [f"Image 1:{blanks}Integration:{blanks}7{blanks}Consistency:{blanks}7{blanks}Accuracy:{blanks}7{blanks}x"]
+    with pytest.raises(Unreadable):
+        protocols.get("cmlora").read("\n".join([protocols.heading(asked), *parts]), asked)
+
+
+@pytest.mark.parametrize("page", ["<html>A page</html>", '{"choices": 3}', '{"choices": [', '{"choices": [{}]}', "[]"])
+def test_a_server_that_speaks_otherwise_is_told(page: str, tmp_path: Path) -> None:
+    for kind in ("application/json", "text/html"):
+        with saying(page.encode(), kind) as url, pytest.raises(NoJudge, match="does not speak as OpenAI's do"):
+            endpoint(url, tmp_path).ask("a question", [])
+
+
+def test_models_of_like_names_have_files_of_their_own(measured: Measured) -> None:
+    one = judging.Judged("gpt4v", "org/model", (), 1)
+    places = {verdicts.write(replace(one, model=name), measured.run.folder) for name in ("org/model", "org_model")}
+    assert len(places) == 2 and len(verdicts.read(measured.run.folder)) == 2
+    assert len(verdicts.write(replace(one, model=500 * "x"), measured.run.folder).name) < 200
 
 
 def test_rate_limits_and_slow_answers_are_waited_for(tmp_path: Path) -> None:
@@ -147,7 +186,7 @@ def test_ratings_are_the_most_likely_ones() -> None:
     votes = [Vote(str(n), "a", "b", float(n % 4 != 0)) for n in range(400)]
     best, worst = rate(votes)
     assert best.method == "a" and best.rating.mean - worst.rating.mean == pytest.approx(1.0986, abs=0.02)
-    assert best.rating.low < best.rating.mean < best.rating.high
+    assert best.rating.ends is not None and best.rating.ends[0] < best.rating.mean < best.rating.ends[1]
     ties = rate([Vote(str(n), "a", "b", 0.5) for n in range(10)])
     assert ties[0].rating.mean == pytest.approx(0, abs=1e-6)
     only = rate([Vote(str(n), "a", "b", 1.0) for n in range(10)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -36,14 +37,54 @@ def test_a_pipe_is_not_waited_for(root: Path, store: Store) -> None:
     assert by_name(store, root)["pipe"].error == "not a plain file"
 
 
-def test_names_that_are_not_utf8_are_kept_as_they_are(root: Path, store: Store) -> None:
-    name = os.fsdecode(b"caf\xe9 \xff.safetensors")
-    path = lora(root / name, 1)
-    scan(store, root)
+@pytest.mark.parametrize("name", [b"caf\xe9 \xff.safetensors", b"caf\xe9 \xff/a.safetensors"])
+def test_names_that_are_not_utf8_are_rows_with_their_reason(name: bytes, root: Path, store: Store) -> None:
+    path = root / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    lora(path, 1)
+    report = scan(store, root)
     (row,) = store.rows([root])
+    assert (report.files, report.refused) == (1, 1)
     assert row.path == str(path)
+    assert row.facts is None
+    assert "not text in UTF-8" in row.error
+    shown = json.dumps([row.name, row.relative, row.error], ensure_ascii=False).encode("utf-8")  # as pages are sent
+    assert b"caf\\\\udce9 \\\\udcff" in shown
     assert store.named(row.name, [root]) == [row]
-    assert counts(scan(store, root)) == (1, 0, 0, 0, 0)
+    assert counts(scan(store, root))[0] == 1
+
+
+def test_what_lies_beside_a_lora_may_not_lead_out_of_the_zoo(root: Path, store: Store, tmp_path: Path) -> None:
+    secret, elsewhere = tmp_path / "secret", tmp_path / "elsewhere"
+    secret.write_text('{"activation text": "secret"}')
+    elsewhere.mkdir()
+    (root / "previews").mkdir()
+    (root / "previews" / "in.png").write_bytes(b"in")
+    for folder, name in ((root, "a"), (root, "b"), (elsewhere, "c")):
+        lora(folder / f"{name}.safetensors", ord(name))
+    (root / "a.png").symlink_to(secret)
+    (root / "a.json").symlink_to(secret)
+    (root / "b.png").symlink_to(root / "previews" / "in.png")
+    os.mkfifo(root / "b.preview.png")
+    os.mkfifo(root / "b.json")
+    (elsewhere / "c.png").write_bytes(b"c")
+    (root / "linked").symlink_to(elsewhere)
+    scan(store, root)
+    facts = {name: facts_of(row) for name, row in by_name(store, root).items()}
+    assert {name: one.preview for name, one in facts.items()} == {
+        "a": None,
+        "b": str(root / "b.png"),
+        "c": str(root / "linked" / "c.png"),  # the user's own link, and what it leads to
+    }
+    assert facts["a"].triggers == ()
+    assert facts["a"].notes == (
+        "sidecar *.json: leads out of its folder, which no file of it may",
+        "preview *.png: leads out of its folder, which no file of it may",
+    )
+    assert facts["b"].notes == (
+        "sidecar *.json: a pipe, not a regular file",
+        "preview *.preview.png: a pipe, not a regular file",
+    )
 
 
 def test_a_file_that_vanishes_while_scanning_is_no_row(root: Path, store: Store) -> None:

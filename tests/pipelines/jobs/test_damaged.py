@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import images
 from pipelines.cli import main
 from pipelines.engine import Engine
 from pipelines.jobs import audit, worker
@@ -60,6 +61,22 @@ def test_a_ledger_of_the_first_version_is_read(old: Path, capsys: pytest.Capture
     assert main(["batch", "resume", str(old)]) == 0
     assert "4 pictures in" in capsys.readouterr().out
     assert sorted(path.name for path in old.glob("grid-*")) == ["grid-0001.png", "grid-0002.png"]
+
+
+def test_what_the_first_version_left_waiting_is_done(old: Path) -> None:
+    edited(
+        old,
+        "UPDATE jobs SET state = 'waiting', sha256 = NULL, pixels_sha256 = NULL, seconds = NULL WHERE number > 2",
+        "UPDATE jobs SET request = replace(request, 'meadow', '{red|blue} meadow') WHERE number = 3",
+    )
+    for path in old.glob("00000[34]*.png"):
+        path.unlink()
+    assert main(["batch", "resume", str(old)]) == 0
+    ledger = Ledger(old)
+    assert audit.verify(ledger, lambda _: None) == []
+    ledger.close()
+    (picture,) = old.glob("000003*.png")
+    assert "{red|blue} meadow" in images.read_record(picture).prompt  # as that version would have made it
 
 
 def test_the_jobs_of_the_first_version_are_the_same_jobs(old: Path, tmp_path: Path) -> None:

@@ -91,9 +91,12 @@ def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     """
     buffer = io.StringIO()
     if rows:
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([_as_text(key) for key in rows[0]])
-        writer.writerows([_as_text(row[key]) for key in rows[0]] for row in rows)
+        plain = csv.writer(buffer, lineterminator="\n")
+        quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        for cells in (list(rows[0]), *([row[key] for key in rows[0]] for row in rows)):
+            texts = [_as_text(cell) for cell in cells]
+            ends = any("\r" in text for text in texts if isinstance(text, str))  # which readers take for a line's end
+            (quoted if ends else plain).writerow(texts)
     _write(buffer.getvalue().encode(), path)
 
 

@@ -135,7 +135,7 @@ def status(folder: Path, as_json: bool) -> bool:
         for file, error in found.troubles:
             cli_output.line(f"{file}: {cli_output.printable(error)}")
         if found.unknown:
-            cli_output.line(f"{len(found.unknown)} pictures are not in the ledger: {audit.few(found.unknown)}")
+            cli_output.line(f"not in the ledger: {audit.few(found.unknown)}")
     return not found.unknown and not damaged
 
 

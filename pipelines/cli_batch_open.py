@@ -97,7 +97,7 @@ def _write(ledger: Ledger, found: Plan, suffix: str) -> None:
 
     mended = ledger.mend(found.jobs, suffix)
     if mended:
-        cli_output.notice(f"the rows of these pictures were damaged; they are made again: {audit.few(mended)}")
+        cli_output.notice(f"made again, since the ledger's rows of them were damaged: {audit.few(mended)}")
     ledger.add(together(found.jobs), suffix)
     for grid in found.grids:
         ledger.add_grid(Content.of(grid).model_dump_json())
@@ -163,10 +163,7 @@ def _check_room(found: Plan, folder: Path) -> None:
 def _tell_unknown(ledger: Ledger) -> None:
     strangers, damaged = audit.unknown(ledger), ledger.damaged()
     if strangers:
-        cli_output.notice(
-            f"{len(strangers)} pictures in {ledger.folder} are not in its ledger, and are left alone: "
-            f"{audit.few(strangers)}"
-        )
+        cli_output.notice(f"not in the ledger of {ledger.folder}, and left alone: {audit.few(strangers)}")
     for row in damaged:
         cli_output.notice(f"{row.file} is left out: the row of job {row.number} is damaged: {row.why}")
 
@@ -177,4 +174,4 @@ def _renew_lost(ledger: Ledger) -> None:
         lost = audit.lost(ledger, advance)
     if lost:
         ledger.renew(list(lost))
-        cli_output.notice(f"{len(lost)} pictures are made again: {audit.few(list(lost.values()))}")
+        cli_output.notice(f"made again: {audit.few(list(lost.values()))}")

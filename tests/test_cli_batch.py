@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lora_zoo.library import Library
+from pipelines import images
 from pipelines.cli import main
+from pipelines.cli_engine import EngineFlags
+from pipelines.engine import Engine
 
 
 @pytest.fixture
@@ -54,6 +59,61 @@ def test_a_dry_run_writes_nothing(jobs: Path, tmp_path: Path, capsys: pytest.Cap
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("suffix", ["jpeg", "webp", "avif"])
+def test_a_batch_in_another_format(suffix: str, jobs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["batch", str(jobs), "--out", str(out)]
+    assert main([*words, "--format", suffix]) == 0
+    names = sorted(path.name for path in out.glob(f"0*.{suffix}"))
+    assert len(names) == 4 and not list(out.glob("0*.png"))
+    assert {images.read_record(out / name).seed for name in names} == {1, 2}
+    assert len(list(out.glob("grid-*.png"))) == 2
+    assert main(["batch", "verify", str(out)]) == 0
+    (out / names[0]).unlink()
+    assert main(words) == 0  # in the format that the batch has
+    assert sorted(path.name for path in out.glob(f"0*.{suffix}")) == names
+    capsys.readouterr()
+    assert main([*words, "--format", "png"]) == 2
+    assert f"--format png: the pictures of the batch in {out} are {suffix}" in capsys.readouterr().err
+    assert main([*words, "--format", "pgn"]) == 2
+
+
+def test_model_and_method_of_jobs_that_name_none(small_folder: Path, tmp_path: Path) -> None:
+    jobs, out = tmp_path / "a.jsonl", tmp_path / "out"
+    jobs.write_text(f'{{"steps": 1}}\n{{"steps": 1, "method": "merge", "model": "{small_folder}", "seed": 2}}\n')
+    words = ["batch", str(jobs), "--out", str(out), "--model", str(small_folder), "--method", "regional"]
+    assert main(words) == 2  # no LoRA: the method of the first job is asked for more than it has
+    assert main([*words[:-1], "merge"]) == 0
+    records = [images.read_record(path) for path in sorted(out.glob("*.png"))]
+    assert [(one.method, one.model, one.seed) for one in records] == [
+        ("merge", str(small_folder), 0),
+        ("merge", str(small_folder), 2),
+    ]
+
+
+def test_a_batch_is_run_as_its_options_say(
+    jobs: Path, tmp_path: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Engine] = []
+    real = EngineFlags.engine
+    monkeypatch.setattr(EngineFlags, "engine", lambda flags: (made.append(real(flags)), made[-1])[1])
+    options = ["--dtype", "bfloat16", "--attention", "eager", "--vae-tiling"]
+    assert main(["batch", str(jobs), "--out", str(tmp_path / "out"), *options]) == 0
+    model = made[0].model(str(small_folder))
+    assert str(model.unet.dtype) == "torch.bfloat16"
+    assert main(["batch", "resume", str(tmp_path / "out"), "--dtype", "flaot16"]) == 2
+
+
+def test_loras_of_a_folder_are_named_in_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = tmp_path / "zoo" / "a"
+    zoo.mkdir(parents=True)
+    shutil.copy(Library().path(Library().find("zorp")), zoo / "my style v1.safetensors")
+    (tmp_path / "a.csv").write_text("prompt,loras\nzorp,my style v1:0.5;\n")
+    assert main(["batch", str(tmp_path / "a.csv"), "--dry-run", "--zoo", str(tmp_path / "zoo")]) == 0
+    assert main(["batch", str(tmp_path / "a.csv"), "--dry-run"]) == 2
+    assert "a.csv line 2: unknown LoRA 'my style v1'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -72,6 +132,13 @@ def test_a_dry_run_writes_nothing(jobs: Path, tmp_path: Path, capsys: pytest.Cap
         (["batch", "jobs.yaml", "--out", "jobs.yaml"], "'jobs.yaml' is a file, not a folder"),
         (["batch", "status", "nowhere"], "there is no batch in nowhere"),
         (["batch", "verify"], "batch verify takes one folder"),
+        (["batch", "status", ".", "--format", "png"], "batch status takes one folder"),
+        (["batch", "jobs.yaml", "--out", "out", "--format", "gif"], "unknown format 'gif'"),
+        (["batch", "jobs.yaml", "--out", "out", "--dtype", "float15"], "unknown dtype 'float15'"),
+        (
+            ["batch", "jobs.yaml", "--out", "out", "--method", "merge", "--z", "method=merge,switch"],
+            "--method is given, and axis z goes over the same",
+        ),
     ],
 )
 def test_mistakes_write_nothing(

@@ -40,7 +40,7 @@ MISTAKES = {
     "size not divisible": (["--size", "62x64"], "try 64"),
     "size that is none": (["--size", "big"], "WIDTHxHEIGHT"),
     "no steps": (["--steps", "0"], "num_inference_steps"),
-    "negative seed": (["--seed", "-1"], "seed"),
+    "negative seed": (["--seed", "-2"], "seed"),
     "no pictures": (["--count", "0"], "--count"),
     "method without LoRAs": (["--method", "composite"], "LoRA"),
     "missing LoRA file": (["--lora", "nowhere/x.safetensors"], "nowhere/x.safetensors"),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
-from lora_zoo.foreign import text
+from lora_zoo.foreign import documents, text
 from pipelines.jobs.errors import BadLedger
 from pipelines.jobs.planning import Job
 from pipelines.jobs.states import State
@@ -66,7 +66,10 @@ def read(row: Sequence[Any]) -> Entry | Damaged:
                 text.check(value, "a cell", BadLedger)
         if not _NAME.fullmatch(row[4]):  # it is written to: a name in the folder, and nothing that leads out of it
             raise BadLedger(f"{row[4]!r} is no name of a picture")
-        return Entry(row[0], row[1], RenderRequest.model_validate_json(row[2]), row[3], row[4], State(row[5]), *row[6:])
+        stated = documents.json_value(row[2], "its request cannot be read", error=BadLedger)
+        # a row of a version that could not say whether choices are made holds them made, or as text
+        request = RenderRequest.model_validate({"choices": "text", **stated} if isinstance(stated, dict) else stated)
+        return Entry(row[0], row[1], request, row[3], row[4], State(row[5]), *row[6:])
     except ValidationError as error:
         why = f"its request cannot be read: {error.error_count()} of its fields are wrong"
     except ZooError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.request import Frozen
+from pipelines import schedulers
 from pipelines.resolve import Resolved
 
 _PART = 1 << 20
@@ -21,6 +22,8 @@ _FIRST = frozenset(
     prompt_syntax region scale schedule scheduler seed sha256 start stop strength target_size text_encoder_adapters
     text_encoder_weight undesired undesired_strength upscaler weight width words""".split()
 )
+#: Keys that say nothing of the picture once a request is resolved: its choices are made, remarks are told beside it.
+_NEVER = {"choices": True, "remarks": True}
 #: A file of a model: its name in the folder, and what changes when it does.
 State = tuple[str, int, int, int, int]
 
@@ -32,8 +35,11 @@ def digest(resolved: Resolved, model: str | None = None) -> str:
         resolved: The request with nothing left open.
         model: The fingerprint of its model, where it is known already; None: the model's files are looked at.
     """
-    request = resolved.request
-    text = request.model_dump_json(exclude=_silent(request)) + (model or fingerprint(resolved.spec.path))
+    request, known = resolved.request, resolved.spec.configs.scheduler
+    silent = {**_silent(request), **_NEVER}
+    if request.spacing == schedulers.spacing(request.scheduler or "", None, known):
+        silent["spacing"] = True
+    text = request.model_dump_json(exclude=silent) + (model or fingerprint(resolved.spec.path))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

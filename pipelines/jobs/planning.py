@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from composer.request import RenderRequest
-from lora_zoo.errors import UnknownName, ZooError
+from lora_zoo.errors import BadFile, UnknownName, ZooError
 from pipelines.batching import TOGETHER
 from pipelines.engine import Engine
 from pipelines.jobs.axes import Axis, check_parameters, count, expand, settled
@@ -115,7 +115,7 @@ class _Planner:
         request = request_of(draft.data, draft.where)
         try:
             resolved = self._resolved(request)
-        except UnknownName as error:
+        except (UnknownName, BadFile) as error:
             raise BadJobs(f"{draft.where}: {error}{draft.hint and f' ({draft.hint})'}") from error
         except ZooError as error:
             raise BadJobs(f"{draft.where}: {error}") from error

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from composer.masks import Box
-from composer.request import AdapterUse, Region, RenderRequest
+from composer.request import AdapterUse, Region, RenderRequest, parse_request
 from lora_zoo.world import draw
 from lora_zoo.world.scene import Creature, Scene
 from pipelines.engine import Engine
@@ -100,6 +100,38 @@ def test_series_share_their_noise(service: Service, tmp_path: Path) -> None:
     assert [one.seed for one in series.of_file(tmp_path / "jobs.csv", 5).requests] == [0, 1, 2]
     with pytest.raises(TooMuch, match="more than 2"):
         series.of_file(tmp_path / "jobs.csv", 2)
+
+
+def test_a_grid_of_methods_with_parameters() -> None:
+    request = parse_request({"method": "switch", "parameters": {"interval": 3}, "adapters": [{"name": "zorp"}]})
+    grid = series.by_axes(request, ("method", "switch,switch:interval=1,composite,naive"), None, 10).asked
+    assert [(one.method, one.parameters, len(one.adapters)) for one in grid.requests] == [
+        ("switch", {"interval": 3}, 1),
+        ("switch", {"interval": 1}, 1),
+        ("composite", {}, 1),
+        ("merge", {}, 0),
+    ]
+    assert grid.columns[1] == "method switch:interval=1"
+
+
+def test_a_grid_over_drawn_seeds_shows_which_were_drawn() -> None:
+    request = parse_request({"adapters": [{"name": "zorp"}]})
+    grid = series.by_axes(request, ("seed", "-1,-1"), ("weight", "0,1"), 10).asked
+    seeds = [one.seed for one in grid.requests]
+    assert seeds[:2] == seeds[2:] and len(set(seeds)) == 2
+    assert grid.columns == tuple(f"seed {seed}" for seed in seeds[:2])
+
+
+def test_a_file_of_jobs_is_counted_before_it_is_expanded(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "axes: {x: {steps: [1, 2]}, y: {method: ['merge', 'switch:interval=1']}}\njobs: [{count: 10000, loras: [zorp]}]"
+    )
+    with pytest.raises(TooMuch, match="asks for 40,000 pictures, more than 500"):
+        series.of_file(tmp_path / "a.yaml", 500)
+    (tmp_path / "b.csv").write_text("prompt;lora;steps;size;seed\nx;'a b';4;64x32;-1\n")
+    (one,) = series.of_file(tmp_path / "b.csv", 5).requests
+    assert (one.adapters[0].name, one.num_inference_steps, one.width, one.height) == ("a b", 4, 64, 32)
+    assert one.seed >= 0
 
 
 @pytest.mark.parametrize(

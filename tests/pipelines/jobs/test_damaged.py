@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import images
 from pipelines.cli import main
 from pipelines.engine import Engine
 from pipelines.jobs import audit, worker
@@ -62,6 +63,22 @@ def test_a_ledger_of_the_first_version_is_read(old: Path, capsys: pytest.Capture
     assert sorted(path.name for path in old.glob("grid-*")) == ["grid-0001.png", "grid-0002.png"]
 
 
+def test_what_the_first_version_left_waiting_is_done(old: Path) -> None:
+    edited(
+        old,
+        "UPDATE jobs SET state = 'waiting', sha256 = NULL, pixels_sha256 = NULL, seconds = NULL WHERE number > 2",
+        "UPDATE jobs SET request = replace(request, 'meadow', '{red|blue} meadow') WHERE number = 3",
+    )
+    for path in old.glob("00000[34]*.png"):
+        path.unlink()
+    assert main(["batch", "resume", str(old)]) == 0
+    ledger = Ledger(old)
+    assert audit.verify(ledger, lambda _: None) == []
+    ledger.close()
+    (picture,) = old.glob("000003*.png")
+    assert "{red|blue} meadow" in images.read_record(picture).prompt  # as that version would have made it
+
+
 def test_the_jobs_of_the_first_version_are_the_same_jobs(old: Path, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs.yaml"
     jobs.write_text(
@@ -97,11 +114,11 @@ def test_a_ledger_that_knows_fewer_jobs_than_there_are_pictures_is_told(
     names = sorted(path.name for path in done.glob("*.png"))
     edited(done, "DELETE FROM jobs WHERE number > 4")
     assert main(["batch", "status", str(done)]) == 1
-    assert f"2 pictures are not in the ledger: {', '.join(names[4:])}" in capsys.readouterr().out
+    assert f"not in the ledger: {', '.join(names[4:])}" in capsys.readouterr().out
     assert main(["batch", "status", str(done), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["unknown"] == names[4:]
     assert main(["batch", "resume", str(done)]) == 0
-    assert f"2 pictures in {done} are not in its ledger, and are left alone" in capsys.readouterr().err
+    assert f"not in the ledger of {done}, and left alone: {names[4]}, {names[5]}" in capsys.readouterr().err
 
 
 _DAMAGES = {
@@ -147,7 +164,7 @@ def test_the_same_command_writes_a_damaged_row_anew(why: str, done: Path, capsys
     before = tree(done)
     edited(done, _DAMAGES[why])
     assert main(again(done)) == 0
-    assert "the rows of these pictures were damaged; they are made again: 000002-merge-" in capsys.readouterr().err
+    assert "made again, since the ledger's rows of them were damaged: 000002-merge-" in capsys.readouterr().err
     assert tree(done) == before
     assert main(["batch", "verify", str(done)]) == 0
 
@@ -166,7 +183,7 @@ def test_pictures_that_are_gone_or_changed_are_made_again(
     capsys.readouterr()
     assert main(again(done) if act == "same" else ["batch", "resume", str(done)]) == 0
     told = f"{first.name} is missing, {second.name} was changed, {third.name} was changed"
-    assert f"3 pictures are made again: {told}" in capsys.readouterr().err
+    assert f"made again: {told}" in capsys.readouterr().err
     assert tree(done) == before
     assert main(["batch", "verify", str(done)]) == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +60,8 @@ def fill(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
     def full(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def act(*given: Any, **named: Any) -> Any:
-            if next(acts) != at:
+            by = sys._getframe(1).f_globals["__name__"]  # noqa: SLF001  others write elsewhere, or read
+            if by != "pipelines.images" or next(acts) != at:
                 return real(*given, **named)
             if name == "fdopen":
                 return Half(real(*given, **named))

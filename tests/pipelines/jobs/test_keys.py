@@ -176,9 +176,10 @@ def test_an_axis_of_loras_keeps_names_with_blanks_and_signs_together() -> None:
 
 
 def test_a_lora_unknown_for_its_blank_is_told_how_to_write_it(write: Write) -> None:
-    path = write("a.csv", "prompt,loras\nx,zorp big:0.5\n")
-    with pytest.raises(BadJobs, match="unknown .*'big'.*put ; between names that hold some, or quote them"):
-        planning.plan(Engine(), sources.read(path).drafts, [])
+    for cell in ("zorp big:0.5", "a/style v1:0.5"):
+        path = write("a.csv", f"prompt,loras\nx,{cell}\n")
+        with pytest.raises(BadJobs, match="put ; between names that hold some, or quote them"):
+            planning.plan(Engine(), sources.read(path).drafts, [])
 
 
 @pytest.mark.parametrize(

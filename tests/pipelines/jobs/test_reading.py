@@ -148,6 +148,58 @@ def test_what_an_axis_changes(text: str, wanted: dict[str, object]) -> None:
     assert before == {"adapters": [{"name": "a", "weight": 1}, {"name": "b"}], "parameters": {"keep": 1}}
 
 
+def test_an_axis_of_methods_reads_them_as_an_evaluation_does() -> None:
+    before: dict[str, object] = {"adapters": [{"name": "a"}], "parameters": {"interval": 4, "combine": "mean"}}
+    found = [one for _, one in placed(before, "method=merge,switch,switch:interval=1:legacy_offset=true,naive")]
+    assert [(one["method"], one["parameters"], one["adapters"]) for one in found] == [
+        ("merge", {"combine": "mean"}, [{"name": "a"}]),
+        ("switch", {"interval": 4}, [{"name": "a"}]),
+        ("switch", {"interval": 1, "legacy_offset": True}, [{"name": "a"}]),
+        ("merge", {"combine": "mean"}, []),
+    ]
+
+
+def test_a_parameter_on_an_axis_goes_to_the_methods_that_have_it() -> None:
+    for texts in (("method=merge,switch", "set:interval=1,2"), ("set:interval=1,2", "method=merge,switch")):
+        found = [one for _, one in placed({}, *texts)]
+        told = sorted((str(one["method"]), str(one["parameters"])) for one in found)
+        assert told == [
+            ("merge", "{}"),
+            ("merge", "{}"),
+            ("switch", "{'interval': 1}"),
+            ("switch", "{'interval': 2}"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("data", "texts", "message"),
+    [
+        (
+            {"parameters": {"intervall": 1}},
+            ["method=merge,switch"],
+            "unknown parameter of merge, switch in here 'intervall'; did you mean 'interval'",
+        ),
+        ({}, ["method=merge,tsv", "set:interval=1,2"], "unknown parameter of merge, tsv in here 'interval'"),
+        ({}, ["method=merge,switch:interval=1", "set:interval=2,3"], "'interval' is on axis y and with a method on"),
+    ],
+)
+def test_a_parameter_that_no_method_on_the_axis_has_is_told(
+    data: dict[str, object], texts: list[str], message: str
+) -> None:
+    parsed = [axes.parse(name, text) for name, text in zip("xyz", texts, strict=False)]
+    with pytest.raises(ZooError, match=message):
+        axes.check_parameters(Draft("here", data), parsed)
+
+
+def test_a_column_of_a_parameter_beside_an_axis_of_methods(write: Write, engine: Engine, small_folder: Path) -> None:
+    path = write("a.csv", f"prompt,loras,set.interval,model\nx,lora0 lora1,1,{small_folder}\n")
+    found = planning.plan(engine, sources.read(path).drafts, [axes.parse("x", "method=merge,switch")])
+    assert [(one.request.method, one.request.parameters.get("interval")) for one in found.jobs] == [
+        ("merge", None),
+        ("switch", 1),
+    ]
+
+
 def test_replace_takes_the_first_value_as_what_to_search_for() -> None:
     found = placed({"prompt": "a red cat"}, "replace=red,blue,very green")
     assert [one["prompt"] for _, one in found] == ["a red cat", "a blue cat", "a very green cat"]
@@ -167,6 +219,9 @@ def test_replace_takes_the_first_value_as_what_to_search_for() -> None:
         ("seed=5..1", "holds -3 values"),
         ("seed=1..5000", "holds 5000 values"),
         ("weight:c=1", "unknown LoRA of an axis in here 'c'"),
+        ("method=merge,switch:interval=0", "axis x: method 'switch': interval"),
+        ("method=switch:interval", "axis x: method 'switch:interval': write NAME:KEY=VALUE"),
+        ("method=swich", "axis x: unknown method 'swich'; did you mean 'switch'"),
     ],
 )
 def test_mistakes_of_axes(text: str, message: str) -> None:

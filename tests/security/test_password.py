@@ -45,6 +45,7 @@ def spelled(path: str) -> Iterator[str]:
     yield path
     yield f"/{path}"
     yield path.replace("/", "//")
+    yield f"/.{path}"
     yield f"/medley/..{path}"
     yield f"/studio{path}"  # as behind a proxy
     yield "".join(f"%{ord(sign):02x}" if sign != "/" else sign for sign in path)

@@ -12,6 +12,7 @@ from pathlib import Path
 _SHOWN_KEYS = 5
 _SHOWN_NAMES = 40
 _NEAR = 3
+_COMPARED = 200  # characters of a name that may be of any length; comparing takes the square of it
 
 
 class ZooError(ValueError):
@@ -58,7 +59,9 @@ def near(name: str, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in choices}
     if not by_lower:
         return "; none is known."
-    close = [repr(by_lower[one]) for one in difflib.get_close_matches(name.lower(), list(by_lower), _NEAR, 0.5)]
+    close = [
+        repr(by_lower[one]) for one in difflib.get_close_matches(name[:_COMPARED].lower(), list(by_lower), _NEAR, 0.5)
+    ]
     if not close:
         return f"; none of the {len(by_lower):,} that are known has a name like it."
     return f"; did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?"

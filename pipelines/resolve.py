@@ -40,10 +40,10 @@ class Resolved:
     method: MethodModel
     job: Job
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
-    infos: Mapping[str, AdapterInfo] = field(default_factory=dict)  # what was known of each LoRA
     skipped: int = 0  # steps that are left out, since the picture begins with one
     canvas: Canvas | None = None  # that picture
     second: Resolved | None = None  # the pass over the picture enlarged
+    infos: Mapping[str, AdapterInfo] = field(default_factory=dict)  # LoRA -> what was known of it
 
     @property
     def count(self) -> int:

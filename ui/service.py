@@ -138,6 +138,9 @@ class Service:
             first = known[alike]
             found.append(replace(first, request=first.request.model_copy(update={"seed": one.seed})))
         check_amount([one.request for one in found], self.limits)
+        uses = (use for one in known.values() for use in one.request.adapters)
+        if any(offered.loras[use.name].sha256 != use.sha256 for use in uses):
+            self.shelf.refresh()  # a file was written over since it was looked at
         return found
 
     def cost(self, requests: Sequence[RenderRequest]) -> Cost:

@@ -114,6 +114,8 @@ def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row |
     if candidate.fault:
         return _row(candidate, root, error=candidate.fault)
     stamp = candidate.stamp
+    if escaped(str(candidate.path)) != str(candidate.path):  # no page, file of jobs or picture could name it
+        return _row(candidate, root, stamp, "its name, or that of a folder on the way to it, is not UTF-8; rename it")
     try:
         for _ in range(_TRIES):
             facts, refusal = _facts(candidate, known)

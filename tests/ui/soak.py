@@ -103,7 +103,7 @@ def request(number: int) -> dict[str, Any]:
     """Return one of many different requests: hardly any two have the same weights."""
     own = random.Random(number)
     names = own.sample(_LORAS, own.randint(2, 3))
-    adapters = [{"name": name, "weight": round(own.uniform(0.4, 1.1), 3)} for name in names]
+    adapters = [{"name": name, "weight": round(own.uniform(0.4, 1.1), 3), "words": [name]} for name in names]
     prompt = f"{', '.join(names)}, number {number}"
     shape = {"method": own.choice(_METHODS), "num_inference_steps": 2, "seed": number}
     return {"prompt": prompt, "adapters": adapters, **shape}

@@ -36,14 +36,17 @@ def test_a_pipe_is_not_waited_for(root: Path, store: Store) -> None:
     assert by_name(store, root)["pipe"].error == "not a plain file"
 
 
-def test_names_that_are_not_utf8_are_kept_as_they_are(root: Path, store: Store) -> None:
-    name = os.fsdecode(b"caf\xe9 \xff.safetensors")
-    path = lora(root / name, 1)
-    scan(store, root)
-    (row,) = store.rows([root])
-    assert row.path == str(path)
-    assert store.named(row.name, [root]) == [row]
-    assert counts(scan(store, root)) == (1, 0, 0, 0, 0)
+def test_a_name_that_is_not_utf8_is_a_row_with_its_reason(root: Path, store: Store) -> None:
+    path = lora(root / os.fsdecode(b"caf\xe9 \xff.safetensors"), 1)
+    below = lora(root / os.fsdecode(b"\xe9") / "plain.safetensors", 2)
+    assert counts(scan(store, root)) == (2, 2, 0, 0, 2)
+    rows = {row.path: row for row in store.rows([root])}
+    reason = "its name, or that of a folder on the way to it, is not UTF-8; rename it"
+    assert [(rows[str(one)].file, rows[str(one)].error) for one in (path, below)] == [
+        ("caf\\udce9 \\udcff.safetensors", reason),
+        ("\\udce9/plain.safetensors", reason),
+    ]
+    assert counts(scan(store, root)) == (2, 0, 0, 0, 2)  # and is not read again
 
 
 def test_a_file_that_vanishes_while_scanning_is_no_row(root: Path, store: Store) -> None:

@@ -106,7 +106,8 @@ def below(path: str, root: str, name: str) -> str:
     """Return where a LoRA of this name lies below a scanned folder; of one that is the folder itself, its path."""
     found = Path(path)
     inside = found if found == Path(root) else found.relative_to(root)
-    return spelled(inside.with_name(name).as_posix())
+    above = inside.parent.as_posix()
+    return spelled(name if above == "." else f"{above}/{name}")
 
 
 def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row | None:

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tests.ui.conftest import Server, free_port
@@ -40,10 +41,11 @@ class Soak:
     refused: Counter[str] = field(default_factory=Counter[str])
     curve: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # jobs over, MB resident
 
-    def risen(self) -> int:
-        """Return by how many MB the second half of the curve goes above its first point."""
-        half = self.curve[len(self.curve) // 2 :]
-        return max(megabytes for _, megabytes in half) - half[0][1]
+    def risen(self) -> float:
+        """Return by how many MB the last quarter of the curve lies above the one before it, on average."""
+        quarter = len(self.curve) // 4
+        megabytes = [held for _, held in self.curve]
+        return fmean(megabytes[-quarter:]) - fmean(megabytes[-2 * quarter : -quarter])
 
     @property
     def peak(self) -> int:

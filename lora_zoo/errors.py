@@ -14,7 +14,7 @@ _SHOWN_NAMES = 40
 _SHOWN_CHARACTERS = 200
 _NEAR = 0.65  # likeness from which a name is proposed: two letters exchanged in a name of four are 0.75
 _MOST_NEAR = 3  # names proposed where there may be thousands
-_COMPARED = 200  # characters of a name
+_COMPARED = 200  # characters of a name that may be of any length; comparing takes the square of it
 
 
 class ZooError(ValueError):

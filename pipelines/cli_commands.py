@@ -185,6 +185,9 @@ def _short(row: Row) -> Row:
 
 def _loras(zoos: Sequence[Path]) -> list[Row]:
     library = cli_zoo_commands.library(zoos)
+    for row in library.rows():
+        if row.error:
+            cli_output.notice(cli_output.printable(f"{row.file} cannot be used: {row.error}"))
     return [
         {**to_jsonable_python(entry), "path": cli_output.storable(str(library.path(entry)))}
         for entry in library.entries()

@@ -40,12 +40,12 @@ class Resolved:
     method: MethodModel
     job: Job
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # LoRA -> its trigger words
-    infos: Mapping[str, AdapterInfo] = field(default_factory=dict)  # what was known of each LoRA
     skipped: int = 0  # steps that are left out, since the picture begins with one
     canvas: Canvas | None = None  # that picture
     second: Resolved | None = None  # the pass over the picture enlarged
     earlier: int | None = None  # steps of the first pass, where this is the second
     notices: tuple[str, ...] = ()  # what the picture's record should tell
+    infos: Mapping[str, AdapterInfo] = field(default_factory=dict)  # LoRA -> what was known of it
 
     def seeded(self, seed: int) -> Resolved:
         """Return the same with another seed, which decides nothing but the noise."""

@@ -16,7 +16,7 @@ from lora_zoo.foreign import text
 from pipelines import estimates, schedulers, specs
 from pipelines.jobs.states import OPEN
 from pipelines.quotes import Quote
-from ui.cards import cards
+from ui.cards import cards, refused
 from ui.history import Asked, Kept
 from ui.news import BOARD
 from ui.service import Service
@@ -78,11 +78,22 @@ class Calls:
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
             raise BadRequest(f"limit is a whole number from 1 to {_MOST_FOUND}, not {limit!r}")
         found = self._service.history.search(text.check(str(words), "words", BadRequest), limit)
-        return {"pictures": [_picture(one) for one in found]}
+        unreadable = [{"id": key, "error": why} for key, why in self._service.history.left_out.items()]
+        return {"pictures": [_picture(one) for one in found], "unreadable": unreadable}
 
     def loras(self) -> Answer:
-        """List the LoRAs that a request may name, by `handle`."""
-        return {"loras": cards(self._service.shelf.library)}
+        """List the LoRAs that a request may name, by `handle`, and the files of the zoo that cannot be used."""
+        library = self._service.shelf.library
+        return {"loras": cards(library), "refused": refused(library)}
+
+    def remove_lora(self, handle: str) -> Answer:
+        """Remove a LoRA that was sent or made here; `put_back_lora` takes the name that this answers."""
+        return {"removed": self._service.remove_lora(handle)}
+
+    def put_back_lora(self, name: str) -> Answer:
+        """Offer a LoRA again that was removed."""
+        self._service.put_back_lora(name)
+        return {"put_back": name}
 
     def methods(self) -> Answer:
         """List methods with their parameters, schedulers and models."""

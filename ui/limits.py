@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from composer.request import RenderRequest
-from lora_zoo.errors import nearest
+from lora_zoo.errors import near, nearest
 from pipelines.estimates import amount, machine_memory
 from pipelines.pricing import Cost, price
 from pipelines.quotes import MOST_USUAL, lower, much, size
@@ -66,7 +66,7 @@ def check_names(request: RenderRequest, allowed: Allowed) -> None:
         raise NotAllowed(f"a picture to begin with, and its mask, are given inline here, as {INLINE}..., not by path")
     for use in request.adapters:
         if use.name not in allowed.loras:
-            raise NotAllowed(f"LoRA {use.name!r} is not in the zoo{nearest(use.name, allowed.loras)}")
+            raise NotAllowed(f"LoRA {use.name!r} is not in the zoo{near(use.name, allowed.loras)}")
         if use.region is not None and use.region.mask is not None and not use.region.mask.startswith(INLINE):
             raise NotAllowed(f"LoRA {use.name!r}: a mask is given inline here, as {INLINE}..., not by path")
 

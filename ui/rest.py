@@ -64,6 +64,7 @@ def add(app: FastAPI, service: Service) -> None:
     router = APIRouter(prefix=ROOT, responses=_WRONG)
     _jobs(router, calls)
     _facts(router, calls)
+    _loras(router, calls)
     app.include_router(router)
     app.add_exception_handler(ZooError, _told)
     app.add_exception_handler(RequestValidationError, _misread)
@@ -99,9 +100,22 @@ def _facts(router: APIRouter, calls: Calls) -> None:
         """Find pictures by words of their prompts, LoRAs and methods, the newest first."""
         return calls.search(words, limit)
 
-    router.get("/loras")(calls.loras)
     router.get("/methods")(calls.methods)
     router.get("/limits")(calls.limits)
+
+
+def _loras(router: APIRouter, calls: Calls) -> None:
+    router.get("/loras")(calls.loras)
+
+    @router.delete("/loras/{handle:path}")
+    def remove(handle: Annotated[str, Path(max_length=400, description="A LoRA's handle.")]) -> Answer:
+        """Remove a LoRA that was sent or made here; `removed` is the name to put it back by."""
+        return calls.remove_lora(handle)
+
+    @router.post("/removed-loras/{name}")
+    def put_back(name: Annotated[str, Path(max_length=400, description="What removing it answered.")]) -> Answer:
+        """Offer a LoRA again that was removed."""
+        return calls.put_back_lora(name)
 
 
 def _told(_request: Request, error: Exception) -> JSONResponse:

@@ -139,6 +139,9 @@ class Service:
                 known[alike] = offered.engine.resolve(self.held.inline(tagged))
             found.append(known[alike].seeded(one.seed))
         check_amount([one.request for one in found], self.limits)
+        uses = (use for one in known.values() for use in one.request.adapters)
+        if any(offered.loras[use.name].sha256 != use.sha256 for use in uses):
+            self.shelf.refresh()  # a file was written over since it was looked at
         check_work(found, self.limits)
         check_memory(self._price(found), self.limits)
         return found

@@ -11,7 +11,7 @@ from lora_zoo import hashes, header
 from lora_zoo.catalog import Entry
 from lora_zoo.describe import describe
 from lora_zoo.errors import ZooError
-from lora_zoo.foreign.text import check, escaped
+from lora_zoo.foreign.text import escaped
 from lora_zoo.hashes import LoraHashes
 from lora_zoo.header import Header
 from lora_zoo.index import sidecars
@@ -106,7 +106,8 @@ def below(path: str, root: str, name: str) -> str:
     """Return where a LoRA of this name lies below a scanned folder; of one that is the folder itself, its path."""
     found = Path(path)
     inside = found if found == Path(root) else found.relative_to(root)
-    return escaped(spelled(inside.with_name(name).as_posix()))
+    above = inside.parent.as_posix()
+    return escaped(spelled(name if above == "." else f"{above}/{name}"))
 
 
 def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row | None:
@@ -130,11 +131,11 @@ def examine(candidate: Candidate, root: Path, known: LoraHashes | None) -> Row |
 
 def _unnameable(path: Path) -> str:
     """Say why no request, record or answer can name a file."""
-    try:
-        check(str(path), "its path")
-    except ZooError as error:
-        return f"{error}; it is not text in UTF-8, so that no request or record can name it: rename it"
-    return ""
+    if escaped(str(path)) == str(path):
+        return ""
+    return (
+        "its name, or that of a folder on the way to it, is not UTF-8, so no request or record can name it; rename it"
+    )
 
 
 def _row(candidate: Candidate, root: Path, stamp: str = "", error: str = "", facts: Facts | None = None) -> Row:

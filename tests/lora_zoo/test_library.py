@@ -120,6 +120,15 @@ def test_a_file_that_is_written_anew_is_read_anew(root: Path, library: Library) 
         library.find("x1")
 
 
+def test_names_that_are_no_names_of_paths_are_names(root: Path) -> None:
+    folder = root.parent / "odd"
+    for number, name in enumerate((".", "..", "a\\b", "c\\c", " ")):
+        lora(folder / f"{name}.safetensors", 200 + number)
+    library = Library.scanned([folder])[0]
+    for entry in library.entries():
+        assert library.find(library.handle(entry)).sha256 == entry.sha256
+
+
 def test_an_unknown_name_is_told_with_three_near_ones(root: Path) -> None:
     for number in range(50):
         lora(root / "many" / f"castle_{number}.safetensors", 100 + number)

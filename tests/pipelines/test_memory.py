@@ -46,3 +46,27 @@ def test_what_the_user_has_set_stays() -> None:
     said, pages = counted("keep", MALLOC_MMAP_THRESHOLD_="131072")
     assert said == "False"
     assert pages > 10 * 5 * 1024
+
+
+HOLES = """
+import sys
+from pipelines import memory
+kept = memory.keep_freed() if sys.argv[1] == "keep" else None
+blocks = [bytearray(1 << 20) for _ in range(800)]
+for block in blocks: block[:] = b"x" * len(block)
+pieces = blocks[1::2]  # what is in use lies between what is freed, so the top never shrinks
+del blocks, block
+held = memory._free()
+print(kept, held >> 20, memory.give_back(), memory._free() >> 20, memory.give_back())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's allocator that is told")
+def test_freed_memory_between_what_is_in_use_is_given_back() -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    for how, expected in (("keep", ("True", "True")), ("leave", ("None", "False"))):
+        ran = subprocess.run([sys.executable, "-c", HOLES, how], env=clean, capture_output=True, text=True, check=True)
+        kept, held, gave, left, again = ran.stdout.split()
+        assert (kept, gave, again) == (*expected, "False")
+        if how == "keep":
+            assert int(held) >= 400 and int(left) < 100  # MB

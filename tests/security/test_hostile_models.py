@@ -224,7 +224,7 @@ def folder(tmp_path: Path) -> Path:
 def load(folder: Path) -> LoadedModel:
     """Do all that a rendering does with a model's files."""
     model = LoadedModel.load(specs.find(str(folder)), torch.device("cpu"))
-    model.new_solver("ddim", 2, torch.Generator(), model.spec.configs.prediction)
+    model.new_solver("ddim", 2, torch.Generator(), {"prediction_type": model.spec.configs.prediction})
     model.encode("a cat", ())
     return model
 

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tests.ui.conftest import Server, free_port
@@ -40,10 +41,11 @@ class Soak:
     refused: Counter[str] = field(default_factory=Counter[str])
     curve: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # jobs over, MB resident
 
-    def risen(self) -> int:
-        """Return by how many MB the second half of the curve goes above its first point."""
-        half = self.curve[len(self.curve) // 2 :]
-        return max(megabytes for _, megabytes in half) - half[0][1]
+    def risen(self) -> float:
+        """Return by how many MB the last quarter of the curve lies above the one before it, on average."""
+        quarter = len(self.curve) // 4
+        megabytes = [held for _, held in self.curve]
+        return fmean(megabytes[-quarter:]) - fmean(megabytes[-2 * quarter : -quarter])
 
     @property
     def peak(self) -> int:
@@ -103,7 +105,7 @@ def request(number: int) -> dict[str, Any]:
     """Return one of many different requests: hardly any two have the same weights."""
     own = random.Random(number)
     names = own.sample(_LORAS, own.randint(2, 3))
-    adapters = [{"name": name, "weight": round(own.uniform(0.4, 1.1), 3)} for name in names]
+    adapters = [{"name": name, "weight": round(own.uniform(0.4, 1.1), 3), "words": [name]} for name in names]
     prompt = f"{', '.join(names)}, number {number}"
     shape = {"method": own.choice(_METHODS), "num_inference_steps": 2, "seed": number}
     return {"prompt": prompt, "adapters": adapters, **shape}

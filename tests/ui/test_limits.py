@@ -16,8 +16,8 @@ from pipelines.estimates import Estimate
 from pipelines.jobs.states import State
 from pipelines.pricing import Cost
 from pipelines.progress import Cancel
-from ui import service as service_module
 from ui import words
+from ui import worker as worker_module
 from ui.errors import TooMuch
 from ui.history import Asked
 from ui.limits import Limits, check_memory, of_machine
@@ -110,15 +110,15 @@ def test_a_job_that_takes_too_long_ends_says_how_far_it_came_and_keeps_what_is_f
 ) -> None:
     """Time stands still until the first go is kept, and then is over: 16 of 20 pictures."""
     clock = [0.0]
-    monkeypatch.setattr(service_module, "Cancel", partial(Cancel, clock=lambda: clock[0]))
+    monkeypatch.setattr(worker_module, "Cancel", partial(Cancel, clock=lambda: clock[0]))
     service = make(Limits(job_seconds=60.0))
-    own = service._keep
+    own = service.worker._keep
 
     def keeping(*arguments: Any) -> None:
         own(*arguments)
         clock[0] = 61.0 if len(service.history.pictures(job.id)) == 16 else clock[0]
 
-    monkeypatch.setattr(service, "_keep", keeping)
+    monkeypatch.setattr(service.worker, "_keep", keeping)
     job = service.submit(Asked(tuple(ask(seed=seed, num_inference_steps=1) for seed in range(20))))
     service.start()
     ended = service.wait(job.id, 120).job

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.conftest import ROOT
+from tests.server import ROOT
 from ui.errors import FolderInUse
 from ui.owner import Owner
 

@@ -8,7 +8,7 @@ from composer.outline import Outline
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
 from ui import charts, discreet, words
-from ui.errors import NotThere
+from ui.errors import DamagedRow, NotThere
 from ui.history import Kept
 from ui.service import Service
 
@@ -24,7 +24,7 @@ def job(service: Service, job: str) -> str:
         standing = service.standing(job)
         known = None if standing.live is None else standing.live.outlines.get(0)
         return plan(service, standing.job.asked.requests[0]) if known is None else _drawn(service, known)
-    except NotThere:
+    except (NotThere, DamagedRow):
         return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     gr.HTML("<h2>Pictures</h2>", apply_default_css=False)
     search = gr.Textbox(label="Search in prompts, LoRAs and methods", elem_id="search", max_length=400)
     found = widgets.gallery("history", _NOTHING)
+    unreadable = gr.HTML(_unreadable(service), elem_id="history_unreadable", apply_default_css=False)
     with gr.Row():
         use = gr.Button("Use these settings", size="sm", elem_id="history_use", scale=0, min_width=160)
         older = gr.Button("Show older ones", size="sm", elem_id="history_older", scale=0, min_width=160)
@@ -46,7 +48,7 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     listed = widgets.part("reports", _reports(service), "reports")
     _queue(service, (tabs, tab), table, (found, older))
     _upload(service, table, sent)
-    _pictures(service, tab, search, found, older)
+    _pictures(service, tab, search, (found, older, unreadable))
 
     @told
     def pick(event: gr.EventData) -> str:
@@ -139,13 +141,21 @@ def _reports(service: Service) -> dict[str, JsonValue]:
     return {"reports": listed, "unwritten": list(reports.unwritten(service.reports))}
 
 
-def _pictures(service: Service, tab: gr.Tab, search: gr.Textbox, found: gr.HTML, older: gr.Button) -> None:
-    def look(text: str) -> tuple[JsonValue, Any]:
-        pictures = service.history.search(text, _PAGE)
-        return shown([_item(one) for one in pictures], empty=_NOTHING), _more(pictures)
+def _unreadable(service: Service) -> str:
+    """Return which pictures are left out since their rows cannot be read, as HTML; nothing if none is."""
+    lines = "".join(f"<li>{escape(why)}</li>" for why in list(service.history.left_out.values())[:_PAGE])
+    return f"<p>Left out:</p><ul>{lines}</ul>" if lines else ""
 
-    search.change(look, search, [found, older], trigger_mode="always_last", **QUIET)
-    tab.select(look, search, [found, older], **QUIET)
+
+def _pictures(service: Service, tab: gr.Tab, search: gr.Textbox, parts: tuple[gr.HTML, gr.Button, gr.HTML]) -> None:
+    found, older, _ = parts
+
+    def look(text: str) -> tuple[JsonValue, Any, str]:
+        pictures = service.history.search(text, _PAGE)
+        return shown([_item(one) for one in pictures], empty=_NOTHING), _more(pictures), _unreadable(service)
+
+    search.change(look, search, [*parts], trigger_mode="always_last", **QUIET)
+    tab.select(look, search, [*parts], **QUIET)
 
     def further(text: str, gallery: Any) -> tuple[JsonValue, Any]:
         items = gallery.get("items", []) if isinstance(gallery, dict) else []

@@ -23,6 +23,7 @@ from ui.tabs.common import MODEL, QUIET, told
 from ui.tabs.fields import Inputs, draft_of
 
 _MOST_SIDE = 1400
+_MOST_REFUSED = 50  # files that are listed with their reasons
 
 
 def build(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
@@ -60,7 +61,7 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
             label="Folder on this machine", elem_id="folder", max_length=1000, placeholder="/home/me/loras"
         )
         scan = gr.Button("Scan", elem_id="scan", scale=0, min_width=90)
-    found = gr.HTML("", elem_id="scan_report", apply_default_css=False)
+    found = gr.HTML(_refused(service), elem_id="scan_report", apply_default_css=False)
 
     @told
     def look(text: str, model: str) -> tuple[str, JsonValue]:
@@ -69,12 +70,18 @@ def _add(service: Service, inputs: Inputs, grid: gr.HTML) -> None:
         if not text.strip():
             raise BadRequest("write the folder's path first")
         service.shelf.scan(Path(text.strip()))
-        refused = [row for row in service.shelf.library.rows() if row.error]
-        lines = "".join(f"<li>{escape(row.name)}: {escape(discreet.said(row.error))}</li>" for row in refused[:50])
-        said = f"<p>{len(service.shelf.loras)} LoRAs can be used, {len(refused)} files cannot.</p><ul>{lines}</ul>"
-        return said, _grid(service, model)
+        return _refused(service, always=True), _grid(service, model)
 
     scan.click(look, [folder, inputs.model], [found, grid], **QUIET)
+
+
+def _refused(service: Service, always: bool = False) -> str:
+    """Return how many files can be used and which cannot, as HTML; nothing where all can, unless it is asked for."""
+    files = [row for row in service.shelf.library.rows() if row.error]
+    if not files and not always:
+        return ""
+    lines = "".join(f"<li>{escape(row.file)}: {escape(discreet.said(row.error))}</li>" for row in files[:_MOST_REFUSED])
+    return f"<p>{len(service.shelf.loras)} LoRAs can be used, {len(files)} files cannot.</p><ul>{lines}</ul>"
 
 
 def _grid(service: Service, model: str) -> JsonValue:

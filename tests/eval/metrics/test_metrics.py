@@ -191,11 +191,11 @@ def test_a_metric_defined_again_takes_its_own_place(monkeypatch: pytest.MonkeyPa
         def mine(_batch: Batch) -> list[registry.Found | None]:
             return []
 
-        return registry.metric("mine_of_a_notebook", measure)(mine)
+        return registry.metric("mine_of_a_notebook", measure, by="my notebook")(mine)
 
     first, second = cell(), cell()
     assert registry.get("mine_of_a_notebook").answer is second is not first
     with pytest.raises(ValueError, match="two metrics are called 'mine_of_a_notebook'"):
-        registry.metric("mine_of_a_notebook", measure)(lambda _batch: [])
+        registry.metric("mine_of_a_notebook", measure, by="my notebook")(lambda _batch: [])
     with pytest.raises(ValueError, match="have the measures"):
-        registry.metric("another", measure)(lambda _batch: [])
+        registry.metric("another", measure, by="my notebook")(lambda _batch: [])

@@ -47,7 +47,7 @@ def test_names_that_are_not_utf8_are_rows_with_their_reason(name: bytes, root: P
     assert (report.files, report.refused) == (1, 1)
     assert row.path == str(path)
     assert row.facts is None
-    assert "not text in UTF-8" in row.error
+    assert "is not UTF-8" in row.error
     shown = json.dumps([row.name, row.relative, row.error], ensure_ascii=False).encode("utf-8")  # as pages are sent
     assert b"caf\\\\udce9 \\\\udcff" in shown
     assert store.named(row.name, [root]) == [row]

@@ -16,6 +16,7 @@ from random import Random
 
 import pytest
 
+from composer.request import RenderRequest
 from pipelines.engine import Engine
 from pipelines.jobs import worker
 from pipelines.jobs.grids import Content
@@ -157,7 +158,7 @@ class Poisoned(Engine):
     """An engine that one prompt kills, as a fault in a driver does."""
 
     def render_many(self, requests, on_step=None, cancel=None):  # noqa: ANN001, ANN201
-        if any(one.prompt == "poison" for one in requests):
+        if any(isinstance(one, RenderRequest) and one.prompt == "poison" for one in requests):
             die()
         return super().render_many(requests, on_step, cancel)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from composer.request import RenderRequest
+from lora_zoo.foreign import files, pictures
 from pipelines import images
 from pipelines.batching import TOGETHER
 from pipelines.engine import Engine
@@ -57,5 +56,4 @@ class Gallery:
 
 def _read(path: Path) -> Rendering:
     record = images.read_record(path)
-    with Image.open(path) as image:
-        return Rendering(image.convert("RGB"), record)
+    return Rendering(pictures.decoded(path, files.shown(path)).convert("RGB"), record)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 
-from PIL import Image
 from pydantic import TypeAdapter
 
 from eval import outputs, viewers
@@ -20,6 +19,7 @@ from eval.metrics.batch import Batch, Made, Shot, Tools, shown
 from eval.metrics.registry import Found, Metric
 from eval.running import Run
 from eval.suites.model import Case, stable
+from lora_zoo.foreign import files, pictures
 from pipelines import images
 from pipelines.jobs.entries import Entry
 from pipelines.jobs.states import State
@@ -156,8 +156,7 @@ class _Place:
         if self.path is None or self.entry is None:
             return Shot(self.case, self.column, shown(self.case))
         record = images.read_record(self.path)
-        with Image.open(self.path) as image:
-            rgb = image.convert("RGB")
+        rgb = pictures.decoded(self.path, files.shown(self.path)).convert("RGB")
         made = Made(
             passes=record.unet_passes,
             shallow=record.shallow_passes,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
+from PIL.Image import Image
 
 from composer.request import AdapterUse, RenderRequest
 from eval.running import Run
 from eval.suites.model import Composition, Member, stable
+from lora_zoo.foreign import files, pictures
 from pipelines.engine import Engine
 from pipelines.jobs.identity import digest
 from pipelines.jobs.ledger import Ledger
@@ -30,7 +31,7 @@ def plan(run: Run, engine: Engine) -> None:
     ledger.close()
 
 
-def load(run: Run, engine: Engine) -> dict[str, list[Image.Image]]:
+def load(run: Run, engine: Engine) -> dict[str, list[Image]]:
     """Return the pictures by member, those that are there."""
     if not run.wish.references:
         return {}
@@ -62,6 +63,5 @@ def _job(engine: Engine, member: Member, one: Composition, number: int) -> Job:
     return Job(digest(resolved), resolved.request)
 
 
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+def _opened(path: Path) -> Image:
+    return pictures.decoded(path, files.shown(path)).convert("RGB")

@@ -88,12 +88,7 @@ def _identity(path: Path) -> Identity:
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(start: int, path: Path, size: int, changed: int) -> str:
-    total = hashlib.sha256()
-    with files.opened(path) as file:
-        file.seek(start)
-        for block in files.blocks(file, path):
-            total.update(block)
-    return total.hexdigest()
+    return files.sha256(path, start)
 
 
 def _two(path: Path, start: int) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from composer import registry
 from composer.errors import BadRequest
 from composer.plan import Job
+from composer.prompting import schedule
 from composer.prompting.staged import joins
 from composer.registry import MethodModel
 from composer.request import RenderRequest
@@ -24,6 +25,10 @@ def check_acts(job: Job) -> None:
 def check_joins(request: RenderRequest) -> None:
     if request.prompt_syntax != "a1111":
         return
+    too_great = [part.weight for part in schedule.parse(request.prompt) if abs(part.weight) > schedule.MOST_WEIGHT]
+    if too_great:
+        most = schedule.MOST_WEIGHT
+        raise BadRequest(f"AND weighs a prompt with {too_great[0]:g}; write a weight between {-most:g} and {most:g}")
     placed = [use.region for use in request.adapters if use.region is not None]
     if placed and any(joins(text) for text in (request.prompt, *(region.prompt or "" for region in placed))):
         raise BadRequest("prompts joined by AND, or weighted with it, have no regions: leave out AND, or the regions")

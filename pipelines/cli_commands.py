@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from composer import registry
 from composer.errors import UnknownChoice
 from lora_zoo import catalog, formats
+from lora_zoo.foreign.text import escaped
 from pipelines import cli_output, cli_zoo_commands, quotes, schedulers, specs
 from pipelines.batching import TOGETHER
 from pipelines.cli_flags import RenderFlags, existing, requests_from
@@ -142,7 +143,7 @@ def _write(rendering: Rendering, folder: Numbered, suffix: str, as_json: bool) -
         cost = f"{record.seconds or 0.0:.2f} s, {record.unet_passes} UNet passes in {record.unet_calls} calls"
         cli_output.line(f"{path}  seed {record.seed}, {cost}")
     return {
-        "path": cli_output.storable(str(path)),
+        "path": escaped(str(path)),
         "seed": record.seed,
         "sha256": hashlib.sha256(data).hexdigest(),
         "pixels_sha256": record.pixels_sha256,
@@ -188,10 +189,7 @@ def _loras(zoos: Sequence[Path]) -> list[Row]:
     for row in library.rows():
         if row.error:
             cli_output.notice(cli_output.printable(f"{row.file} cannot be used: {row.error}"))
-    return [
-        {**to_jsonable_python(entry), "path": cli_output.storable(str(library.path(entry)))}
-        for entry in library.entries()
-    ]
+    return [{**to_jsonable_python(entry), "path": escaped(str(library.path(entry)))} for entry in library.entries()]
 
 
 def _models() -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest_file, shortened
+from lora_zoo.foreign import documents
 from lora_zoo.library import Library
 from pipelines.cli_engine import EngineFlags
 from pipelines.cli_start import StartFlags, started
@@ -169,10 +169,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, JsonValue]:
             raise BadRequest(f"--set {text!r}: write KEY=VALUE, for example --set interval=2")
         if key in found:
             raise BadRequest(f"--set {key}: given twice, as {found[key]!r} and {value!r}")
-        try:
-            found[key] = json.loads(value, parse_constant=str)
-        except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
-            found[key] = value
+        found[key] = documents.json_or_text(value, f"--set {key}", error=BadRequest)
     return found
 
 

@@ -95,11 +95,6 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def storable(text: str) -> str:
-    """Return a path's text with what is not UTF-8 in its name escaped: JSON and most terminals cannot hold that."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 @contextmanager
 def progress(pictures: int) -> Iterator[OnStep]:
     """Show a bar on stderr, if somebody is looking; what is yielded feeds it the engine's step reports."""

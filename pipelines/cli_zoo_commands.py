@@ -11,13 +11,13 @@ from pydantic_core import to_jsonable_python
 
 from composer.errors import BadRequest
 from lora_zoo.errors import UnknownName, ZooError
+from lora_zoo.foreign.text import escaped
 from lora_zoo.hashes import is_hex
 from lora_zoo.index.copies import Copies, copies
 from lora_zoo.index.rows import Row as ZooRow
 from lora_zoo.index.scan import Report
 from lora_zoo.library import SHORTEST_HASH, Library
 from pipelines import cli_output
-from pipelines.cli_output import storable
 
 _COLUMNS = ("name", "family", "kind", "rank", "weight", "triggers", "path")
 _REFUSED_COLUMNS = ("name", "error", "path")
@@ -119,7 +119,7 @@ def dedupe(zoos: Sequence[Path], as_json: bool) -> None:
     for one in found:
         cli_output.line(f"{one.what}, {one.spare:,} bytes more than once:")
         for row in one.rows:
-            cli_output.line(f"  {cli_output.printable(storable(row.path))}")
+            cli_output.line(f"  {cli_output.printable(escaped(row.path))}")
     cli_output.line(f"{len(found)} LoRAs are there more than once, {sum(one.spare for one in found):,} bytes in all")
 
 
@@ -131,29 +131,29 @@ def _named(zoos: Sequence[Path]) -> Sequence[Path]:
 
 def _told(report: Report) -> str:
     text = (
-        f"{storable(str(report.root))}: {report.files:,} files in {report.seconds:.1f} s; {report.new} new, "
+        f"{escaped(str(report.root))}: {report.files:,} files in {report.seconds:.1f} s; {report.new} new, "
         f"{report.changed} changed, {report.gone} gone, {report.refused} cannot be used"
     )
-    unread = "; ".join(f"{storable(str(folder))} ({why})" for folder, why in report.unread.items())
+    unread = "; ".join(f"{escaped(str(folder))} ({why})" for folder, why in report.unread.items())
     return cli_output.printable(f"{text}. Folders that could not be listed: {unread}" if unread else text)
 
 
 def _jsonable(report: Report) -> JsonValue:
-    unread: dict[str, JsonValue] = {storable(str(folder)): why for folder, why in report.unread.items()}
+    unread: dict[str, JsonValue] = {escaped(str(folder)): why for folder, why in report.unread.items()}
     counts = {name: getattr(report, name) for name in ("files", "new", "changed", "gone", "refused", "seconds")}
-    return {"root": storable(str(report.root)), **counts, "unread": unread}
+    return {"root": escaped(str(report.root)), **counts, "unread": unread}
 
 
 def _flat(row: ZooRow) -> dict[str, JsonValue]:
     """Return a row without levels, all columns there for a refused file too."""
     facts: dict[str, JsonValue] = {name: None for name in ("family", "kind", "rank", "weight", "triggers")}
     if row.facts is not None:
-        preview = None if row.facts.preview is None else storable(row.facts.preview)
+        preview = None if row.facts.preview is None else escaped(row.facts.preview)
         stated = to_jsonable_python(row.facts, exclude={"hashes", "preview"})
         facts = {**stated, "preview": preview, **to_jsonable_python(row.facts.hashes)}
     return {
-        "name": storable(row.name),
-        "path": storable(row.path),
+        "name": escaped(row.name),
+        "path": escaped(row.path),
         "size": row.size,
         "error": row.error or None,
         **facts,
@@ -161,4 +161,4 @@ def _flat(row: ZooRow) -> dict[str, JsonValue]:
 
 
 def _copies(one: Copies) -> JsonValue:
-    return {"what": one.what, "spare_bytes": one.spare, "paths": [storable(row.path) for row in one.rows]}
+    return {"what": one.what, "spare_bytes": one.spare, "paths": [escaped(row.path) for row in one.rows]}

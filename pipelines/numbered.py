@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 
+from lora_zoo.foreign import files
 from pipelines import images
 
 _COUNTER = ".numbers"
@@ -49,7 +50,10 @@ class Numbered:
 
     def _take(self, count: int) -> int:
         """Take numbers, and return the last of them."""
-        handle = os.open(self._folder / _COUNTER, _APPEND, 0o644)
+        counter = self._folder / _COUNTER
+        files.check_place(counter, self._folder)  # a folder from elsewhere may have a link of this name
+        files.check_regular(counter)
+        handle = os.open(counter, _APPEND, 0o644)
         try:
             os.write(handle, b"." * count)
             return os.lseek(handle, 0, os.SEEK_CUR)

@@ -24,8 +24,17 @@ def check_folder(folder: Path, option: str = "--out") -> None:
         for name in (*folder.absolute().parts[len(there.absolute().parts) :], str(folder / _NAME)):
             with suppress(FileNotFoundError):  # any other trouble, such as its length, is the name's
                 os.lstat(there.absolute() / name)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for names that no file can have
         raise _refused(folder, option, there, error) from error
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder that files will be written to, or refuse it as `check_folder` does."""
+    check_folder(folder, option)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(folder, option, folder, error) from error
 
 
 def check_file(path: Path, option: str) -> None:
@@ -35,7 +44,7 @@ def check_file(path: Path, option: str) -> None:
         os.lstat(path)
     except FileNotFoundError:
         return
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _refused(path, option, path.parent, error) from error
     if not os.path.exists(path):
         raise BadRequest(f"{option} {shown(path)}: this is a link to nothing; name the file itself")
@@ -54,6 +63,6 @@ def _nearest(folder: Path, option: str) -> Path:
     return Path(folder.absolute().anchor)
 
 
-def _refused(path: Path, option: str, there: Path, error: OSError) -> BadRequest:
-    why = error.strerror or str(error)
+def _refused(path: Path, option: str, there: Path, error: Exception) -> BadRequest:
+    why = getattr(error, "strerror", None) or error
     return BadRequest(f"{option} {shown(path)}: '{shown(there)}' cannot be written to ({why})")

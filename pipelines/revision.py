@@ -12,10 +12,15 @@ _DECIDES = ("lora_zoo", "composer", "pipelines")
 
 @cache
 def revision(root: Path = ROOT) -> str:
-    """Return twelve hexadecimal digits of the SHA-256 over these packages' Python files, their names included."""
-    digest = hashlib.sha256()
+    """Return the first twelve digits of the code's digest; read once, as the code that runs is."""
+    return digest(root)[:12]
+
+
+def digest(root: Path = ROOT) -> str:
+    """Return the sha256 over the Python files of the packages that decide, their names included, in hexadecimal."""
+    found = hashlib.sha256()
     for file in sorted(file for package in _DECIDES for file in (root / package).rglob("*.py")):
         content = file.read_bytes()
-        digest.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()[:12]
+        found.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+        found.update(content)
+    return found.hexdigest()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock, get_ident
 
+from lora_zoo.foreign import databases
 from ui.errors import CannotStore, DamagedHistory
 from ui.news import BOARD
 
@@ -119,7 +120,7 @@ class Base:
 
 
 def _connected(file: Path) -> sqlite3.Connection:
-    found = sqlite3.connect(file, timeout=WAIT, check_same_thread=False, isolation_level=None)
+    found = databases.connected(file, WAIT, any_thread=True, error=DamagedHistory)
     found.row_factory = sqlite3.Row
     return found
 

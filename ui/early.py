@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import tempfile
 from pathlib import Path
 
 from composer.errors import BadRequest
 from lora_zoo.foreign import files
+from pipelines.places import make_folder
 
 VARIABLE = "MEDLEY_AUTH"
 _MOST_AUTH = 4096  # characters of a file with a name and a password
@@ -46,18 +46,8 @@ def bound(listen: str, port: int) -> list[socket.socket]:
 
 
 def check_data(folder: Path) -> None:
-    """Make the data folder, and a file in it, so that one that cannot be written to is refused.
-
-    Raises:
-        BadRequest: It cannot be made, or not be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (OSError, ValueError) as error:
-        why = "a link to nothing, or to a file" if folder.is_symlink() else getattr(error, "strerror", None) or error
-        raise BadRequest(f"--data {files.shown(folder)}: cannot be written to ({why}); name another folder") from error
+    """Make the data folder; one that cannot be made, or not be written to, is a `BadRequest`."""
+    make_folder(folder, "--data")
 
 
 def auth_of(given: str | None, file: Path | None) -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from composer.request import RenderRequest, Start
 from lora_zoo.errors import BadFile
+from lora_zoo.foreign import files, pictures
 from pipelines import canvas, decoding, images
 from ui import room
 from ui.errors import NotThere, TooMuch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FOLDER = "held"
 NAMED = "held:"
 INLINE = "data:image/png;base64,"
+_WHAT = "picture to begin with"
 _ID = re.compile(r"held:([0-9a-f]{64})\Z")
 _R = TypeVar("_R", bound=RenderRequest)
 
@@ -46,7 +48,7 @@ class Held:
             raise TooMuch(f"a picture has at most {self._most >> 20} MB here; send a smaller one")
         inline = INLINE + base64.b64encode(data).decode("ascii")
         with decoding.one_at_a_time():
-            return self.hold(canvas.opened(inline, "picture to begin with").convert("RGB"))
+            return self.hold(canvas.opened(inline, _WHAT).convert("RGB"))
 
     def hold(self, picture: Image) -> str:
         """Keep a picture, and return its name."""
@@ -64,11 +66,9 @@ class Held:
 
     def size(self, start: Start) -> tuple[int, int]:
         """Return width and height of what a request begins with."""
-        from PIL import Image as Pillow
-
         if not start.image.startswith(NAMED):
             return canvas.size_of(start)
-        with Pillow.open(self.file(start.image.removeprefix(NAMED))) as found:
+        with pictures.opened(self.file(start.image.removeprefix(NAMED)), _WHAT, ("PNG",)) as found:
             return found.size
 
     def named(self, request: _R) -> _R:
@@ -84,7 +84,8 @@ class Held:
         room.clear_unnamed(self._folder, named())
 
     def _text(self, name: str) -> str:
-        return INLINE + base64.b64encode(self.file(name.removeprefix(NAMED)).read_bytes()).decode("ascii")
+        path = self.file(name.removeprefix(NAMED))
+        return INLINE + base64.b64encode(files.read(path, room.BOUNDS.held)).decode("ascii")
 
     def _keep(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()

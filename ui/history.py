@@ -9,14 +9,19 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from eval.judge.ratings import Vote
+from lora_zoo.foreign import pictures
 from pipelines.jobs.states import State
 from ui import kept as read
 from ui.base import Base
 from ui.errors import DamagedRow, NotThere
 from ui.kept import Asked, Job, Kept, Listed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
@@ -223,6 +228,11 @@ class History:
         if not path.is_file():
             raise NotThere(f"the file of picture {picture[:40]!r} is not there any more")
         return path
+
+    def image(self, picture: str) -> Image:
+        """Return a picture's pixels, in RGB."""
+        path = self.file(picture)
+        return pictures.decoded(path, f"the file of picture {path.stem}", ("PNG",)).convert("RGB")
 
     def _path(self, picture: str) -> Path:
         return self.folder / "pictures" / f"{picture}.png"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from composer.outline import Outline
 from composer.record import RenderRecord
 from composer.request import RenderRequest
+from lora_zoo.foreign import documents
+from lora_zoo.foreign.documents import Bounds
 from pipelines.jobs.states import State
 from ui.errors import DamagedRow
 
 OUTLINE = TypeAdapter(Outline)
 _T = TypeVar("_T")
+_BOUNDS = Bounds(length=1 << 28)  # one row has all requests of a job
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,13 @@ def _row(read: Callable[[sqlite3.Row], _T], row: sqlite3.Row, what: str) -> _T:
         ) from error
 
 
+def _parsed(row: sqlite3.Row, column: str) -> Any:
+    return documents.json_value(row[column], column, _BOUNDS)
+
+
 def _job(row: sqlite3.Row) -> Job:
-    requests = tuple(RenderRequest.model_validate(one) for one in json.loads(row["requests"]))
-    labels, columns, rows = (tuple(map(str, one)) for one in json.loads(row["labels"]))
+    requests = tuple(RenderRequest.model_validate(one) for one in _parsed(row, "requests"))
+    labels, columns, rows = (tuple(map(str, one)) for one in _parsed(row, "labels"))
     asked = Asked(requests, row["kind"], row["title"], row["owner"], labels, columns, rows)
     return Job(row["id"], row["place"], asked, State(row["state"]), row["attempts"], row["error"], row["created"])
 
@@ -119,17 +125,17 @@ def _job(row: sqlite3.Row) -> Job:
 def listed(row: sqlite3.Row) -> Listed:
     """Return a line of the list of jobs; one whose row cannot be read says so."""
     try:
-        names = tuple(str(use["name"]) for use in json.loads(row["adapters"]))
+        names = tuple(str(use["name"]) for use in _parsed(row, "adapters"))
         told = (State(row["state"]), row["error"], int(row["pictures"]), str(row["prompt"]), str(row["method"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         names = ()
         told = (State.FAILED, row["error"] or "its row in the history cannot be read", 0, "", "")
     return Listed(row["id"], row["kind"], row["title"], *told, names, row["created"])
 
 
 def _kept(row: sqlite3.Row) -> Kept:
-    record = RenderRecord.model_validate_json(row["record"])
-    outline = OUTLINE.validate_json(row["outline"]) if row["outline"] else None
-    findings = {str(name): str(data) for name, data in dict(json.loads(row["findings"])).items()}
+    record = RenderRecord.model_validate(_parsed(row, "record"))
+    outline = OUTLINE.validate_python(_parsed(row, "outline")) if row["outline"] else None
+    findings = {str(name): str(data) for name, data in dict(_parsed(row, "findings")).items()}
     found = (findings, outline)
     return Kept(row["id"], row["job"], row["position"], record, row["seconds"], row["created"], *found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from eval import running
 from eval.page.elements import REPORT_TITLE
 from lora_zoo.errors import ZooError
+from lora_zoo.foreign import files
 from ui.errors import NotThere
 
 _DEPTH = 3  # folders below the one given: outputs/benchmark/compos
@@ -73,8 +74,11 @@ def _walk(root: Path, depth: int) -> Iterator[Path]:
 def _is_report(path: Path) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return f"<title>{REPORT_TITLE}</title>".encode() in file.read(_HEAD)
+    try:
+        with files.opened(path) as file:
+            return f"<title>{REPORT_TITLE}</title>".encode() in file.read(_HEAD)
+    except (ZooError, OSError):  # what cannot be read is no report, and must not hide those that can
+        return False
 
 
 def _report(root: Path, path: Path) -> Report:

@@ -11,11 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from lora_zoo.errors import BadFile
-from lora_zoo.foreign import files
+from lora_zoo.foreign import files, pictures
 from pipelines import decoding
 
 _MOST_BYTES = 32 << 20
-_MOST_PIXELS = 64_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
 _SIDE = 512  # pixels of the longer one, at most
 _EXACT = 256  # pixels up to which nothing is lost; larger ones are JPEGs
@@ -38,19 +37,12 @@ def shown(path: Path) -> tuple[bytes, str]:
 
 @lru_cache(_KEPT)
 def _shown(path: Path, _changed: int, _size: int) -> tuple[bytes, str]:
-    from PIL import Image, UnidentifiedImageError
-
     data = files.read(path, _MOST_BYTES, within=path.parent)
-    try:
-        with decoding.one_at_a_time(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise BadFile(f"{path.name}: more than {_MOST_PIXELS:,} pixels")
-            image.draft("RGB", (_SIDE, _SIDE))  # of a JPEG, no more is decoded than is needed
-            small = image.convert("RGB")
-            small.thumbnail((_SIDE, _SIDE))
-            exact = max(small.size) <= _EXACT
-            buffer = io.BytesIO()
-            small.save(buffer, "PNG" if exact else "JPEG", quality=88)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadFile(f"{path.name}: no picture that is read here ({error})") from error
+    with decoding.one_at_a_time(), pictures.opened(data, path.name, _FORMATS) as image:
+        image.draft("RGB", (_SIDE, _SIDE))  # of a JPEG, no more is decoded than is needed
+        small = image.convert("RGB")
+        small.thumbnail((_SIDE, _SIDE))
+        exact = max(small.size) <= _EXACT
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG" if exact else "JPEG", quality=88)
     return buffer.getvalue(), "image/png" if exact else "image/jpeg"

@@ -10,6 +10,7 @@ Deviation: brackets nested deeper than `_DEPTH` are text, and so is a number tha
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -59,7 +60,11 @@ def _read(item: str, weight: float, depth: int) -> tuple[str, float, int]:
     inner = item[1:-1]
     place = inner.rfind(":")
     stated = _number(inner[place + 1 :]) if place > 0 else None
-    return (inner, weight * STRONGER, depth + 1) if stated is None else (inner[:place], stated, depth + 1)
+    return (inner, _stronger(weight), depth + 1) if stated is None else (inner[:place], stated, depth + 1)
+
+
+def _stronger(weight: float) -> float:
+    return emphasis.bounded(weight * STRONGER, sys.float_info.max)  # a stated weight may be near it
 
 
 def _items(text: str) -> Iterator[str]:

@@ -4,13 +4,16 @@
 before a bracket or another backslash makes it a plain character. BREAK begins a new chunk of what the text encoder
 reads at once. A bracket that is never closed weighs all that follows it, as in A1111; here that is told as well.
 Deviation: BREAK works inside of brackets too; A1111 reads it as a word there. Brackets nested deeper than `_DEPTH` are
-plain characters, so that the time taken grows with the length of a text only.
+plain characters, so that the time taken grows with the length of a text only; and no weight is more than `MOST_WEIGHT`,
+which is told: numbers of any length can be written, and infinite weights leave no picture.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+
+from lora_zoo.errors import shortened
 
 _CLOSERS = {"(": ")", "[": "]"}
 STRONGER = 1.1
@@ -29,6 +32,8 @@ _BREAK = re.compile(r"\bBREAK\b")
 _WORDS = re.compile(r"\b(BREA|AN)([KD])\b")  # that would not be words
 _AT_END = re.compile(r":(?=[\s\d.+-]*\Z)")  # before a number at the end, which would weigh a prompt
 _DEPTH = 100
+MOST_WEIGHT = 100_000.0  # a hundred brackets in each other weigh 13,781
+_FINITE = 1e150  # a product of two is finite too
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ class _Reader:
 
     def weigh(self, start: int, factor: float) -> None:
         """Multiply all spans since a bracket."""
-        self.spans[start:] = [(text, weight * factor) for text, weight in self.spans[start:]]
+        factor = bounded(factor, _FINITE)
+        self.spans[start:] = [(text, bounded(weight * factor, _FINITE)) for text, weight in self.spans[start:]]
 
 
 def parse(prompt: str) -> Emphasised:
@@ -110,7 +116,16 @@ def parse(prompt: str) -> Emphasised:
     for opened, factor in ((reader.round, STRONGER), (reader.square, WEAKER)):
         for start, _ in opened:
             reader.weigh(start, factor)
-    return Emphasised(_groups(reader.spans), tuple(notices))
+    if heaviest := [text for text, weight in reader.spans if text and abs(weight) > MOST_WEIGHT]:
+        most = f"{MOST_WEIGHT:,.0f}, the most that there is"
+        notices.append(f"the prompt gives {shortened(heaviest[0])} too great a weight; it counts as {most}")
+    spans = [(text, bounded(weight, MOST_WEIGHT)) for text, weight in reader.spans]
+    return Emphasised(_groups(spans), tuple(notices))
+
+
+def bounded(weight: float, most: float) -> float:
+    """Return a weight, or the greatest that there is, of its sign."""
+    return max(-most, min(most, weight))
 
 
 def escape(text: str, last: bool = True) -> str:

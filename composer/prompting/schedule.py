@@ -37,6 +37,7 @@ _OPENER = {")": "(", "]": "["}
 
 
 _DEPTH = 50
+MOST_WEIGHT = 1000.0  # of a prompt that AND joins, to either side of 0
 _LAST = 1e6  # beyond all steps; a number of hundreds of digits would be infinite
 
 

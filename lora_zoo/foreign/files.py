@@ -7,6 +7,7 @@ where a folder is given, and is read up to a stated number of bytes, one more to
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -87,6 +88,16 @@ def blocks(file: BinaryIO, path: Path, error: type[ZooError] = BadFile) -> Itera
         raise error(f"{shown(path)}: cannot be read ({_why(reason)})") from reason
 
 
+def sha256(path: Path, start: int = 0, within: Path | None = None, error: type[ZooError] = BadFile) -> str:
+    """Return the sha256 of a regular file's content from byte `start` on."""
+    found = hashlib.sha256()
+    with opened(path, within, error) as file:
+        file.seek(start)
+        for block in blocks(file, path, error):
+            found.update(block)
+    return found.hexdigest()
+
+
 def read_text(path: Path, most: int, within: Path | None = None, error: type[ZooError] = BadFile) -> str:
     """Return the text of a regular file of at most `most` bytes in UTF-8, with or without a byte order mark."""
     try:
@@ -121,6 +132,17 @@ def home(folder: Path) -> Path:
 def shown(path: Path) -> str:
     """Return a path as it can be printed and sent, whatever bytes its name has."""
     return escaped(os.fspath(path))
+
+
+def check_regular(path: Path, error: type[ZooError] = BadFile) -> None:
+    """Refuse what is there and is no regular file; where nothing is, a file may be made."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as reason:
+        raise error(f"{shown(path)}: cannot be opened ({_why(reason)})") from reason
+    _check_regular(path, found, error)
 
 
 def _check_regular(path: Path, found: os.stat_result, error: type[ZooError]) -> None:

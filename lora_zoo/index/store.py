@@ -19,6 +19,8 @@ from pydantic import TypeAdapter
 
 from lora_zoo import profiles
 from lora_zoo.errors import BadFile
+from lora_zoo.foreign import databases
+from lora_zoo.foreign.text import escaped
 from lora_zoo.index.rows import Facts, Row, spelled
 from lora_zoo.names import Named
 from lora_zoo.profiles import Profile
@@ -94,7 +96,7 @@ class Store:
         """Return the rows of this name; if there are none, those that A1111 knows by it too."""
         name = spelled(name)
         found = self._select("name = ?", (os.fsencode(name),), roots)
-        return found or self._select("alias = ?", (_text(name),), roots)
+        return found or self._select("alias = ?", (escaped(name),), roots)
 
     def hashed(self, digest: str, roots: Sequence[Path]) -> list[Row]:
         """Return the rows one of whose hashes begins with these digits."""
@@ -135,7 +137,7 @@ class Store:
     @contextmanager
     def _open(self) -> Generator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self.path, timeout=_WAIT)) as base:
+            with closing(databases.connected(self.path, _WAIT, isolation_level="DEFERRED")) as base:
                 base.execute("PRAGMA synchronous = NORMAL")
                 yield base
         except sqlite3.DatabaseError as error:
@@ -160,7 +162,7 @@ def _values(row: Row) -> tuple[bytes | str | int | None, ...]:
     looked_up = (None,) * len(_LOOKUPS)
     if facts is not None:
         hashes = facts.hashes
-        looked_up = (_text(spelled(facts.alias)) or None, hashes.sha256, hashes.autov3, hashes.sshs_model)
+        looked_up = (escaped(spelled(facts.alias)) or None, hashes.sha256, hashes.autov3, hashes.sshs_model)
     return (
         *(os.fsencode(text) for text in (row.path, row.root, row.name)),
         *(row.stamp, row.beside_stamp, row.size, row.inode, row.error),
@@ -183,7 +185,3 @@ def _row(found: Sequence[object]) -> Row:
         error=cast(str, error),
         facts=known,
     )
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

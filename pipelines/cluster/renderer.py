@@ -5,7 +5,6 @@ It writes nothing. Pictures go back as the bytes of their files to the one proce
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from pathlib import Path
 
 from composer.request import RenderRequest
 from lora_zoo.errors import ZooError
-from pipelines import environment
+from pipelines import environment, revision
 from pipelines.engine import Engine
 from pipelines.jobs import identity, worker
 from pipelines.jobs.worker import Encoded
 
-_CODE = ("lora_zoo", "composer", "pipelines")
 _PACKAGES = ("torch", "diffusers", "transformers", "pillow")
 _HERE = Path(__file__).parents[2]
 
@@ -104,12 +102,7 @@ def versions() -> tuple[str, ...]:
 
 def code() -> str:
     """Return the digest of the sources that are at work here."""
-    found = hashlib.sha256()
-    for package in _CODE:
-        for file in sorted((_HERE / package).rglob("*.py")):
-            found.update(file.relative_to(_HERE).as_posix().encode())
-            found.update(file.read_bytes())
-    return found.hexdigest()
+    return revision.digest(_HERE)
 
 
 def _version(name: str) -> str:

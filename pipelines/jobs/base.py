@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lora_zoo.foreign import databases
 from pipelines.jobs.errors import BadLedger, EmptyLedger
 
 FILE = "ledger.sqlite"
@@ -51,7 +52,7 @@ class Base:
         if not create and not self._path.is_file():
             raise BadLedger(f"there is no batch in {folder}: it holds no {FILE}")
         try:
-            self._db = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
+            self._db = databases.connected(self._path, _PATIENCE, folder, error=BadLedger)
         except sqlite3.Error as error:
             raise self._typed(error, "opened") from error
         try:

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ValidationError
 
 from lora_zoo.errors import ZooError
+from lora_zoo.foreign import documents, files, pictures
 from lora_zoo.foreign import text as characters
+from lora_zoo.foreign.documents import Bounds
 from pipelines import images, sheet
 from pipelines.jobs.entries import Entry
 from pipelines.jobs.errors import BadLedger
@@ -22,6 +24,7 @@ from pipelines.jobs.planning import Grid
 from pipelines.jobs.states import State
 
 _NAME = re.compile(r"grid-\d+\.png")
+_BOUNDS = Bounds(length=1 << 26)  # a grid of many jobs has a digest of each
 _INK, _PAPER = (24, 24, 24), (255, 255, 255)
 
 
@@ -51,7 +54,7 @@ def content_of(file: str, text: str) -> Content:
     try:
         if not _NAME.fullmatch(file):  # it is written to: a name in the folder, and nothing that leads out of it
             raise BadLedger(f"{characters.escaped(file)!r} is no name of a sheet")
-        return Content.model_validate_json(text)
+        return Content.model_validate(documents.json_value(text, file, _BOUNDS, error=BadLedger))
     except ValidationError as error:
         raise BadLedger(f"{file}: its row is damaged: {error.error_count()} fields are wrong") from error
 
@@ -93,8 +96,7 @@ def draw(content: Content, jobs: dict[str, Entry], folder: Path) -> Image.Image:
 
 
 def _picture(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    return pictures.decoded(path, files.shown(path), within=path.parent).convert("RGB")
 
 
 def _page(title: str, table: _Table) -> Image.Image:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from composer.request import Frozen
+from lora_zoo.foreign import files
 from pipelines import schedulers
 from pipelines.resolve import Resolved
 
-_PART = 1 << 20
 #: The keys that requests had when digests were first kept. One that was added since is part of a digest only where it
 #: says something: what was asked for before is the same job for ever.
 _FIRST = frozenset(
@@ -53,9 +53,9 @@ def _fingerprint(model: Path, states: tuple[State, ...]) -> str:
     found = hashlib.sha256()
     for name in sorted((model / state[0] if state[0] != "." else model) for state in states):
         found.update(name.relative_to(model).as_posix().encode())
-        with name.open("rb") as content:
-            while part := content.read(_PART):
-                found.update(part)
+        with files.opened(name) as content:
+            for block in files.blocks(content, name):
+                found.update(block)
     return found.hexdigest()
 
 
@@ -63,9 +63,9 @@ def _states(model: Path) -> Iterator[State]:
     if not model.is_dir():
         yield (".", *_state(os.stat(model)))
         return
-    for folder, _, files in os.walk(model):
-        for file in files:
-            path = os.path.join(folder, file)
+    for folder, _, names in os.walk(model):
+        for name in names:
+            path = os.path.join(folder, name)
             if os.path.isfile(path):
                 yield (os.path.relpath(path, model), *_state(os.stat(path)))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_zoo.foreign import files
 from pipelines import images
 from pipelines.engine import Engine
 from pipelines.jobs import grids
@@ -133,4 +134,4 @@ def put(made: Encoded, path: Path) -> Picture:
 
 def matches(entry: Entry, path: Path) -> bool:
     """Tell whether a file holds the bytes that the ledger knows."""
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+    return path.is_file() and files.sha256(path) == entry.sha256

@@ -170,13 +170,25 @@ def test_tags_are_loras_of_the_request(engine: Engine, small_folder: Path) -> No
         ({"prompt": "<lora:lora1:1>", "adapters": [AdapterUse(name="lora1")]}, "once"),
         ({"prompt": "x", "negative_prompt": "<lora:lora1:1>"}, "negative"),
         ({"prompt": "x", "undesired": "<lora:lora1:1>"}, "undesired"),
-        ({"prompt": "<lora:lora1:1:step=3-2>"}, "acts in none"),
+        ({"prompt": "<lora:lora1:1:step=3-2>"}, "acts in no step"),
         ({"prompt": "a AND b", "guidance_scale": 1.0}, "guidance"),
+        ({"prompt": f"a AND b:{'9' * 400}"}, "weight between -1000 and 1000"),
+        ({"prompt": "a:-1001"}, "with -1001; write a weight between -1000 and 1000"),
     ],
 )
 def test_mistakes_are_told(asked: dict[str, object], told: str, engine: Engine, small_folder: Path) -> None:
     with pytest.raises((BadRequest, UnknownName), match=told):
         engine.resolve(RenderRequest.model_validate({"model": str(small_folder), **asked}))
+
+
+@pytest.mark.parametrize("text", [f"a (cat:{'9' * 400})", f"(a cat:{'9' * 400})", f"a (cat:-{'9' * 400}) on"])
+def test_a_weight_of_hundreds_of_digits_is_told_and_leaves_a_picture(
+    text: str, engine: Engine, small_folder: Path
+) -> None:
+    found = engine.render(request(text, model=str(small_folder)))
+    assert sum("too great a weight" in told for told in found.record.notices) == 1
+    assert not any("no number" in told for told in found.record.notices)
+    assert float(numpy.asarray(found.image).std()) > 1.0
 
 
 @pytest.mark.parametrize("second", ["same", "off"])

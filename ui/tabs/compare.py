@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 from pydantic import JsonValue
 
 from ui import scores, series, widgets, words
@@ -151,7 +150,7 @@ def _shows(service: Service, pictures: Sequence[Kept]) -> list[str]:
     names = [scores.known([use.name for use in kept.record.adapters]) for kept in pictures]
     if not any(names):
         return [""] * len(pictures)
-    judged = scores.judge([Image.open(service.history.file(kept.id)) for kept in pictures])
+    judged = scores.judge([service.history.image(kept.id) for kept in pictures])
     return [
         "".join(f"; {name} {scores.concept(one, name):.0%}" for name in own)
         for one, own in zip(judged, names, strict=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 from pydantic import JsonValue
 
 from composer import registry
@@ -251,8 +250,7 @@ def _begin(service: Service, tab: Compose, panel: Panel, button: gr.Button) -> N
 
     @told
     def begin(gallery: JsonValue) -> tuple[JsonValue, Any]:
-        with Image.open(service.history.file(selected(gallery))) as made:
-            named = service.held.hold(made.convert("RGB"))
+        named = service.held.hold(service.history.image(selected(gallery)))
         return more.start_field(Start(image=named)), gr.Accordion(open=True)
 
     button.click(begin, tab.gallery, [tab.inputs.start, panel.more], **QUIET)

@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 from pydantic import JsonValue
 
 from pipelines import regions
@@ -58,7 +57,7 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
     """
     if len(kept) < len(job.asked.requests):
         return gr.skip(), gr.skip()
-    images = [Image.open(service.history.file(one.id)).convert("RGB") for one in kept]
+    images = [service.history.image(one.id) for one in kept]
     uses = job.asked.requests[0].adapters
     names = [use.name for use in uses]
     placed = {use.name: regions.placed(use.region, "").mask for use in uses if use.region is not None}

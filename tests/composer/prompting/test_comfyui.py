@@ -88,3 +88,9 @@ def test_brackets_nested_without_end_are_text_from_a_depth_on() -> None:
     (span,) = comfyui.parse("(" * 20_000 + "a" + ")" * 20_000)
     assert span.text == "(" * 19_950 + "a" + ")" * 19_950
     assert span.weight == pytest.approx(1.1**50)
+
+
+def test_no_weight_becomes_infinite_in_brackets() -> None:
+    text = comfyui.as_a1111("(" + "(" * 49 + "x" + ")" * 49 + ":1.7e308)")
+    ((span,),) = emphasis.parse(text).groups
+    assert span == Span("x", emphasis.MOST_WEIGHT)

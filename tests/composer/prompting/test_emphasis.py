@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.prompting.emphasis import Span, escape, parse
+from composer.prompting.emphasis import MOST_WEIGHT, Span, escape, parse
 
 #: Prompt -> (text, weight) of its spans.
 PUBLISHED = {
@@ -102,3 +102,34 @@ def test_weights_of_brackets_within_the_depth_hold() -> None:
     assert (group[0].text, group[0].weight) == ("a", pytest.approx(1.1**100))
     (group,) = parse("(" * 101 + "a" + ")" * 101 + "b").groups
     assert [span.text for span in group] == ["(a)", "b"]
+
+
+NINES = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        (f"(x:{NINES})", MOST_WEIGHT),
+        (f"(x:-{NINES})", -MOST_WEIGHT),
+        (f"(999:{NINES}.{NINES})", MOST_WEIGHT),
+        (f"((x:{NINES}):{NINES})", MOST_WEIGHT),
+        (f"((x:{NINES}):-{NINES})", -MOST_WEIGHT),
+        ("(" * 100 + "x" + ":99999)" * 100, MOST_WEIGHT),
+        ("(x:100001)", MOST_WEIGHT),
+    ],
+)
+def test_no_weight_is_infinite_and_one_too_great_is_told(text: str, weight: float) -> None:
+    found = parse(text)
+    ((span,),) = found.groups
+    assert span.weight == weight
+    (told,) = found.notices
+    assert told == f"the prompt gives '{span.text}' too great a weight; it counts as 100,000, the most that there is"
+
+
+def test_weights_that_are_not_too_great_stay_as_they_are() -> None:
+    assert parse("(x:100000)").groups == ((Span("x", MOST_WEIGHT),),) and not parse("(x:100000)").notices
+    ((span,),) = parse("((x:2000000):0.01)").groups  # only what it comes to counts
+    assert span.weight == pytest.approx(20_000.0)
+    ((span,),) = parse(f"((x:{NINES}):0)").groups
+    assert span.weight == 0.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.prompting.schedule import Part, Timeline, changing, parse, parse_one
+from composer.prompting.schedule import MOST_WEIGHT, Part, Timeline, changing, parse, parse_one
 
 #: Prompt -> (last step it holds for, text), for ten steps counted from 1.
 PUBLISHED = {
@@ -50,6 +50,10 @@ def test_and_joins_weighted_prompts() -> None:
     assert parts[1].at(1, Timeline(2)).strip() == "b dog"
     assert len(parse("SAND AND LAND")) == 2
     assert parse_one("this AND that") == Part(("this AND that",))
+
+
+def test_a_weight_of_hundreds_of_digits_stays_a_number_that_can_be_told() -> None:
+    assert [part.weight > MOST_WEIGHT for part in parse(f"a AND b:{'9' * 400} AND c:1000")] == [False, True, False]
 
 
 @settings(deadline=None)

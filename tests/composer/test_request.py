@@ -99,7 +99,7 @@ def test_describing_methods_and_pricing_is_light() -> None:
         (lambda: RenderRequest(promt="x"), "unknown key 'promt'; did you mean 'prompt'?"),  # type: ignore[call-arg]
         (lambda: AdapterUse(name=""), "name: String should have at least 1 character (got '')"),
         (lambda: REQUEST.model_copy(update={"seeed": 3}), "unknown key 'seeed'; did you mean 'seed'?"),
-        (lambda: REQUEST.model_copy(update={"seed": -1}), "seed: Input should be greater than or equal to 0 (got -1)"),
+        (lambda: REQUEST.model_copy(update={"seed": -2}), "seed: Input should be greater than or equal to -1 (got -2)"),
         (lambda: record().model_copy(update={"secons": 1}), "unknown key 'secons'; did you mean 'seconds'?"),
         (lambda: registry.get("switch")(interval=0), "interval: Input should be greater than or equal to 1 (got 0)"),  # type: ignore[call-arg]
     ],

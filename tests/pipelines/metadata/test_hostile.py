@@ -84,7 +84,7 @@ def test_graphs_that_go_round_in_circles_end() -> None:
 
 
 def test_numbers_out_of_range_are_remarks() -> None:
-    line = "Steps: 5000, Seed: -1, CFG scale: 0.2, Size: 9999x0, Sampler: \x1b[31mred, Denoising strength: 0.4"
+    line = "Steps: 5000, Seed: -2, CFG scale: 0.2, Size: 9999x0, Sampler: \x1b[31mred, Denoising strength: 0.4"
     found = readers.read({"parameters": f"x <lora:a:nan> <lora:b:1e9>\n{line}"})
     assert found is not None
     assert (found.steps, found.seed, found.guidance_scale, found.width, found.height) == (None,) * 5

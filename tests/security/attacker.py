@@ -89,15 +89,19 @@ class Attacker:
         kind = f"multipart/form-data; boundary={boundary}"
         return self.ask("POST", "/gradio_api/upload", body, {"Content-Type": kind})
 
-    def events(self, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[dict[str, Any]]:
-        """Join gradio's queue with events of a page, each by its number and inputs; return what each ended with."""
-        session = uuid4().hex
+    def events(self, calls: Sequence[tuple[int, Sequence[Any]]], detail: object = None) -> list[dict[str, Any]]:
+        """Join gradio's queue with events of a page, each by its number and inputs; return what each ended with.
+
+        `detail` is what the events carry beside their inputs, such as which picture of a gallery was pressed.
+        """
+        session, asked_for = uuid4().hex, list[str]()
         for number, data in calls:
-            asked = {"fn_index": number, "data": list(data), "session_hash": session, "event_data": None}
+            asked = {"fn_index": number, "data": list(data), "session_hash": session, "event_data": detail}
             joined = self.json("POST", "/gradio_api/queue/join", asked)
             assert joined.status == 200, joined.text
+            asked_for.append(json.loads(joined.body)["event_id"])
         told = self.ask("GET", f"/gradio_api/queue/data?session_hash={session}").text
         messages = [json.loads(line.removeprefix("data:")) for line in told.splitlines() if line.startswith("data:")]
-        done = [one for one in messages if one["msg"] == "process_completed"]
+        done = {one["event_id"]: one for one in messages if one["msg"] == "process_completed"}
         assert len(done) == len(calls), messages[-1]
-        return done
+        return [done[event] for event in asked_for]

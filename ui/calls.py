@@ -12,11 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from composer import registry
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
+from composer.sharing import shared
 from lora_zoo.foreign import text
 from pipelines import estimates, schedulers, specs
 from pipelines.jobs.states import OPEN
 from pipelines.quotes import Quote
 from ui.cards import cards, refused
+from ui.discreet import said
 from ui.history import Asked, Kept
 from ui.news import BOARD
 from ui.service import Service
@@ -78,7 +80,7 @@ class Calls:
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_FOUND:
             raise BadRequest(f"limit is a whole number from 1 to {_MOST_FOUND}, not {limit!r}")
         found = self._service.history.search(text.check(str(words), "words", BadRequest), limit)
-        unreadable = [{"id": key, "error": why} for key, why in self._service.history.left_out.items()]
+        unreadable = [{"id": key, "error": said(why)} for key, why in self._service.history.left_out.items()]
         return {"pictures": [_picture(one) for one in found], "unreadable": unreadable}
 
     def loras(self) -> Answer:
@@ -110,5 +112,5 @@ def _picture(one: Kept) -> JsonValue:
         "id": one.id,
         "address": f"medley/pictures/{one.id}.png",
         "seconds": one.seconds,
-        "record": one.record.model_dump(mode="json"),
+        "record": shared(one.record).model_dump(mode="json"),  # as the picture's own file states it
     }

@@ -10,6 +10,7 @@ no file at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
+from ui.backlog import Backlog
+from ui.discreet import said
 from ui.walls.tickets import Desk
 
 _NOT_UPLOADED = "a file is taken only where it was uploaded to this page just now; send it again"
-_SESSIONS = 256  # pages whose last values gradio keeps; ours need none of them
+_SESSIONS = 256  # pages of which gradio knows which choices their fields have by now
 _DEPTH = 64  # of lists and mappings in each other
 
 
@@ -32,6 +35,12 @@ class Page(gr.Blocks):
         self.has_launched = True  # so that gradio checks paths too
         self.state_session_capacity = _SESSIONS
         self.desk = Desk()
+
+    def queue(self, *args: Any, **options: Any) -> Page:
+        """Set the queue up as gradio does, and bound it by bytes."""
+        super().queue(*args, **options)
+        self.backlog = Backlog(self._queue)
+        return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> list[Any]:
         """Refuse foreign files, and read the rest as gradio does."""
@@ -49,6 +58,11 @@ class Page(gr.Blocks):
         sent = [_ticket(value) for block, value in zip(function.inputs, inputs, strict=False) if _takes(block)]
         try:
             return await super().process_api(block_fn, inputs, *more, **named)
+        except gr.Error as error:
+            error.message = said(error.message)
+            raise
+        except Exception as error:  # a mistake of ours: gradio would tell it to the page as it stands
+            raise gr.Error(escape(said(error), quote=False)) from error
         finally:
             for ticket in sent:
                 self.desk.spend(ticket)

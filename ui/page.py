@@ -74,5 +74,5 @@ def build(service: Service) -> Page:
             "compose", tab.live, tab.gallery, results, lambda _, pictures: compose.result(service, pictures)
         )
         session.remember(service, page, tab.inputs, (composed, compared, explained))
-    page.queue(max_size=400, default_concurrency_limit=8)
+    page.queue(max_size=400, default_concurrency_limit=8, api_open=False)  # no event goes round it that need not
     return page

@@ -15,6 +15,7 @@ from pipelines.jobs.axes import Axis
 from pipelines.jobs.keys import request_of
 from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.sources import Draft
+from ui.discreet import said
 from ui.errors import TooMuch
 from ui.history import Asked
 from ui.service import Service
@@ -47,7 +48,7 @@ def by_methods(service: Service, request: RenderRequest, methods: Sequence[str])
         try:
             found[method] = service.resolve([one])[0]
         except ZooError as error:
-            left_out.append(f"{method}: {error}")
+            left_out.append(f"{method}: {said(error)}")
     if not found:
         raise BadRequest("none of these methods can make this picture: " + "; ".join(left_out))
     titles = tuple(registry.describe(name).title for name in found)

@@ -12,23 +12,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from ui import discreet
 from ui.limits import Limits
-from ui.room import INCOMING, Incoming
+from ui.room import BOUNDS, INCOMING, Incoming
 from ui.service import Service
+from ui.walls import crowds, patient
 from ui.walls.asgi import App
 from ui.walls.bodies import Bodies, Sizes
+from ui.walls.crowds import Crowds
 from ui.walls.headers import Headers
 from ui.walls.hosts import Hosts
 from ui.walls.password import Password
 from ui.walls.routes import Routes
 from ui.walls.tickets import Tickets
 
+if TYPE_CHECKING:
+    import uvicorn
+
 _STATIC = Path(__file__).parent / "static"
 _FORM = 1 << 20  # bytes around what a request holds: names, numbers, the form
 _SWEEP = 300.0  # seconds between looks at what can be cleared away
-_CONNECTIONS = 512  # at a time, of which a page has up to six
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the server waits for anybody, and how much it takes of all together."""
+
+    connections: int = 512  # at a time, of which a page has up to six
+    of_one: int = patient.OF_ONE  # connections of one address
+    at_once: int = crowds.MOST  # requests of one address that are under way
+    idle: float = patient.PATIENCE  # seconds between looks at connections without a request
+    silence: float = 30.0  # seconds in which nothing comes of what was to be sent
+    incoming: int = BOUNDS.incoming  # bytes of files that wait until they are used
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,7 @@ class Options:
     root_path: str = ""
     host_names: tuple[str, ...] = ()  # under which it is reached beside those of the machine
     private: tuple[Path, ...] = ()  # folders of which nobody is to learn
+    patience: Patience = Patience()
 
     @property
     def address(self) -> str:
@@ -59,12 +77,12 @@ def build(service: Service, options: Options) -> App:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     discreet.know([service.history.folder, *options.private])
-    incoming = Incoming(service.history.folder.resolve() / INCOMING)
+    incoming = Incoming(service.history.folder.resolve() / INCOMING, options.patience.incoming)
     os.environ["GRADIO_TEMP_DIR"] = str(incoming.folder)
     import gradio as gr
     from fastapi import FastAPI
 
-    from ui import page, rest, routes
+    from ui import backlog, page, rest, routes
     from ui.walls import headers
 
     @asynccontextmanager
@@ -100,6 +118,7 @@ def build(service: Service, options: Options) -> App:
         head=page.HEAD,
         css=(_STATIC / "page.css").read_text("utf-8"),
     )
+    backlog.keep_no_values(app.routes[-1])  # where gradio was mounted
     return _walled(Tickets(app, blocks.desk), service.limits, options, incoming)  # pyright: ignore[reportArgumentType]  # ASGI, in two spellings
 
 
@@ -113,19 +132,36 @@ async def _sweep(service: Service, incoming: Incoming) -> None:
 
 def _walled(app: App, limits: Limits, options: Options, incoming: Incoming) -> App:
     """Return an application behind all walls, the innermost first."""
-    sizes = Sizes(limits.inline + _FORM, limits.picture + _FORM, limits.upload + _FORM)
+    patience = options.patience
+    sizes = Sizes(limits.inline + _FORM, limits.picture + _FORM, limits.upload + _FORM, silence=patience.silence)
     app = Bodies(app, sizes, room=incoming.has_room)
+    app = Crowds(app, None if options.proxied else patience.at_once)
     app = Password(Routes(app), options.auth)
     return Headers(Hosts(app, options.listen, options.host_names, options.proxied))
+
+
+def configured(app: App, options: Options) -> uvicorn.Config:
+    """Return how an application is served."""
+    import uvicorn
+
+    patience = options.patience
+    return uvicorn.Config(
+        app,  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
+        http=patient.protocol(patience.idle, None if options.proxied else patience.of_one),
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+        limit_concurrency=patience.connections,
+        proxy_headers=options.proxied,
+        server_header=False,
+    )
 
 
 def run(service: Service, options: Options, sockets: list[socket.socket], told: Callable[[str], None]) -> None:
     """Serve on sockets that are bound already, until stopped."""
     import uvicorn
 
-    from ui.walls import patient
-
-    app = build(service, options)
+    config = configured(build(service, options), options)
 
     class Server(uvicorn.Server):
         def _log_started_message(self, listeners: object) -> None:
@@ -135,14 +171,4 @@ def run(service: Service, options: Options, sockets: list[socket.socket], told: 
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # open pages are cut off, which is no error
             super().handle_exit(sig, frame)
 
-    config = uvicorn.Config(
-        app,  # pyright: ignore[reportArgumentType]  # two spellings of the same protocol
-        http=patient.protocol(),
-        ws="none",
-        log_level="warning",
-        timeout_graceful_shutdown=1,
-        limit_concurrency=_CONNECTIONS,
-        proxy_headers=options.proxied,
-        server_header=False,
-    )
     Server(config).run(sockets)

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from composer.outline import Outline
 from composer.request import RenderRequest, Start
+from composer.sharing import shared
 from lora_zoo import catalog
 from lora_zoo.errors import ZooError
 from lora_zoo.fit import Fit
@@ -213,6 +214,10 @@ class Service:
             "error": discreet.said(error),
             "told": words.finished(pictures) if pictures else "",
         }
+
+    def settings(self, picture: str) -> RenderRequest:
+        """Return what a picture was made with, to be asked for again: LoRAs by their names of now, and no path."""
+        return self.shelf.now.found(shared(self.history.picture(picture).record.request()))
 
     def open_among(self, jobs: Sequence[str]) -> list[str]:
         """Return those of these jobs that are not over; ids that are none are left out."""

@@ -14,7 +14,7 @@ from lora_zoo.fit import Fit
 from lora_zoo.library import Library
 from pipelines.engine import Engine
 from pipelines.sources import ZooSource
-from ui import uploads
+from ui import discreet, uploads
 from ui.errors import NotAllowed, NotThere
 from ui.uploads import Terms
 
@@ -73,6 +73,7 @@ class Shelf:
 
     def scan(self, folder: Path) -> None:
         """Offer the LoRAs of one more folder of this machine; one that is not there is an error."""
+        discreet.know([folder])
         with self._lock:
             before = self._zoos
             self._zoos = tuple(dict.fromkeys([*before, folder.expanduser().absolute()]))

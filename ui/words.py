@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from composer.record import RenderRecord
 from composer.request import AdapterUse, Hires, Region, Start
+from composer.sharing import shared
 from pipelines import estimates
 from pipelines.estimates import Estimate
 from pipelines.pricing import Cost
@@ -48,7 +49,7 @@ def beside(begun: bool, twice: bool, further: Iterable[str]) -> str:
 
 def record(kept: Kept) -> str:
     """Return how a picture was made, as a description list."""
-    one = kept.record
+    one = shared(kept.record)
     facts = {
         "Prompt": one.prompt,
         "Negative prompt": one.negative_prompt,

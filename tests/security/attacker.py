@@ -6,11 +6,13 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 _NONE: Mapping[str, str] = {}
+_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,23 @@ class Attacker:
             connection.sendall(data)
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
-    def many(self, asked: Sequence[tuple[str, str]]) -> Iterator[int]:
-        """Send requests one after another over one connection, without a body; yield their statuses."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=100)
-        for method, path in asked:
-            connection.putrequest(method, path)
-            connection.endheaders()
-            answer = connection.getresponse()
-            answer.read()
-            yield answer.status
-        connection.close()
+    def many(self, asked: Sequence[tuple[str, str]]) -> list[int]:
+        """Send requests without a body, over a few connections, one after another on each; return their statuses."""
+        statuses = [0] * len(asked)
+
+        def send(first: int) -> None:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=100)
+            for place in range(first, len(asked), _CONNECTIONS):
+                connection.putrequest(*asked[place])
+                connection.endheaders()
+                answer = connection.getresponse()
+                answer.read()
+                statuses[place] = answer.status
+            connection.close()
+
+        with ThreadPoolExecutor(_CONNECTIONS) as visitors:
+            list(visitors.map(send, range(_CONNECTIONS)))
+        return statuses
 
     def json(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         """Send JSON."""
@@ -89,15 +98,19 @@ class Attacker:
         kind = f"multipart/form-data; boundary={boundary}"
         return self.ask("POST", "/gradio_api/upload", body, {"Content-Type": kind})
 
-    def events(self, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[dict[str, Any]]:
-        """Join gradio's queue with events of a page, each by its number and inputs; return what each ended with."""
-        session = uuid4().hex
+    def events(self, calls: Sequence[tuple[int, Sequence[Any]]], detail: object = None) -> list[dict[str, Any]]:
+        """Join gradio's queue with events of a page, each by its number and inputs; return what each ended with.
+
+        `detail` is what the events carry beside their inputs, such as which picture of a gallery was pressed.
+        """
+        session, asked_for = uuid4().hex, list[str]()
         for number, data in calls:
-            asked = {"fn_index": number, "data": list(data), "session_hash": session, "event_data": None}
+            asked = {"fn_index": number, "data": list(data), "session_hash": session, "event_data": detail}
             joined = self.json("POST", "/gradio_api/queue/join", asked)
             assert joined.status == 200, joined.text
+            asked_for.append(json.loads(joined.body)["event_id"])
         told = self.ask("GET", f"/gradio_api/queue/data?session_hash={session}").text
         messages = [json.loads(line.removeprefix("data:")) for line in told.splitlines() if line.startswith("data:")]
-        done = [one for one in messages if one["msg"] == "process_completed"]
+        done = {one["event_id"]: one for one in messages if one["msg"] == "process_completed"}
         assert len(done) == len(calls), messages[-1]
-        return done
+        return [done[event] for event in asked_for]

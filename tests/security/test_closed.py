@@ -39,6 +39,10 @@ POST /gradio_api/upload
 """
 
 
+#: Of `POST /gradio_api/run/x`, the one that the page sends its events to which go round the queue.
+PAST_THE_QUEUE = "/gradio_api/run/predict"
+
+
 def listed(text: str) -> set[str]:
     return {one.strip() for line in text.strip().splitlines() for one in line.split("|")}
 
@@ -78,6 +82,19 @@ def test_every_address_of_gradios_is_known(routes: set[str]) -> None:
 
 def test_what_is_open_is_what_is_said_to_be() -> None:
     assert {one for one in listed(OPENED) | listed(CLOSED) if is_open(*one.split(" "))} == listed(OPENED)
+
+
+def test_past_the_queue_go_those_events_that_the_page_lets(attacker: Attacker) -> None:
+    """Its own: to stop a job, to look at the queue. Any other would make the model work without waiting its turn."""
+    assert is_open("POST", PAST_THE_QUEUE)
+    events = [one for one in attacker.config()["dependencies"] if one["backend_fn"]]
+    past = {one["id"] for one in events if not one["queue"]}
+    assert 4 <= len(past) <= 10
+    for event in events:
+        asked = {"fn_index": event["id"], "data": [None] * len(event["inputs"]), "session_hash": "x"}
+        status = attacker.json("POST", PAST_THE_QUEUE, asked).status
+        assert (status == 404) == (event["id"] not in past), event["api_name"]
+        assert attacker.json("POST", f"/gradio_api/run/{event['api_name']}", asked).status == 404
 
 
 @pytest.mark.parametrize("one", sorted(listed(CLOSED)))

@@ -101,6 +101,19 @@ def test_no_event_takes_a_foreign_file(attacker: Attacker, server: Server, secre
     assert not any(secret.read_text("utf-8") in json.dumps(answer) for answer in told)
 
 
+def test_no_event_past_the_queue_takes_one(attacker: Attacker, server: Server, secret: Path) -> None:
+    values = [*named(str(secret), attacker.port)]
+    events = [one for one in attacker.config()["dependencies"] if one["backend_fn"] and not one["queue"]]
+    assert len(events) >= 4
+    for event in events:
+        for value in values:
+            asked = {"fn_index": event["id"], "data": [value] * len(event["inputs"]), "session_hash": "x"}
+            answer = attacker.json("POST", "/gradio_api/run/predict", {**asked, "event_data": value})
+            assert secret.read_text("utf-8") not in answer.text
+            assert not [path for path in paths_in(json.loads(answer.body))]
+    assert copies(server.data, secret) == []
+
+
 @pytest.mark.parametrize("address", ["file=", "file/", "proxy=", "stream/", "proxy=http://127.0.0.1/file="])
 def test_no_address_of_gradios_gives_files(attacker: Attacker, secret: Path, address: str) -> None:
     for spelling in (*spelled(secret), f"{ROOT}/app.py", "app.py", "/etc/hostname"):

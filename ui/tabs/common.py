@@ -58,7 +58,7 @@ def item(kept: Kept, caption: str = "", note: str = "") -> dict[str, JsonValue]:
     return {
         "id": kept.id,
         "address": address(kept.id),
-        "caption": caption or f"seed {one.seed}",
+        "caption": said(caption) or f"seed {one.seed}",
         "note": note,
         "alt": f"{one.prompt}, {one.method}, seed {one.seed}",
         "small": (one.width or 0) <= 256,

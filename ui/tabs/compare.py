@@ -10,6 +10,7 @@ import gradio as gr
 from pydantic import JsonValue
 
 from ui import scores, series, widgets, words
+from ui.discreet import said
 from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service, goes_of
@@ -121,7 +122,7 @@ def _results(service: Service, live: gr.HTML, grid: gr.HTML, slider: gr.HTML, de
 
 
 def _label(service: Service, kept: Kept) -> str:
-    return service.history.job(kept.job).asked.labels[kept.position]
+    return said(service.history.job(kept.job).asked.labels[kept.position])
 
 
 def grid_of(service: Service, job: Job, pictures: Sequence[Kept]) -> dict[str, JsonValue]:

@@ -211,8 +211,7 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
 
     @told
     def use(gallery: JsonValue, vary: bool) -> list[Any]:
-        record = service.history.picture(selected(gallery)).record
-        draft = Draft.from_request(record.request())
+        draft = Draft.from_request(service.settings(selected(gallery)))
         return values_of(draft.model_copy(update={"random": vary}), service)
 
     actions["use"].click(lambda gallery: use(gallery, False), tab.gallery, tab.inputs.all(), **QUIET)
@@ -235,8 +234,7 @@ def _send(service: Service, tab: Compose, tabs: gr.Tabs, buttons: dict[str, gr.B
 
     @told
     def send(gallery: JsonValue, to: str) -> list[Any]:
-        record = service.history.picture(selected(gallery)).record
-        return [gr.Tabs(selected=to), *values_of(Draft.from_request(record.request()), service)]
+        return [gr.Tabs(selected=to), *values_of(Draft.from_request(service.settings(selected(gallery))), service)]
 
     def connect(button: gr.Button, to: str) -> None:
         button.click(lambda gallery: send(gallery, to), tab.gallery, [tabs, *tab.inputs.all()], **QUIET)

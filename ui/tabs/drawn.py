@@ -6,6 +6,7 @@ from html import escape
 
 from composer.outline import Outline
 from composer.request import RenderRequest
+from composer.sharing import display_name
 from lora_zoo.errors import ZooError
 from ui import charts, discreet, words
 from ui.errors import DamagedRow, NotThere
@@ -40,7 +41,7 @@ def picture(service: Service, kept: Kept) -> str:
 
 def _drawn(service: Service, found: Outline) -> str:
     entries = {line.name: service.shelf.loras.get(line.name) for line in found.lines}
-    labels = {name: entry.name for name, entry in entries.items() if entry is not None}
+    labels = {name: display_name(name) if entry is None else entry.name for name, entry in entries.items()}
     drawn = charts.timeline(found, labels)
     if not found.ranked:
         return drawn

@@ -9,8 +9,10 @@ from typing import Any
 import gradio as gr
 from pydantic import JsonValue
 
+from composer.sharing import shared
 from pipelines import regions
 from ui import scores, series, widgets
+from ui.discreet import said
 from ui.history import Job, Kept
 from ui.live import as_data
 from ui.scores import Part
@@ -58,7 +60,7 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
     if len(kept) < len(job.asked.requests):
         return gr.skip(), gr.skip()
     images = [service.history.image(one.id) for one in kept]
-    uses = job.asked.requests[0].adapters
+    uses = shared(job.asked.requests[0]).adapters
     names = [use.name for use in uses]
     placed = {use.name: regions.placed(use.region, "").mask for use in uses if use.region is not None}
     found = scores.parts(names, images, bool(scores.known(names)), placed)
@@ -67,7 +69,11 @@ def explained(service: Service, job: Job, kept: Sequence[Kept]) -> tuple[Any, An
         label = job.asked.labels[one.position]
         items.append(item(one, label))
         items.append(
-            {"address": as_data(scores.difference(images[0], image)), "caption": f"changed {label}", "small": True}
+            {
+                "address": as_data(scores.difference(images[0], image)),
+                "caption": said(f"changed {label}"),
+                "small": True,
+            }
         )
     return _table(found), shown(items)
 

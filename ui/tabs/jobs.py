@@ -59,8 +59,10 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
 
     @told
     def take(gallery: JsonValue) -> list[Any]:
-        record = service.history.picture(selected(gallery)).record
-        return [gr.Tabs(selected="compose"), *values_of(Draft.from_request(record.request()), service)]
+        return [
+            gr.Tabs(selected="compose"),
+            *values_of(Draft.from_request(service.settings(selected(gallery))), service),
+        ]
 
     use.click(take, found, [tabs, *inputs.all()], **QUIET)
     found.change(download_link, found, save, **QUIET)
@@ -124,8 +126,8 @@ def _row(job: Listed) -> JsonValue:
         "id": job.id,
         "state": job.state.value,
         "kind": job.kind,
-        "about": (job.title or job.prompt)[:120],
-        "loras": ", ".join(job.loras),
+        "about": discreet.said(job.title or job.prompt)[:120],
+        "loras": ", ".join(map(discreet.said, job.loras)),
         "method": job.method,
         "pictures": job.pictures,
         "created": job.created,
@@ -143,7 +145,7 @@ def _reports(service: Service) -> dict[str, JsonValue]:
 
 def _unreadable(service: Service) -> str:
     """Return which pictures are left out since their rows cannot be read, as HTML; nothing if none is."""
-    lines = "".join(f"<li>{escape(why)}</li>" for why in list(service.history.left_out.values())[:_PAGE])
+    lines = "".join(f"<li>{escape(discreet.said(why))}</li>" for why in list(service.history.left_out.values())[:_PAGE])
     return f"<p>Left out:</p><ul>{lines}</ul>" if lines else ""
 
 

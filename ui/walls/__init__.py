@@ -2,5 +2,6 @@
 
 From the outside in: `headers` tells the browser what a page may do; `hosts` refuses names that this server does not go
 by, and pages of other sites; `password` lets in who knows it; `routes` closes every address of gradio's that the page
-does not need; `bodies` counts what is sent; `tickets` names what was uploaded. Begin reading at `asgi`.
+does not need; `crowds` counts what each visitor has under way; `bodies` counts what is sent; `tickets` names what was
+uploaded. `patient` is no application but the protocol below them. Begin reading at `asgi`.
 """

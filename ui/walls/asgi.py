@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -22,6 +23,18 @@ def value(scope: Scope, name: bytes) -> str | None:
     """Return the one value of a header; None: it is missing. Stated twice, it is empty, which nothing expects."""
     found = list(values(scope, name))
     return None if not found else found[0] if len(found) == 1 else ""
+
+
+def household(scope: Scope) -> str:
+    """Return whose requests are counted together: an address, or the network that one household has of IPv6."""
+    text = str((scope.get("client") or ("",))[0])
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+    return text
 
 
 async def refuse(scope: Scope, send: Send, status: int, told: str, *headers: tuple[bytes, bytes]) -> None:

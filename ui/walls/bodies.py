@@ -20,6 +20,7 @@ from ui.walls.asgi import App, Message, Receive, Scope, Send, refuse, value
 _MEGABYTE = 1 << 20
 _UPLOAD = "/gradio_api/upload"
 _HELD = "/medley/held"
+SIZE = "medley.size"  # where the bytes of a document stand in the scope that is passed on
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -89,7 +90,7 @@ class Bodies:
         """Read a document whole, and pass it on; a large one when its turn comes."""
         first = await body.read(self._sizes.large)
         if body.whole:
-            await self._app(body.scope, _given(_checked(first, self._sizes), body.receive), send)
+            await self._pass_on(body, _checked(first, self._sizes), send)
             return
         expected = body.stated or body.most
         if self._reading + expected > self._sizes.document * self._sizes.at_a_time:
@@ -99,10 +100,13 @@ class Bodies:
             data = _checked(b"".join([first, await body.read(body.most)]), self._sizes)
             del first
             async with self._turns:
-                await self._app(body.scope, _given(data, body.receive), send)
+                await self._pass_on(body, data, send)
         finally:
             self._reading -= expected
             await run_in_threadpool(hand_back)
+
+    async def _pass_on(self, body: _Body, data: bytes, send: Send) -> None:
+        await self._app({**body.scope, SIZE: len(data)}, _given(data, body.receive), send)
 
 
 class _Body:

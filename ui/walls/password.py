@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import secrets
 from dataclasses import dataclass
 from time import monotonic
 
-from ui.walls.asgi import App, Receive, Scope, Send, refuse, value
+from ui.walls.asgi import App, Receive, Scope, Send, household, refuse, value
 
 _ASK = (b"www-authenticate", b'Basic realm="Medley", charset="UTF-8"')
 _FREE = 5  # wrong passwords of one address before it has to wait
@@ -48,7 +47,7 @@ class Password:
         if given is None:  # no guess
             await refuse(scope, send, 401, "A name and a password are needed.", _ASK)
             return
-        address, now = _address(scope), monotonic()
+        address, now = household(scope), monotonic()
         guesses = self._guesses.get(address) or _Guesses()
         left = 0.0 if now - guesses.last > _FORGOTTEN else guesses.wait(now)
         if left > 0:  # not even looked at, or guesses could be made meanwhile
@@ -67,15 +66,3 @@ class Password:
         self._guesses[address] = _Guesses(1 if fresh else guesses.count + 1, now)  # the last in the dict
         while len(self._guesses) > _ADDRESSES:
             del self._guesses[next(iter(self._guesses))]
-
-
-def _address(scope: Scope) -> str:
-    """Return whose guesses are counted together: an address, or the network that one household has of IPv6."""
-    text = str((scope.get("client") or ("",))[0])
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
-    return text

@@ -29,6 +29,7 @@ OPEN = (
     "POST /gradio_api/call/{}",
     "POST /gradio_api/call/v2/{}",
     "POST /gradio_api/queue/join",
+    "POST /gradio_api/run/predict",  # of events that go round the queue, such as to stop a job
     "POST /gradio_api/cancel",
     "POST /gradio_api/reset",
     "POST /gradio_api/upload",

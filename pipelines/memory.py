@@ -15,7 +15,9 @@ import ctypes
 import logging
 import os
 import platform
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,24 @@ def give_back() -> bool:
     """
     if not _state.tuned or (free := _free()) is None or free <= _state.least + SLACK:
         return False
-    ctypes.CDLL(None).malloc_trim(0)
+    hand_back()
     _state.least = _free() or 0
     log.debug("%d MB of free memory given back", (free - _state.least) >> 20)
     return True
+
+
+def hand_back() -> None:
+    """Return free memory to the system, where C's allocator keeps it otherwise and can be told not to."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
 
 
 class _Mallinfo(ctypes.Structure):

@@ -22,7 +22,7 @@ def model_without_weights(folder: Path) -> str:
             "cross_attention_dim": 32,
             "block_out_channels": [32, 32],
             "sample_size": 16,
-            "down_block_types": ["CrossAttnDownBlock2D"],
+            "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
         },
         "vae": {"block_out_channels": [8, 8, 8]},
     }

@@ -36,6 +36,12 @@ def test_settings_are_json_or_text() -> None:
     assert settings == {"a": 2, "b": True, "c": "mean", "d": [1, 2], "e": "NaN", "f": ""}
 
 
+@pytest.mark.parametrize("value", ["[" * 100 + "]" * 100, '{"a": 1, "a": 2}', '"\\ud800"', "9" * 5000])
+def test_settings_that_readers_take_otherwise_are_mistakes(value: str) -> None:
+    with pytest.raises(BadRequest, match=r"^--set key: "):
+        parse_settings((f"key={value}",))
+
+
 def test_sizes() -> None:
     assert parse_size("64x128") == (64, 128)
     for wrong in ("64", "64x", "64×64", "-8x8", "6.4x8"):

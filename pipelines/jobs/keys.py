@@ -45,7 +45,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
 }
 #: The part without which there are no others, and the option that gives it.
 _FIRST = {"start": ("image", "init"), "hires": ("scale", "hires")}
-_USES = ("words", "blocks", "during", "region", "region_prompt")
+_USES = ("words", "blocks", "during", "region", "region_prompt", "allow_partial")
 _OWN = (COUNT, LORAS, SIZE, *PARTS, *_USES)
 _SIZES = ("original_size", "target_size")
 #: What other tools' files say, and why it is not done.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lora_zoo.errors import BadFile
 from pipelines.numbered import Numbered
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +78,15 @@ def test_no_folder_is_listed_for_a_picture(tmp_path: Path, monkeypatch: pytest.M
     for name in ("os.scandir", "os.listdir"):
         monkeypatch.setattr(name, listed)
     assert folder.write(b"", "a.png").name == "0002-a.png"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_counter_that_is_no_file_of_its_folder_is_refused(kind: str, tmp_path: Path) -> None:
+    folder, other = tmp_path / "outputs", tmp_path / "other"
+    folder.mkdir()
+    other.write_bytes(b"mine")
+    place = folder / ".numbers"
+    {"link": lambda: place.symlink_to(other), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[kind]()
+    with pytest.raises(BadFile, match="leads out of its folder" if kind == "link" else "not a regular file"):
+        Numbered(folder).write(b"new", "merge-0.png")
+    assert other.read_bytes() == b"mine" and names(folder) == []

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from composer.record import RenderRecord
 from composer.request import RenderRequest
+from lora_zoo.errors import BadFile
 from pipelines.jobs.states import State
 from ui import base
 from ui.errors import CannotStore, DamagedHistory, DamagedRow, NotThere
@@ -131,6 +133,35 @@ def test_a_picture_whose_file_is_gone_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotThere, match="the file of picture '0' is not there any more"):
         history.file("0")
     assert history.whole(job.id) == set()
+    history.close()
+
+
+def test_the_pixels_of_a_picture_are_those_of_a_png(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    job = history.add(Asked((REQUEST,)))
+    put(history, job.id, 0, "0")
+    with pytest.raises(BadFile, match="the file of picture 0: not a picture of a kind that is read"):
+        history.image("0")
+    Image.new("RGB", (2, 1), (1, 2, 3)).save(history.file("0"), "GIF")
+    with pytest.raises(BadFile, match="PNG"):
+        history.image("0")
+    Image.new("RGBA", (2, 1), (1, 2, 3, 4)).save(history.file("0"), "PNG")
+    found = history.image("0")
+    assert (found.mode, found.size, found.getpixel((1, 0))) == ("RGB", (2, 1), (1, 2, 3))
+    history.close()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": "\\ud800"}', f'{{"a": {"9" * 5000}}}'])
+def test_rows_of_another_program_s_are_read_within_bounds(content: str, tmp_path: Path) -> None:
+    history = History(tmp_path)
+    job = history.add(Asked((REQUEST,)))
+    put(history, job.id, 0, "0")
+    for column in ("record", "findings", "outline"):
+        change(tmp_path, f"UPDATE pictures SET {column} = ?", content)
+    change(tmp_path, "UPDATE jobs SET requests = ?", content)
+    assert history.pictures(job.id) == []
+    with pytest.raises(DamagedRow):
+        history.job(job.id)
     history.close()
 
 

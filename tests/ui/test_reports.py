@@ -44,6 +44,7 @@ def test_reports_are_found_by_what_they_are_and_links_lead_nowhere(tmp_path: Pat
     run_in(tmp_path / "elsewhere")
     (root / "link").symlink_to(tmp_path / "elsewhere")
     (root / "old" / "link.html").symlink_to(tmp_path / "elsewhere" / "report.html")
+    os.mkfifo(root / "old" / "pipe.html")
     found = reports.found([root, tmp_path / "no such folder"])
     assert [one.name for one in found] == ["outputs/benchmark/compos/both.html", "outputs/old/report.html"]
     assert found[0].about == "compos: merge, switch, 3 sets of each size, 1 picture(s) each"

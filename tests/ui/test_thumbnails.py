@@ -54,7 +54,7 @@ def test_a_link_to_another_folder_is_none(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_none(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(HIDDEN)
-    with pytest.raises(BadFile, match="no picture"):
+    with pytest.raises(BadFile, match="not a picture of a kind that is read"):
         thumbnails.shown(path)
     os.unlink(path)
     os.mkfifo(path)

@@ -14,7 +14,7 @@ from time import monotonic
 
 from starlette.concurrency import run_in_threadpool
 
-from pipelines.decoding import hand_back
+from pipelines.memory import hand_back
 from ui.walls.asgi import App, Message, Receive, Scope, Send, refuse, value
 
 _MEGABYTE = 1 << 20

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lora_zoo.errors import BadFile
-from lora_zoo.foreign import documents, files, patterns, text
+from lora_zoo.foreign import databases, documents, files, patterns, text
 
 
 def test_a_regular_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
@@ -121,3 +124,31 @@ def test_halves_of_characters() -> None:
     with pytest.raises(BadFile, match="half of a character"):
         text.check("a\ud800", "here")
     assert text.escaped("a\ud800") == "a\\ud800"
+
+
+def test_databases_are_regular_files_within_their_folder_whose_schema_calls_nothing_of_ours(tmp_path: Path) -> None:
+    with closing(databases.connected(tmp_path / "made", 1.0, tmp_path)) as base:
+        base.create_function("act", 0, lambda: 7)
+        base.execute("CREATE VIEW jobs AS SELECT act() AS number")
+        with pytest.raises(sqlite3.OperationalError, match="unsafe use of act"):
+            base.execute("SELECT number FROM jobs").fetchall()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "made")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(BadFile, match="leads out of its folder"):
+        databases.connected(folder / "link", 1.0, folder)
+    databases.connected(folder / "link", 1.0).close()  # of a folder that nobody else fills
+    for path in (folder, folder / "pipe", Path("/dev/zero")):
+        with pytest.raises(BadFile, match="not a regular file"):
+            databases.connected(path, 1.0)
+    with pytest.raises(BadFile, match="cannot be opened"):
+        databases.connected(tmp_path / "a\0b", 1.0)
+
+
+def test_the_digest_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc" * 1_000_000)
+    assert files.sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    assert files.sha256(tmp_path / "file", 2_999_997) == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(BadFile, match="a folder"):
+        files.sha256(tmp_path)

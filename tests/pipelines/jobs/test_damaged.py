@@ -207,7 +207,8 @@ def test_a_damaged_grid_is_told_and_the_others_are_drawn(old: Path) -> None:
     ledger = Ledger(old)
     wrong = audit.verify(ledger, lambda _: None)
     ledger.close()
-    assert wrong == ["grid-0001.png: its row is damaged: 1 fields are wrong", "'../out.png' is no name of a sheet"]
+    said = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+    assert wrong == [f"grid-0001.png: not JSON ({said})", "'../out.png' is no name of a sheet"]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,20 @@ def test_damaged_pages_are_a_typed_error(act: str, old: Path, capsys: pytest.Cap
 
 
 def test_a_ledger_that_cannot_be_opened_is_an_error_of_the_system(tmp_path: Path) -> None:
-    (tmp_path / FILE).mkdir()
+    (tmp_path / f"{FILE}-wal").mkdir()
     with pytest.raises(OSError, match="cannot be"):
         Ledger(tmp_path, create=True)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_ledger_that_is_no_file_of_its_folder_is_a_typed_error(create: bool, old: Path, tmp_path: Path) -> None:
+    linked, folder = tmp_path / "linked", tmp_path / "folder"
+    linked.mkdir()
+    (linked / FILE).symlink_to(old / FILE)
+    before = (old / FILE).read_bytes()
+    with pytest.raises(BadLedger, match="leads out of its folder"):
+        Ledger(linked, create=create)
+    assert (old / FILE).read_bytes() == before
+    (folder / FILE).mkdir(parents=True)
+    with pytest.raises(BadLedger, match="a folder, not a regular file" if create else "it holds no"):
+        Ledger(folder, create=create)

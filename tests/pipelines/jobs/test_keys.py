@@ -61,6 +61,7 @@ _SAID: list[tuple[list[str], dict[str, object]]] = [
         ["--lora", "zorp", "--method", "regional", "--region", "zorp=0,0,0.5,1", "--region-prompt", "zorp=a b"],
         {"lora": ["zorp"], "method": "regional", "region": {"zorp": "0,0,0.5,1"}, "region_prompt": "zorp=a b"},
     ),
+    (["--lora", "zorp", "--allow-partial", "zorp"], {"lora": "zorp", "allow_partial": ["zorp"]}),
     (["--lora", "zorp", "--words", "zorp=p"], {"lora": "zorp", "words": ["zorp=p"]}),
     (["--lora", "zorp", "--during", "zorp=1-3"], {"lora": "zorp", "during": "zorp=1-3"}),
     (["--hires", "2", "--hires-steps", "3"], {"hires": 2, "hires_steps": 3}),

@@ -9,6 +9,7 @@ from composer.errors import UnknownChoice
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ATTENTIONS = ("sdpa", "eager", "xformers")
 OFFLOADS = ("none", "parts")
+_SHORT = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}  # as other tools have them
 
 
 @dataclass(frozen=True)
@@ -29,5 +30,7 @@ class Runtime:
     def __post_init__(self) -> None:
         choices = {"dtype": DTYPES, "attention": ATTENTIONS, "offload": OFFLOADS}
         for what, known in choices.items():
-            if getattr(self, what) not in known:
-                raise UnknownChoice(what, getattr(self, what), known)
+            value = getattr(self, what)
+            if value not in known:
+                meant = f"did you mean '{_SHORT[value]}'?" if value in _SHORT else ""
+                raise UnknownChoice(what, value, known, known_as=meant)

@@ -86,8 +86,8 @@ def test_model_and_method_of_jobs_that_name_none(small_folder: Path, tmp_path: P
     assert main([*words[:-1], "merge"]) == 0
     records = [images.read_record(path) for path in sorted(out.glob("*.png"))]
     assert [(one.method, one.model, one.seed) for one in records] == [
-        ("merge", str(small_folder), 0),
-        ("merge", str(small_folder), 2),
+        ("merge", small_folder.name, 0),
+        ("merge", small_folder.name, 2),
     ]
 
 

@@ -59,8 +59,8 @@ def test_inspect_tells_what_a_model_is(
         (("--target-size", "64"), "--target-size '64': write WIDTHxHEIGHT"),
         (("--prediction", "v"), "prediction_type"),
         (("--crop", "1,2"), "only SDXL models read it; model 'tiny' is none"),
-        (("--model", "models/absent.safetensors"), "there is no model folder models/absent.safetensors"),
-        (("--model", "absent.safetensors"), "there is no model folder absent.safetensors, nor a file"),
+        (("--model", "models/absent.safetensors"), "there is no model folder 'models/absent.safetensors'"),
+        (("--model", "absent.safetensors"), "there is no model folder 'absent.safetensors', nor a file"),
     ],
 )
 def test_mistakes(options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:

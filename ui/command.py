@@ -66,10 +66,12 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     wildcards: Wildcards = None,
 ) -> None:
     """Open the page in which pictures are composed. What is run without a command."""
+    from pipelines.cli_engine import engine_flags
     from ui import early
 
     if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
         raise BadRequest(f"--root-path {root_path}: write it as /PATH, without a slash at its end")
+    by = engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards)
     known = early.auth_of(auth, auth_file)
     early.check_data(data)
     sockets = early.bound(listen, port)
@@ -77,12 +79,10 @@ def ui(  # noqa: PLR0913  one parameter per option; they become a dataclass at o
     import torch
 
     from pipelines import specs
-    from pipelines.cli_engine import engine_flags
     from ui import server
     from ui.limits import of_machine
     from ui.service import Offer, Service
 
-    by = engine_flags(zoo, dtype, attention, offload, vae_tiling, wildcards)
     for name in model or ():
         specs.find(name)
     models = tuple(map(specs.offer, model or ()))

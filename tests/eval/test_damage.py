@@ -123,7 +123,9 @@ def test_a_picture_that_is_not_there_or_leads_elsewhere_is_told(
 
 def test_a_report_goes_where_it_can(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is a folder" in refused(capsys, "eval", "report", str(folder), "--page", str(folder))
-    assert "is not a folder" in refused(capsys, "eval", "report", str(folder), "--docs", str(folder / "run.json"))
+    assert "is a file, not a folder" in refused(
+        capsys, "eval", "report", str(folder), "--docs", str(folder / "run.json")
+    )
     assert "nothing to hold against" in refused(capsys, "eval", "study", str(folder), "--methods", "merge")
 
 

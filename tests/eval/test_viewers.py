@@ -109,7 +109,7 @@ def test_results_go_to_a_folder_that_takes_them(flags: RunFlags, capsys: pytest.
     flags.out.write_text("a file")
     for place in (flags.out, flags.out / "below"):
         assert main([*typed(replace(flags, out=place), "--clip", "embedded", "--dry-run")]) == 2
-        assert "is not a folder" in capsys.readouterr().err
+        assert "is a file, not a folder" in capsys.readouterr().err
     assert flags.out.read_text() == "a file"
 
 

@@ -188,7 +188,7 @@ def test_the_command_fits_too(files: Path, small_folder: Path, capsys: pytest.Ca
         (["-o", "a.safetensors", "--into-checkpoint", "b"], "say where to"),
         (["--into-checkpoint", "."], "there is something of this name already"),
         (["--into-checkpoint", "new", "--rank", "4"], "'cat' has no rank of its own"),
-        (["--into-checkpoint", "new", "--dtype", "float32"], "in the type that the base has"),
+        (["--into-checkpoint", "new", "--stored-dtype", "float32"], "in the type that the base has"),
         (["--into-checkpoint", "new", "--prompt", "lora0.safetensors=a cat"], "needs no prompts"),
         (["--into-checkpoint", "new", "--method", "ssr"], "states no trigger words"),
         (["--into-checkpoint", "new", "--method", "srr"], "did you mean 'ssr'"),

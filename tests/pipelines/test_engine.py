@@ -25,7 +25,7 @@ from pipelines.progress import StepReport
 from pipelines.sources import AdapterInfo, ZooSource
 from tests.adapters import Kind, Shelf, five, random_adapter
 from tests.lora_zoo.index.folders import lora
-from tests.requests import ask, uses
+from tests.requests import ask, told, uses
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def idle(small: LoadedModel) -> Engine:
         ({"width": 19}, BadRequest, "width 19 is not a multiple of 2.*try 20"),
         ({"height": 1}, BadRequest, "height 1 is not a multiple of 2.*try 2"),
         ({"model": "tinny"}, UnknownChoice, "unknown model 'tinny'; did you mean 'tiny'"),
-        ({"model": "no/such/folder"}, BadModel, "no model folder no/such/folder"),
+        ({"model": "no/such/folder"}, BadModel, "no model folder 'no/such/folder'"),
     ],
     ids=str,
 )
@@ -162,14 +162,15 @@ def test_progress_is_told(engine: Engine, small_folder: Path) -> None:
 def test_pictures_have_the_size_asked_for(engine: Engine, small_folder: Path) -> None:
     rendering = engine.render(ask(str(small_folder), width=24, height=12))
     assert rendering.image.size == (24, 12)
-    assert rendering.record.notices == ()
+    assert told(rendering.record) == ()
 
 
 def test_unread_ends_of_prompts_are_told_once(engine: Engine, small_folder: Path) -> None:
     long = "a cat on a mat " * 30
     rendering = engine.render(ask(str(small_folder), prompt=long, negative_prompt=long, prompt_syntax="plain"))
-    assert len(rendering.record.notices) == 2
-    assert all("did not see this end of it: " in notice and len(notice) < 300 for notice in rendering.record.notices)
+    notices = told(rendering.record)
+    assert len(notices) == 2
+    assert all("did not see this end of it: " in notice and len(notice) < 300 for notice in notices)
 
 
 def test_the_base_model_needs_no_method(engine: Engine, small_folder: Path) -> None:

@@ -65,5 +65,5 @@ def test_a_model_whose_weights_are_not_cached(cache: Path, small_folder: Path) -
     snapshot = put(cache, small_folder, "org/small")
     next((snapshot / "unet").glob("*.safetensors")).unlink()
     spec = specs.find("org/small")
-    with pytest.raises(BadModel, match=r"unet holds no \.safetensors weights"):
+    with pytest.raises(BadModel, match="unet has no diffusion_pytorch_model.safetensors"):
         LoadedModel.load(spec, torch.device("cpu"))

@@ -149,7 +149,7 @@ def test_memory_of_merges_that_were_dropped_counts(small: LoadedModel, monkeypat
     assert sum(one() is not None for one in deltas) == 3  # and as many merged copies
 
 
-@pytest.mark.parametrize(("weights", "wanted"), [(1 << 20, 768 << 20), (1 << 30, 1 << 30), (8 << 30, 2 << 30)])
+@pytest.mark.parametrize(("weights", "wanted"), [(1 << 20, 256 << 20), (1 << 30, 1 << 30), (8 << 30, 2 << 30)])
 def test_a_store_is_as_large_as_its_model_within_limits(
     weights: int, wanted: int, small_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,10 +195,12 @@ def test_the_record_repeats_the_picture_and_refuses_another_one(
     assert "Denoising strength: 0.5" in told
     assert "Hires upscale: 2" in told
     record = images.read_record(tmp_path / "made.png")
-    assert engine.render(record.request()).record.pixels_sha256 == rendering.record.pixels_sha256
+    assert (record.model, record.start and record.start.image) == (small_folder.name, file.name)  # and no path
+    again = request.model_copy(update={"start": record.start and record.start.model_copy(update={"image": str(file)})})
+    assert engine.render(again).record.pixels_sha256 == rendering.record.pixels_sha256
     picture(16, seed=1).save(file)
     with pytest.raises(BadRequest, match="not the one asked for"):
-        engine.render(record.request())
+        engine.render(again)
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,11 @@ def test_a_full_region_is_the_lora_with_the_regions_prompt(
 
 
 @pytest.mark.parametrize("level", ["tokens", "noise"])
-def test_an_empty_region_is_the_base(level: str, engine: Engine, small_folder: Path) -> None:
+def test_an_empty_region_is_refused(level: str, engine: Engine, small_folder: Path) -> None:
     nowhere = tuple(placed(use, mask=white(0)) for use in uses(3, 1))
     found = ask(str(small_folder), adapters=nowhere, method="regional", parameters={"level": level}, **WIDE)
-    assert close(final_latents(engine, [found])[0], final_latents(engine, [ask(str(small_folder), **WIDE)])[0])
+    with pytest.raises(BadRequest, match="its LoRA would act nowhere"):
+        engine.resolve(found)
 
 
 @pytest.mark.parametrize("level", LEVELS)

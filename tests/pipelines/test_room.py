@@ -18,7 +18,7 @@ from pipelines.model import LoadedModel
 from pipelines.runtime import Runtime
 from tests.adapters import Shelf, five
 from tests.contract.test_leaks import untouched
-from tests.requests import ask, close, final_latents, uses
+from tests.requests import ask, close, final_latents, told, uses
 from tests.shortage import full
 
 TILED = "the memory of cpu ran out at the decoder; it worked in tiles of 16 pixels"
@@ -42,9 +42,9 @@ def test_rows_are_halved_as_often_as_it_takes(engine: Engine, small: LoadedModel
         renderings = engine.render_many(requests)
     assert [shape[0] for shape in seen[:4]] == [16, 8, 4, 4]
     assert {shape[0] for shape in seen[2:]} == {4}
-    told = "the memory of cpu ran out with 16 rows per UNet call; at most 4 at a time were run"
+    why = "the memory of cpu ran out with 16 rows per UNet call; at most 4 at a time were run"
     for one in renderings:
-        assert (one.record.rows_per_call, one.record.notices) == (4, (told,))
+        assert (one.record.rows_per_call, told(one.record)) == (4, (why,))
         assert one.record.unet_passes == 2 * 3  # of calls that were made, and no try
 
 
@@ -75,7 +75,7 @@ def test_too_little_for_one_pass_is_an_error_and_the_next_request_succeeds(
     ):
         engine.render_many(requests)
     after = engine.render_many(requests)
-    assert [one.record.notices for one in after] == [(), ()]
+    assert [told(one.record) for one in after] == [(), ()]
     assert [one.image for one in after] == [one.image for one in before]
 
 
@@ -94,7 +94,7 @@ def test_a_decoder_works_in_tiles(engine: Engine, small: LoadedModel, small_fold
     with untouched(small), full(decoder(small), lambda given: given.shape[-1] > 8) as seen:
         tiled = engine.render(request)
     assert {shape[-2:] for shape in seen} >= {(12, 16), (8, 8)}
-    assert (tiled.record.notices, whole.record.notices) == ((TILED,), ())
+    assert (told(tiled.record), told(whole.record)) == ((TILED,), ())
     a, b = (np.asarray(one.image, dtype=int) for one in (whole, tiled))
     assert a.shape == b.shape
     assert 0 < abs(a - b).mean() < 8  # of 255: the seams are blended
@@ -128,7 +128,7 @@ def test_a_picture_decoded_on_the_way_is_told_too(engine: Engine, small: LoadedM
     hires = Hires(scale=1.5, strength=0.7, upscaler="pixels")
     with full(decoder(small), lambda given: given.shape[-1] == 16):
         record = engine.render(ask(str(small_folder), width=32, height=32, hires=hires)).record
-    assert record.notices == (TILED,)
+    assert told(record) == (TILED,)
 
 
 def test_a_decoder_told_to_tile_takes_smaller_ones(sd15_folder: Path) -> None:

@@ -33,7 +33,7 @@ def load(folder: Path, **runtime: Any) -> LoadedModel:
     [("dtype", "fp16", "float16"), ("attention", "sdp", "sdpa"), ("offload", "part", "parts")],
 )
 def test_unknown_choices(field: str, value: Any, nearest: str) -> None:
-    with pytest.raises(UnknownChoice, match=f"unknown {field} '{value}'; did you mean '{nearest}'"):
+    with pytest.raises(UnknownChoice, match=f"unknown {field} '{value}'[;:] did you mean '{nearest}'"):
         Runtime(**{field: value})
 
 

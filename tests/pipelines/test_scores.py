@@ -21,6 +21,7 @@ from pipelines.pricing import Cost
 from pipelines.text import Encoded, Vocabulary
 from tests.adapters import Kind, Shelf, random_adapter
 from tests.requests import ask, final_latents, uses
+from tests.requests import told as notices_of
 
 BLENDS: list[tuple[str, dict[str, JsonValue]]] = [
     ("composite", {}),
@@ -196,7 +197,7 @@ def test_undesired_words_are_taken_out_by_strength(engine: Engine, small_folder:
 
 
 def test_an_undesired_text_that_does_not_fit_is_told(engine: Engine, small_folder: Path) -> None:
-    for syntax, told in (("plain", "is longer than the model reads"), ("a1111", "is read in 3 chunks")):
+    for syntax, said in (("plain", "is longer than the model reads"), ("a1111", "is read in 3 chunks")):
         request = ask(str(small_folder), undesired="a cat on a mat " * 30, prompt_syntax=syntax)
-        (notice,) = engine.render(request).record.notices
-        assert f"the undesired text {told}" in notice
+        (notice,) = notices_of(engine.render(request).record)
+        assert f"the undesired text {said}" in notice

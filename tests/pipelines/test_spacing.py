@@ -117,7 +117,7 @@ def test_a_spacing_goes_through_request_record_and_file(small_folder: Path, tmp_
     assert not [notice for notice in trailing.record.notices if "trailing" in notice]
     path = tmp_path / "a.png"
     images.save(trailing, path)
-    again = images.read_record(path).request()
+    again = images.read_record(path).request().model_copy(update={"model": trailing.record.model})
     assert engine.render(again).record.pixels_sha256 == trailing.record.pixels_sha256
     assert Draft.from_request(again).further["spacing"] == "trailing"
     assert "spacing" not in Draft.from_request(told.record.request()).further
@@ -149,8 +149,8 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str], small_folder: P
     assert "leave out the spacing" in capsys.readouterr().err
     path = tmp_path / "a.png"
     images.save(Engine().render(ask(str(small_folder), scheduler="euler", spacing="trailing")), path)
-    assert planned("--from", str(path))["spacing"] == "trailing"
-    assert planned("--from", str(path), "--scheduler", "lcm")["spacing"] is None
+    assert planned("--from", str(path), *model)["spacing"] == "trailing"
+    assert planned("--from", str(path), *model, "--scheduler", "lcm")["spacing"] is None
 
 
 @pytest.mark.parametrize("name", schedulers.names())

@@ -111,7 +111,7 @@ def test_tags_say_the_same(engine: Engine, small_folder: Path) -> None:
     [
         ("<lora:lora0:1:lbw=1,2>", "LoRA 'lora0': weights by block: this model takes"),
         ("<lora:lora0:1:lbw=XYZ>", "'XYZ'"),
-        ("<lora:lora0:1:step=5-2>", "LoRA 'lora0': of 3 steps it acts in none"),
+        ("<lora:lora0:1:step=5-2>", "it begins at 5 and ends before 2, so it acts in no step"),
     ],
 )
 def test_mistakes_are_told_before_any_work(tag: str, told: str, engine: Engine, small_folder: Path) -> None:

@@ -68,9 +68,11 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         if not harmless(error):
             wrong.append(error)
 
-    def visit(width: int = 1440, height: int = 900, dark: bool = False) -> Page:
+    def visit(width: int = 1440, height: int = 900, dark: bool = False, bypass_csp: bool = False) -> Page:
         scheme = "dark" if dark else "light"
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=bypass_csp
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)

@@ -46,7 +46,7 @@ def test_a_file_is_a_suite(tmp_path: Path) -> None:
         ("[hero, ink]\n", "[hero, inc]\n", "did you mean 'ink'"),
         ("key: sea", "key: hero+ink", "several sets are called hero"),
         ("prefix:", "prefiks:", "unknown key 'prefiks'; did you mean 'prefix'"),
-        ("sets:", "sets: [", "is not YAML"),
+        ("sets:", "sets: [", "not YAML"),
         ("num_inference_steps: 4", "num_inference_steps: 0", "greater than or equal to 1"),
     ],
 )

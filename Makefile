@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 
 help:
 	@echo "make demo    three LoRAs in one picture, three ways; pictures go to outputs/demo"
-	@echo "make test    the test suite"
+	@echo "make test    the test suite, in an order of its SEED=N"
 	@echo "make lint    ruff and pyright"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove the virtual environment and caches (pictures stay)"
@@ -18,9 +18,11 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python app.py demo
 
-# One process for each core, up to four: each holds a few models of its own.
+# One process for each core, up to four: each holds a few models of its own. The order is shuffled, and another one
+# for each SEED: no test may need another before it.
+SEED ?= 1
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --randomly-seed=$(SEED)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -33,3 +33,11 @@ def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret.txt"
     path.write_text("the canary of the mine", "utf-8")
     return path
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are left out are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what attacks a real server: `.ci/run` runs this folder in a step of its own."""
+    for item in items:
+        if "tests/security" in item.path.as_posix() and "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -112,7 +112,7 @@ def described_part(part: Part) -> Described:
     stored = {
         target: _alpha(head, key.raw) for target, group in groups.items() for key in group if key.part == keys.ALPHA
     }
-    configs = scaling.configs(part, head) if foreign is None else {}
+    configs: scaling.Configs = scaling.configs(part, head) if foreign is None else {}
     return Described(head, configs, groups, ranks, stored, foreign is not None)
 
 

@@ -57,7 +57,7 @@ def price(
         cli_output.document({"dry_run": True, "pictures": len(found), **told.row(), "requests": requests})
     else:
         cli_output.pairs({"pictures": len(found), **told.line()})
-    for remark in told.remarks:
+    for remark in dict.fromkeys((*told.remarks, *(text for one in found for text in one.notices))):
         cli_output.notice(f"notice: {remark}")
 
 

@@ -172,6 +172,7 @@ def price(flags: RunFlags, as_json: bool) -> None:
     """Say what a run would take, without loading a model or writing anything."""
     engine = flags.by.engine()
     wanted, metrics, _ = ready(flags)
+    flags.by.check_runtime()
     own = running.jobs(wanted, engine)
     rows = [_cost(label, together(jobs), engine) for label, jobs in own.items()]
     alone = references.jobs(wanted, engine)

@@ -6,6 +6,7 @@ since nothing that decides the picture is taken from it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,11 @@ class LoraInfo:
 
 
 def describe(path: Path, sha256: str | None = None) -> LoraInfo:
-    """Describe a LoRA file or PEFT folder without loading its tensors; `sha256` if it is known, to save reading."""
+    """Describe a LoRA file or PEFT folder without loading its tensors; `sha256` if it is known, to save reading.
+
+    Raises:
+        BadFile: If it has no LoRA layers, or a layer's alpha is not finite.
+    """
     source = locate(path)
     described = [described_part(part) for part in source.parts]
     head = described[0].head
@@ -83,6 +88,7 @@ class Described:
     configs: scaling.Configs
     groups: families.Groups
     ranks: Mapping[tuple[str, str], int]
+    stored: Mapping[tuple[str, str], float | None]  # alphas that layers have tensors of
     foreign: bool = False  # of a kind that PEFT reads
 
     def alphas(self) -> list[float]:
@@ -91,8 +97,7 @@ class Described:
 
     def scale(self, target: tuple[str, str]) -> scaling.Scale:
         """Return how strongly a layer's factors count."""
-        stored = next((self.head.scalar(key.raw) for key in self.groups[target] if key.part == keys.ALPHA), None)
-        return scaling.scale(stored, self.configs, target[0], (target[1],))
+        return scaling.scale(self.stored.get(target), self.configs, target[0], (target[1],))
 
 
 def described_part(part: Part) -> Described:
@@ -104,7 +109,19 @@ def described_part(part: Part) -> Described:
         target: key for target, group in groups.items() for key in group if (key.kind, key.part) == ("lora", "down")
     }
     ranks = {target: head.tensors[key.raw].shape[0] for target, key in downs.items() if head.tensors[key.raw].shape}
-    return Described(head, scaling.configs(part, head) if foreign is None else {}, groups, ranks, foreign is not None)
+    stored = {
+        target: _alpha(head, key.raw) for target, group in groups.items() for key in group if key.part == keys.ALPHA
+    }
+    configs: scaling.Configs = scaling.configs(part, head) if foreign is None else {}
+    return Described(head, configs, groups, ranks, stored, foreign is not None)
+
+
+def _alpha(head: Header, key: str) -> float | None:
+    """Return a stored alpha, None where it is not one plain number; no layer can have a strength that is not finite."""
+    value = head.scalar(key)
+    if value is not None and not math.isfinite(value):
+        raise BadFile(f"{head.path}: {key}: alpha is {value:g}, not a finite number")
+    return value
 
 
 def _kind_of(config: fields.Object) -> str:

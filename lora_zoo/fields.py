@@ -45,9 +45,13 @@ def text(value: object, where: str) -> str:
 
 def number(value: object, where: str) -> float:
     """Check a finite number; JSON's true and false are not numbers, though Python's are."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        found = math.inf
+    if not math.isfinite(found):
         raise BadFile(f"{where}: expected a finite number, got {_brief(value)}")
-    return float(value)
+    return found
 
 
 def count(value: object, where: str) -> int:

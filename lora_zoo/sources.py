@@ -69,6 +69,8 @@ def locate(path: Path) -> Source:
             return Source(path, tuple(_folder(path / name, name) for name in below))
         return Source(path, (_folder(path, None),))
     if not os.path.isfile(path):
+        if os.path.exists(path):
+            files.check_regular(path)  # which tells what else it is
         raise BadFile(f"{path}: no such file{nearest_file(path)}")
     config = path.with_name(PEFT_CONFIG)
     return Source(path, (Part(path, config if path.name == PEFT_WEIGHTS and config.is_file() else None),))

@@ -66,7 +66,6 @@ Size = Annotated[Text, typer.Option(metavar="WxH", help="Size in pixels, for exa
 Scheduler = Annotated[Text, typer.Option(metavar="NAME", help="See `list schedulers`.")]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Seed of the first picture; 0 if not given, drawn if -1.")]
 Count = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Pictures, with seeds S, S+1, …")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count passes, rows and UNet calls; load no model.")]
 What = Annotated[str, typer.Argument(metavar="methods|merges|loras|models|schedulers", help="What to list.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A LoRA, a model, or a picture made here or elsewhere.")]
@@ -142,7 +141,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
     offload: own.Offload = "none",
     vae_tiling: own.VaeTiling = False,
     zoo: Zoo = None,
-    out: Out = Path("outputs"),
+    out: own.Out = own.OUT,
     file_format: FileFormat = "png",
     findings: own.Findings = None,
     dry_run: DryRun = False,
@@ -187,7 +186,7 @@ def render(  # noqa: PLR0913  one parameter per option; they become a dataclass 
         spacing=spacing,
     )
     if dry_run:
-        cli_commands.price(flags, file_format, as_json)
+        cli_commands.price(flags, file_format, as_json, None if out == own.OUT else out, findings)
     else:
         cli_commands.render(flags, out, file_format, as_json, findings)
 
@@ -287,7 +286,7 @@ def batch(  # noqa: PLR0913  one parameter per option; they become a dataclass a
 
 
 @app.command()
-def demo(out: Out = Path("outputs/demo"), seed: Seed = None) -> None:
+def demo(out: own.Out = Path("outputs/demo"), seed: Seed = None) -> None:
     """Compose three LoRAs in three ways and lay the pictures side by side."""
     from composer.request import drawn
     from pipelines import demo

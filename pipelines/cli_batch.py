@@ -23,6 +23,7 @@ from pipelines.jobs.ledger import Ledger
 from pipelines.jobs.planning import resolved_goes
 from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.states import State
+from pipelines.places import check_folder
 
 if TYPE_CHECKING:
     from pipelines.jobs.worker import Event, OnEvent
@@ -64,7 +65,7 @@ def command(typed: Typed) -> bool:
     if rest:
         raise BadRequest(f"batch takes one file of jobs, not {len(typed.words)}")
     if typed.dry_run:
-        price(_flags(typed, Path(first), Path()))
+        price(_flags(typed, Path(first), typed.out or Path()), typed.out is not None)
         return True
     if typed.out is None:
         raise BadRequest("batch needs --out DIR, the folder for pictures and ledger")
@@ -78,10 +79,17 @@ def _flags(typed: Typed, jobs: Path | None, out: Path) -> BatchFlags:
     return replace(flags, model=typed.model, method=typed.method, file_format=typed.file_format)
 
 
-def price(flags: BatchFlags) -> None:
-    """Say what a batch would take, without loading a model or writing anything."""
+def price(flags: BatchFlags, has_folder: bool = False) -> None:
+    """Say what a batch would take, without loading a model or writing anything.
+
+    What a run would refuse is refused: its folder, where one is named, and how its model is to be run.
+    """
+    _check_ray(flags)
     engine = flags.by.engine()
     found = planned(flags, engine, Seeds())
+    if has_folder:
+        check_folder(flags.out)
+    flags.by.check_runtime()
     told = quotes.quote(engine, resolved_goes(engine, found.jobs), flags.by.runtime.dtype)
     counts: dict[str, JsonValue] = {
         "jobs": len(found.jobs),
@@ -98,10 +106,7 @@ def price(flags: BatchFlags) -> None:
 
 def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
     """Render a batch, by an engine that has its models already if there is one; return whether every job is done."""
-    if flags.ray is not None:
-        from pipelines.cluster import connect
-
-        connect.check(flags.ray)
+    _check_ray(flags)
     engine = engine or flags.by.engine()
     ledger = opened(flags, engine)
     try:
@@ -116,6 +121,13 @@ def run(flags: BatchFlags, engine: Engine | None = None) -> bool:
         raise
     finally:
         ledger.close()
+
+
+def _check_ray(flags: BatchFlags) -> None:
+    if flags.ray is not None:
+        from pipelines.cluster import connect
+
+        connect.check(flags.ray)
 
 
 def status(folder: Path, as_json: bool) -> bool:

@@ -36,25 +36,35 @@ _COLUMNS = {
 }
 
 
-def price(flags: RenderFlags, file_format: str, as_json: bool) -> None:
-    """Say what a rendering would take, without loading a model; what a rendering refuses is refused."""
+def price(
+    flags: RenderFlags, file_format: str, as_json: bool, out: Path | None = None, findings: Path | None = None
+) -> None:
+    """Say what a rendering would take, without loading a model; what a rendering refuses is refused.
+
+    Args:
+        flags: What is asked for.
+        file_format: Name of the pictures' kind of file.
+        as_json: Whether to tell it as JSON.
+        out: The folder for pictures, if one was named, which must be one that can be written to.
+        findings: That for masks, likewise.
+    """
     engine, found, _ = _checked(flags, file_format)
+    _check_folders(out, findings)
+    flags.by.check_runtime()
     told = quotes.quote(engine, _goes(found), flags.by.runtime.dtype)
     if as_json:
         requests: list[JsonValue] = [to_jsonable_python(one.request) for one in found]
         cli_output.document({"dry_run": True, "pictures": len(found), **told.row(), "requests": requests})
     else:
         cli_output.pairs({"pictures": len(found), **told.line()})
-    for remark in told.remarks:
+    for remark in dict.fromkeys((*told.remarks, *(text for one in found for text in one.notices))):
         cli_output.notice(f"notice: {remark}")
 
 
 def render(flags: RenderFlags, out: Path, file_format: str, as_json: bool, findings: Path | None = None) -> None:
     """Render pictures and write them to a folder; what methods found on the way to another, if there is one."""
     engine, found, suffix = _checked(flags, file_format)
-    check_folder(out)
-    if findings is not None:
-        check_folder(findings, "--findings")
+    _check_folders(out, findings)
     from pipelines.numbered import Numbered
 
     for remark in quotes.remarks(engine, _goes(found)):
@@ -111,6 +121,12 @@ def _found(file: Path) -> tuple[str, Row]:
     if specs.is_model(file):
         return "model", specs.describe(specs.find(str(file)))
     return "lora", to_jsonable_python(formats.describe(file))
+
+
+def _check_folders(out: Path | None, findings: Path | None) -> None:
+    for folder, option in ((out, "--out"), (findings, "--findings")):
+        if folder is not None:
+            check_folder(folder, option)
 
 
 def _checked(flags: RenderFlags, file_format: str) -> tuple[Engine, list[Resolved], str]:

@@ -28,6 +28,17 @@ class EngineFlags:
         """Return the LoRAs that can be named, the folders scanned; what a scan found new is told on stderr."""
         return cli_zoo_commands.library(self.zoos)
 
+    def check_runtime(self) -> None:
+        """Refuse what the machine cannot do, without loading a model; what is always done is not tried.
+
+        Raises:
+            BadRequest: The type, attention or offloading asked for cannot work here.
+        """
+        if self.runtime.dtype != "auto" or self.runtime.attention == "xformers" or self.runtime.offload != "none":
+            from pipelines import devices  # torch with it, which takes seconds
+
+            devices.check_at_hand(self.runtime)
+
     def engine(self, library: Library | None = None) -> Engine:
         """Return an engine that takes LoRAs from a library, by default from `library()`."""
         source = ZooSource(self.library() if library is None else library)

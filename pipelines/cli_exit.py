@@ -22,7 +22,7 @@ import typer
 
 from lora_zoo.errors import ZooError
 from lora_zoo.foreign.text import escaped
-from pipelines import cli_output
+from pipelines import cli_empty, cli_output
 
 #: Signals that ask a process to end; the last is missing on Windows.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -153,6 +153,7 @@ def _command(app: typer.Typer, arguments: Sequence[str], name: str) -> int:
     for argument in arguments:
         _check_characters(argument)
     command = typer.main.get_command(app)
+    cli_empty.check(command, arguments)
     try:
         with command.make_context(name, list(arguments)) as context:
             command.invoke(context)

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest_file, shortened
-from lora_zoo.foreign import documents
+from lora_zoo.foreign import documents, files
 from lora_zoo.library import Library
 from pipelines.cli_engine import EngineFlags
 from pipelines.cli_start import StartFlags, started
@@ -123,6 +123,8 @@ def _merged(recorded: RenderRequest | None, flags: RenderFlags) -> dict[str, obj
     if recorded and flags.prompt is not None:
         merged["remarks"] = ()  # they were of another prompt
     merged.update({key: value for key, value in given.items() if value is not None})
+    if flags.undesired_strength is not None and not merged.get("undesired"):
+        raise BadRequest("--undesired-strength belongs to --undesired: say what the prompt is freed of")
     merged["parameters"] = {**before, **parse_settings(flags.settings)}
     recorded_uses = [use.model_dump() for use in recorded.adapters] if recorded else []
     forgotten = {"words": None} if flags.prompt is not None else {}  # they were words of another prompt
@@ -195,6 +197,8 @@ def existing(path: Path) -> Path:
         return path
     if os.path.isdir(path):
         raise BadRequest(f"'{path}' is a folder, not a file")
+    if os.path.exists(path):
+        files.check_regular(path, BadRequest)  # which tells what else it is
     raise BadRequest(f"there is no file {shortened(str(path))}{nearest_file(path)}")
 
 

@@ -39,6 +39,8 @@ Dtype = Annotated[str, typer.Option(metavar="auto|float32|float16|bfloat16", hel
 Attention = Annotated[str, typer.Option(metavar="sdpa|eager|xformers", help="How attention is computed.")]
 Offload = Annotated[str, typer.Option(metavar="none|parts", help="On a GPU, hold only the part in use there.")]
 VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: large pictures in little memory.")]
+OUT = Path("outputs")  # where pictures go if nothing is typed
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")]
 Findings = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for masks that a method found on the way.")]
 StoredDtype = Annotated[
     str | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -33,9 +34,17 @@ def quiet_libraries() -> None:
 
 
 def document(content: Row) -> None:
-    """Print one JSON document on stdout."""
+    """Print one JSON document on stdout; a number that is not finite, which JSON has no sign for, is null."""
     plain = getattr(sys.stdout, "encoding", None) not in ("utf-8", "UTF-8")  # whose escapes are not always JSON's
-    print(json.dumps(content, indent=2, ensure_ascii=plain, allow_nan=False))
+    print(json.dumps(_finite(dict(content)), indent=2, ensure_ascii=plain, allow_nan=False))
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _finite(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def line(text: str) -> None:

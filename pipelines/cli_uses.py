@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from composer import over_steps
 from composer.errors import BadRequest
 from composer.request import RenderRequest, parse_request
 from lora_zoo.errors import nearest
+from lora_zoo.foreign import files
 from pipelines.tagged import with_tags
 
 _SIDES = ("LEFT", "TOP", "RIGHT", "BOTTOM")
@@ -92,7 +94,8 @@ def parse_region(text: str) -> dict[str, object]:
         sides = ()
     if len(sides) == len(_SIDES):
         return {"box": sides, "mask": None}
-    if sides or not Path(text).is_file():
+    if sides or not os.path.exists(text):  # unlike a path's own method, it takes any name
         wrong = f"{len(sides)} numbers" if sides else "no file of this name either"
         raise BadRequest(f"--region {text!r}: {wrong}; write {','.join(_SIDES)} from 0 to 1, or the file of a mask")
+    files.check_regular(Path(text), BadRequest)
     return {"box": None, "mask": text}

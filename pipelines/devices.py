@@ -47,6 +47,18 @@ def _probe(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(F.scaled_dot_product_attention(tokens, tokens, tokens), weight[:, :, 1, 1])
 
 
+def at_hand() -> torch.device:
+    """Return the device that models run on where no other is asked for: a CUDA device if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_at_hand(runtime: Runtime) -> None:
+    """Refuse what cannot work on the device at hand, as loading a model would."""
+    device = at_hand()
+    check(runtime, device)
+    pick_dtype(runtime.dtype, device)
+
+
 def check(runtime: Runtime, device: torch.device) -> None:
     """Refuse what cannot work on a device, before anything is read for it."""
     if runtime.attention == "xformers":

@@ -23,7 +23,7 @@ from lora_zoo.adapter import BaseLayer, Layout, ModelLayout
 from pipelines import loading, memory, schedulers, sdxl
 from pipelines.attention import AttentionLayers
 from pipelines.bank import AdapterBank, Gate
-from pipelines.devices import Placement, check, pick_dtype, use_attention
+from pipelines.devices import Placement, at_hand, check, pick_dtype, use_attention
 from pipelines.features import DeepFeatures
 from pipelines.loading import Parts
 from pipelines.room import Tiled, in_tiles_if_need_be
@@ -100,7 +100,7 @@ class LoadedModel:
     def load(cls, spec: ModelSpec, device: torch.device | None = None, runtime: Runtime | None = None) -> LoadedModel:
         """Read a model's files; onto a CUDA device if there is one and no other is asked for."""
         runtime = runtime or Runtime()
-        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or at_hand()
         check(runtime, device)
         if device.type == "cpu":
             memory.keep_freed()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from composer import words
 from composer.prompting import tags
 from composer.request import RenderRequest
+from lora_zoo.errors import shortened
 from pipelines import schedulers
 from pipelines.sources import PREDICTION, ZERO_SNR, AdapterInfo
 from pipelines.specs import ModelSpec
@@ -16,7 +18,9 @@ _MOST = 20  # texts that are told of one prompt
 
 def remarks(request: RenderRequest, spec: ModelSpec, infos: Sequence[AdapterInfo]) -> tuple[str, ...]:
     """Return what there is to tell of a resolved request."""
-    return tuple(dict.fromkeys([*request.remarks, *_of_prompts(request), *_of_noise(request, spec, infos)]))
+    return tuple(
+        dict.fromkeys([*request.remarks, *_of_prompts(request), *_of_words(request), *_of_noise(request, spec, infos)])
+    )
 
 
 def _of_prompts(request: RenderRequest) -> Iterator[str]:
@@ -26,6 +30,17 @@ def _of_prompts(request: RenderRequest) -> Iterator[str]:
         yield from [tags.told_of(one, request.prompt_syntax) for one in tags.suspects(text, request.prompt_syntax)][
             :_MOST
         ]
+
+
+def _of_words(request: RenderRequest) -> Iterator[str]:
+    """Yield words that were to belong to a LoRA, and that nothing it reads holds."""
+    for use in request.adapters:
+        texts = (request.prompt, (use.region.prompt or "") if use.region is not None else "")
+        own = use.words or ()
+        missing = [word for word in own if not any(words.found(text, (word,)) for text in texts)][:_MOST]
+        if missing:
+            told = ", ".join(map(shortened, missing))
+            yield f"LoRA '{use.name}': the prompt does not hold its words {told}, so that they decide nothing"
 
 
 def _of_noise(request: RenderRequest, spec: ModelSpec, infos: Sequence[AdapterInfo]) -> Iterator[str]:

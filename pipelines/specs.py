@@ -19,6 +19,7 @@ from composer.errors import UnknownChoice
 from composer.plan import Capability
 from lora_zoo import catalog, families
 from lora_zoo.errors import BadFile, nearest_file, shortened
+from lora_zoo.foreign import files
 from pipelines import configs, hub, single_file
 from pipelines.configs import Configs
 from pipelines.errors import BadModel
@@ -95,6 +96,8 @@ def find(name: str) -> ModelSpec:
         return _spec(name, path.resolve(), configs.of_folder(path.resolve()))
     if os.path.isfile(path):
         return _spec(name, path.resolve(), single_file.configs(single_file.read(path.resolve())))
+    if os.path.exists(path):
+        files.check_regular(path, BadModel)  # which tells what else it is
     if hub.is_id(name):
         folder = hub.small_files(name)
         return _spec(name, folder, configs.of_folder(folder), hub_id=name)

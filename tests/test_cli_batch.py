@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from lora_zoo.library import Library
@@ -49,6 +50,38 @@ def test_events_are_json_lines(jobs: Path, tmp_path: Path, capsys: pytest.Captur
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["event"] for one in events] == ["done"] * 4 + ["end"]
     assert all((tmp_path / "out" / one["file"]).is_file() for one in events[:-1])
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "told"),
+    [
+        ("render", ["--out", "file/sub"], "file' is a file, not a folder"),
+        ("render", ["--findings", "file/sub"], "file' is a file, not a folder"),
+        ("render", ["--offload", "parts"], "offload 'parts' moves parts between a GPU and memory"),
+        ("render", ["--attention", "xformers"], "attention 'xformers' needs an NVIDIA GPU"),
+        ("batch", ["--out", "file/sub"], "file' is a file, not a folder"),
+        ("batch", ["--offload", "parts"], "offload 'parts' moves parts between a GPU and memory"),
+        ("batch", ["--attention", "xformers"], "attention 'xformers' needs an NVIDIA GPU"),
+        ("batch", ["--ray", "nowhere"], "--ray 'nowhere' is no cluster"),
+    ],
+    ids=str,
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    command: str,
+    options: list[str],
+    told: str,
+    jobs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(jobs.parent)
+    Path("file").touch()
+    before = sorted(Path().rglob("*"))
+    words = ["batch", str(jobs)] if command == "batch" else ["render", "--prompt", "x"]
+    assert main([*words, *options, "--dry-run"]) == 2
+    assert told in capsys.readouterr().err
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_a_dry_run_writes_nothing(jobs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,19 @@ MISTAKES = {
         ["--lora", "zorp", "--lora", "trident", "--method", "cmlora"],
         "zoo profile zorp",
     ),
-    "undesired strength out of range": (["--undesired-strength", "2"], "undesired_strength"),
+    "undesired strength out of range": (["--undesired", "x", "--undesired-strength", "2"], "undesired_strength"),
+    "undesired strength of nothing": (["--undesired-strength", "0.5"], "--undesired-strength belongs to --undesired"),
+    "a device to repeat": (["--from", "/dev/null"], "/dev/null: a device, not a regular file"),
+    "a device to begin with": (["--init", "/dev/null"], "/dev/null: a device, not a regular file"),
+    "a device for a LoRA": (["--lora", "/dev/null"], "/dev/null: a device, not a regular file"),
+    "a device for a model": (["--model", "/dev/null"], "/dev/null: a device, not a regular file"),
+    "a device for a mask": (
+        ["--lora", "zorp", "--method", "regional", "--region", "zorp=/dev/null"],
+        "/dev/null: a device, not a regular file",
+    ),
+    "no folder for pictures": (["--out", ""], "--out: the path is empty; name a folder or a file"),
+    "no picture to begin with": (["--init="], "--init: the path is empty"),
+    "no folder of values": (["--wildcards", ""], "--wildcards: the path is empty"),
     "unknown option": (["--promt", "x"], "--prompt"),
     "guidance below 1": (["--guidance", "0"], "(got 0.0); 1 switches guidance off"),
     "a model by a family's name": (["--model", "sd15"], "named by its folder or file, or as OWNER/NAME"),
@@ -112,9 +125,27 @@ def test_a_mistake_is_told_and_nothing_is_written(
         (["inspect", "../zoo/catalog.json"], "safetensors"),
         (["inspect", ".."], "PEFT"),
         (["rendr"], "rendr"),
+        (["inspect", "pipe"], "pipe: a pipe, not a regular file"),
+        (["merge", "zorp", "./pipe", "--out", "out.safetensors"], "pipe: a pipe, not a regular file"),
+        (["batch", "pipe", "--out", "out"], "pipe: a pipe, not a regular file"),
+        (["inspect", ""], "an argument is empty"),
+        (["batch", "jobs.yaml", "--out", ""], "--out: the path is empty"),
+        (["batch", "jobs.yaml", "--out="], "--out: the path is empty"),
+        (["merge", "zorp", "-o", ""], "-o: the path is empty"),
+        (["zoo", "list", "--zoo", ""], "--zoo: the path is empty"),
     ],
 )
-def test_other_mistakes_are_told_too(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_mistakes_are_told_too(
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "pipe" in told:
+        (tmp_path / "pipes").mkdir()
+        monkeypatch.chdir(tmp_path / "pipes")
+        os.mkfifo("pipe")
     assert main(arguments) == 2
     said = capsys.readouterr()
     assert told in said.err

@@ -57,3 +57,19 @@ def test_and_costs_a_pass_for_each_prompt(capsys: pytest.CaptureFixture[str]) ->
 def test_mistakes_are_told(arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", *arguments, "--dry-run"]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("y", "notice: LoRA 'zorp': the prompt does not hold its words 'y', so that they decide nothing\n"),
+        ("hat,y", "notice: LoRA 'zorp': the prompt does not hold its words 'y', so that they decide nothing\n"),
+        ("hat", ""),
+    ],
+)
+def test_words_that_the_prompt_does_not_hold_are_told(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["--prompt", "zorp, hat", "--lora", "zorp", "--words", f"zorp={words}", "--count", "2"]
+    assert main(["render", *typed, "--dry-run"]) == 0
+    assert capsys.readouterr().err == told

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lora_zoo.describe import describe
+from lora_zoo.errors import BadFile
+from pipelines import cli_output
 from pipelines.cli import main
-from tests.lora_zoo.index.folders import lora
+from tests.lora_zoo.index.folders import lora, lora_bytes
 
 
 @pytest.fixture
@@ -115,3 +118,36 @@ def test_mistakes_are_told(
 ) -> None:
     assert main(list(arguments)) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf"), float("-inf")])
+def test_an_alpha_that_is_not_finite_refuses_its_file_and_no_other(
+    alpha: float, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = root / "wild.safetensors"
+    file.write_bytes(lora_bytes(4, alpha=alpha))
+    rows = {row["name"]: row for row in asked(capsys, "zoo", "list", "--zoo", str(root), "--refused")["loras"]}
+    assert f"alpha is {alpha:g}, not a finite number" in rows["wild"]["error"]
+    assert {row["name"] for row in asked(capsys, "zoo", "list", "--zoo", str(root))["loras"]} == {
+        "alice",
+        "again",
+        "bob",
+    }
+    assert "not a finite number" in asked(capsys, "zoo", "show", "wild", "--zoo", str(root))["lora"]["error"]
+    for command in (["inspect", str(file)], ["check", "--lora", str(file)]):
+        assert main([*command, "--json"]) == 2, command
+        assert f"alpha is {alpha:g}, not a finite number" in "".join(capsys.readouterr()), command
+
+
+def test_a_peft_alpha_of_hundreds_of_digits_refuses_its_folder(tmp_path: Path, root: Path) -> None:
+    folder = tmp_path / "peft"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(lora_bytes(1))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 1' + "0" * 400 + "}")
+    with pytest.raises(BadFile, match="lora_alpha: expected a finite number"):
+        describe(folder)
+
+
+def test_a_document_has_null_where_a_number_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_output.document({"alphas": [float("nan"), 1.5], "of": {"largest": float("inf"), "name": "nan"}})
+    assert json.loads(capsys.readouterr().out) == {"alphas": [None, 1.5], "of": {"largest": None, "name": "nan"}}

@@ -25,7 +25,7 @@ from lora_zoo.index.rows import Facts, Row, spelled
 from lora_zoo.names import Named
 from lora_zoo.profiles import Profile
 
-_VERSION = 4
+_VERSION = 5
 _WAIT = 10.0  # seconds for another program's transaction
 _COLUMNS = ("path", "root", "name", "stamp", "beside_stamp", "size", "inode", "error", "facts")
 _LOOKUPS = ("alias", "sha256", "autov3", "sshs")

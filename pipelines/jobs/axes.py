@@ -83,7 +83,12 @@ def checked(name: str, field: str, values: Sequence[object]) -> Axis:
 
 
 def settled(axes: Sequence[Axis], seeds: Seeds) -> list[Axis]:
-    """Return axes with the seeds drawn that are to be; they are the same for all jobs, which are compared by them."""
+    """Return axes with the seeds drawn that are to be; they are the same for all jobs, which are compared by them.
+
+    Raises:
+        BadJobs: Two axes are over the same field, where the last would decide and the others' labels be untrue.
+    """
+    _check_fields_differ(axes)
     return [
         replace(
             axis,
@@ -93,6 +98,35 @@ def settled(axes: Sequence[Axis], seeds: Seeds) -> list[Axis]:
         )
         for axis in axes
     ]
+
+
+def _check_fields_differ(axes: Sequence[Axis]) -> None:
+    for later, axis in enumerate(axes):
+        for other in axes[:later]:
+            if shared := _shared(axis, other):
+                raise BadJobs(f"axes {other.name} and {axis.name} both go over {shared}; leave one out")
+            if _undoes(axis, other):
+                raise BadJobs(
+                    f"axis {axis.name} goes over {axis.field}, which undoes the {other.field} of axis {other.name}; "
+                    f"exchange the two"
+                )
+
+
+def _shared(one: Axis, other: Axis) -> str:
+    """Return the field that both axes set, "" if none: a size is both sides, and the weights of all hold each one's."""
+    fields = {one.field, other.field}
+    if len(fields) == 1 or (keys.SIZE in fields and fields & {"width", "height"}):
+        return min(fields - {keys.SIZE}, default=keys.SIZE)
+    return next((key for key in _WEIGHTS if key in fields and any(field.startswith(f"{key}:") for field in fields)), "")
+
+
+def _undoes(later: Axis, earlier: Axis) -> bool:
+    """Tell whether an axis puts something in the place of what an earlier one has changed a part of."""
+    head = earlier.field.partition(":")[0]
+    if later.field == "prompt":
+        return head == "replace"
+    alone = head == _METHOD and not all(_method(value)[2] for value in earlier.values)
+    return later.field == keys.LORAS and (head in _WEIGHTS or alone)
 
 
 def count(axes: Sequence[Axis]) -> int:

@@ -60,6 +60,7 @@ def read(path: Path) -> JobFile:
     }
     if not path.exists() or path.is_dir():
         existing(path)
+    files.check_regular(path, BadJobs)
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise UnknownChoice("kind of job file", suffix or path.name, readers)

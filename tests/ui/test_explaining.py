@@ -13,6 +13,7 @@ from composer.request import AdapterUse, Region, RenderRequest, parse_request
 from lora_zoo.world import draw
 from lora_zoo.world.scene import Creature, Scene
 from pipelines.engine import Engine
+from pipelines.jobs.errors import BadJobs
 from pipelines.jobs.states import State
 from ui import scores, series
 from ui.errors import TooMuch
@@ -96,6 +97,8 @@ def test_series_share_their_noise(service: Service, tmp_path: Path) -> None:
     assert (len(grid.requests), grid.columns, len(grid.rows)) == (6, ("weight:zorp 0", "weight:zorp 1"), 3)
     with pytest.raises(TooMuch, match="make 12 pictures"):
         series.by_axes(request, ("seed", "1..4"), ("weight", "0,1,2"), 10)
+    with pytest.raises(BadJobs, match="axes x and y both go over seed"):
+        series.by_axes(request, ("seed", "1..3"), ("seed", "1..3"), 10)
     (tmp_path / "jobs.csv").write_text("prompt,loras,count\nzorp,zorp:0.5,3\n")
     assert [one.seed for one in series.of_file(tmp_path / "jobs.csv", 5).requests] == [0, 1, 2]
     with pytest.raises(TooMuch, match="more than 2"):

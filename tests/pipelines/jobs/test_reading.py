@@ -11,6 +11,7 @@ from lora_zoo.errors import ZooError
 from pipelines.engine import Engine
 from pipelines.jobs import axes, planning, sources
 from pipelines.jobs.errors import BadJobs
+from pipelines.jobs.seeds import Seeds
 from pipelines.jobs.sources import Draft
 
 Write = Callable[[str, str], Path]
@@ -128,6 +129,51 @@ def test_x_runs_fastest() -> None:
         ((0, 1), {"seed": 1, "method": "switch"}),
         ((1, 1), {"seed": 2, "method": "switch"}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("seed=1..3", "seed=1..3"), "axes x and y both go over seed; leave one out"),
+        (("steps=1,2", "method=merge", "num_inference_steps=3"), "axes x and z both go over num_inference_steps"),
+        (("size=64x64", "height=64,128"), "both go over height"),
+        (("weight:a=0,1", "weight=0,1"), "both go over weight"),
+        (("weight=0,1", "weight:a=0,1"), "both go over weight"),
+        (("set:interval=1,2", "parameters:interval=1,2"), "both go over set:interval"),
+        (("weight=0,1", "loras=a,b"), "axis y goes over loras, which undoes the weight of axis x; exchange the two"),
+        (("method=naive,merge", "loras=a,b"), "undoes the method of axis x; exchange the two"),
+        (("replace=a,b", "prompt=a c,d"), "undoes the replace of axis x; exchange the two"),
+    ],
+    ids=str,
+)
+def test_axes_whose_labels_would_be_untrue_are_refused(texts: tuple[str, ...], message: str) -> None:
+    parsed = [axes.parse(name, text) for name, text in zip("xyz", texts, strict=False)]
+    with pytest.raises(BadJobs, match=message):
+        axes.settled(parsed, Seeds())
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("weight:a=0,1", "weight:b=0,1"),
+        ("weight=0,1", "text_encoder_weight=0,1"),
+        ("loras=a,b", "weight=0,1"),
+        ("width=64,128", "height=64,128"),
+        ("prompt=a,b a", "replace=a,c"),
+        ("method=merge,switch", "loras=a,b"),
+    ],
+    ids=str,
+)
+def test_axes_that_each_keep_what_they_say_are_taken(texts: tuple[str, ...]) -> None:
+    parsed = [axes.parse(name, text) for name, text in zip("xyz", texts, strict=False)]
+    assert axes.settled(parsed, Seeds()) == parsed
+
+
+def test_axes_of_a_file_are_held_to_the_same(write: Write, engine: Engine, small_folder: Path) -> None:
+    found = sources.read(write("a.yaml", "axes: {x: {seed: [1, 2]}, y: {seed: [1, 2]}}\njobs: [{prompt: x}]\n"))
+    over = [axes.checked(name, field, values) for name, one in found.axes.items() for field, values in one.items()]
+    with pytest.raises(BadJobs, match="axes x and y both go over seed"):
+        planning.plan(engine, found.drafts, over)
 
 
 @pytest.mark.parametrize(

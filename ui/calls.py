@@ -20,6 +20,7 @@ from pipelines.quotes import Quote
 from ui.cards import cards, refused
 from ui.discreet import said
 from ui.history import Asked, Kept
+from ui.limits import check_held
 from ui.news import BOARD
 from ui.service import Service
 
@@ -52,6 +53,7 @@ class Calls:
         """Put a job of a request into the queue; seeds count up from its own."""
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= self._service.limits.pictures:
             raise BadRequest(f"count is a whole number from 1 to {self._service.limits.pictures}, not {count!r}")
+        check_held([first] * count, self._service.limits)  # before there are so many of it
         requests = tuple(parse_request({**first.model_dump(), "seed": first.seed + n}) for n in range(count))
         return {"job": self._service.submit(Asked(requests, owner="api")).id}
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: What pydantic calls a value out of its range.
 _RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
+_MOST_TOLD = 20  # mistakes in one message; looking for the name nearest to each takes its time
+
 
 class Frozen(BaseModel):
     """A value: never changed after it is made, refusing unknown keys and non-finite numbers.
@@ -83,7 +85,8 @@ def explain(error: ValidationError, known: Collection[str], fields: Mapping[str,
     With the model's fields, a value out of a field's range is told what the field says of itself.
     """
     lines: list[str] = []
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings[:_MOST_TOLD]:
         place = ".".join(str(part) for part in finding["loc"])
         if finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1:
             lines.append(f"unknown key '{place}'{nearest(place, known)}")
@@ -99,6 +102,8 @@ def explain(error: ValidationError, known: Collection[str], fields: Mapping[str,
         lines.append(
             f"{place}: {message}{value}{_said((fields or {}).get(place), finding['type'])}" if place else message
         )
+    if len(findings) > _MOST_TOLD:
+        lines.append(f"and {len(findings) - _MOST_TOLD:,} mistakes more")
     return characters.escaped("; ".join(lines))
 
 

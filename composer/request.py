@@ -8,6 +8,7 @@ and the record of a picture holds the replaced values.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, get_args
 
@@ -49,7 +50,8 @@ def drawn(seed: int) -> int:
 Seed = Annotated[int, Field(ge=ANY_SEED, le=MAX_SEED), AfterValidator(drawn)]
 Prompt = Annotated[str, StringConstraints(max_length=100_000)]
 Remark = Annotated[str, StringConstraints(max_length=1000)]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]  # or a path, as long as one may be
 
 
 class Region(Frozen):
@@ -84,7 +86,9 @@ class Schedule(Frozen):
         default=None, gt=0, le=1000, description="First step in which it acts no longer; None: it acts to the end."
     )
     curve: tuple[Point, ...] = Field(
-        default=(), description="Factors at positions, straight lines between them; up to 1 a part of the steps."
+        default=(),
+        max_length=1000,
+        description="Factors at positions, straight lines between them; up to 1 a part of the steps.",
     )
 
     @model_validator(mode="after")
@@ -108,14 +112,14 @@ class Schedule(Frozen):
 class AdapterUse(Frozen):
     """One LoRA in a request: which, and how strongly (1.0 = as trained)."""
 
-    name: str = Field(min_length=1, description="Name in the catalogue, or path of a .safetensors file.")
+    name: Name = Field(description="Name in the catalogue, or path of a .safetensors file.")
     weight: float | None = Field(
         default=None, ge=-100, le=100, description="Strength; None takes the catalogue's preferred weight."
     )
     text_encoder_weight: float | None = Field(
         default=None, ge=-100, le=100, description="Strength in the text encoder; None: as `weight`."
     )
-    words: tuple[Words, ...] | None = Field(
+    words: Annotated[tuple[Words, ...], Field(max_length=100)] | None = Field(
         default=None, description="Words of the prompt that belong to it; None: its trigger words that are there."
     )
     region: Region | None = Field(default=None, description="Where it belongs; None: everywhere.")
@@ -175,7 +179,7 @@ class RenderRequest(Frozen):
     )
     method: str = Field(default="merge", description="How the LoRAs are combined.")
     parameters: Mapping[str, JsonValue] = Field(default_factory=dict, description="The method's own parameters.")
-    adapters: tuple[AdapterUse, ...] = Field(default=(), description="The LoRAs, in order.")
+    adapters: tuple[AdapterUse, ...] = Field(default=(), max_length=256, description="The LoRAs, in order.")
     prompt: Prompt = ""
     negative_prompt: Prompt = ""
     undesired: Prompt = Field(default="", description="What the prompt's embedding is freed of.")
@@ -217,8 +221,8 @@ class RenderRequest(Frozen):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [use.name for use in self.adapters]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        uses = Counter(use.name for use in self.adapters)
+        twice = sorted(name for name, count in uses.items() if count > 1)
         if twice:
             raise ValueError(f"each LoRA may be named once; named more often: {', '.join(twice)}")
         return self

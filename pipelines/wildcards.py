@@ -28,6 +28,7 @@ _PIECE = re.compile(r"\$\{|%\{|\$\$|[{}]")
 _MARK = re.compile(r"__|//|/(?=\*)")
 _MOST_LENGTH = 20_000  # characters of a prompt with choices, or of one value
 _MOST_DRAWN = 100_000  # characters that come of one
+_MOST_CHOICES = 200  # of one text, and of all that a request has; each takes its time in every picture
 _MOST_DEPTH = 20  # of choices in each other
 #: Signs that stand for text, as characters that no text may hold (Unicode's own for internal use), and back.
 _SIGNS = "#$%{}|_/"
@@ -63,6 +64,8 @@ def drawn(request: RenderRequest, folder: Path | None, known: Callable[[str], bo
             return use
         return use.model_copy(update={"region": use.region.model_copy(update={"prompt": draw(use.region.prompt)})})
 
+    if request.prompt_syntax == "a1111":
+        _check_number(sum(map(_number, _texts(request))), "the request's prompts together")
     texts = {name: draw(getattr(request, name)) for name in ("prompt", "negative_prompt", "undesired")}
     return request.model_copy(update={**texts, "adapters": tuple(map(placed, request.adapters)), "choices": "text"})
 
@@ -97,11 +100,30 @@ def _names(files: Folder | None) -> tuple[str, ...]:
     return () if files is None else files.names
 
 
+def _texts(request: RenderRequest) -> list[str]:
+    regional = [use.region.prompt or "" for use in request.adapters if use.region is not None]
+    return [request.prompt, request.negative_prompt, request.undesired, *regional]
+
+
+def _number(text: str) -> int:
+    """Return how many choices a text has, those in others among them; braces in names of LoRAs count too."""
+    return text.count("{") + len(_NAME.findall(text))
+
+
+def _check_number(number: int, where: str) -> None:
+    if number > _MOST_CHOICES:
+        raise BadRequest(
+            f"{where}: {number:,} choices; at most {_MOST_CHOICES} are drawn; write fewer of {{ }} and __NAME__, or "
+            "--choices text for signs that are text"
+        )
+
+
 def _check(text: str, where: str) -> None:
     if len(text) > _MOST_LENGTH:
         raise BadRequest(f"{where}: {len(text):,} characters; with choices, at most {_MOST_LENGTH:,} are read")
     if _RESERVED.search(text):
         raise BadRequest(f"{where}: holds a character that Unicode keeps out of texts")
+    _check_number(_number(text), where)
 
 
 def _protected(text: str, known: Callable[[str], bool]) -> str:

@@ -19,6 +19,7 @@ from ui.news import BOARD
 Value = str | float | int
 
 WAIT = 5.0  # seconds that a change waits for another program's
+_LOCKED = "database is locked"  # as SQLite says it
 _VERSION = 1
 _TABLES = {
     "jobs": """
@@ -84,9 +85,32 @@ class Base:
         BOARD.tell()
 
     def run(self, sql: str, *values: Value) -> None:
-        with self._writing, _telling(self._file):
+        if self._writer_thread == get_ident():
             self._writer.execute(sql, values)
-        BOARD.tell()
+            return
+        with self.change():
+            self._writer.execute(sql, values)
+
+    def check_writable(self, seconds: float) -> None:
+        """Raise `CannotStore` where a change could not begin within about so many seconds.
+
+        A change of this server's own that is under way is no obstacle: it has the file. One that waits for another
+        program's is: it has none yet.
+        """
+        if not self._writing.acquire(timeout=seconds):
+            if self._writer_thread is None:
+                raise CannotStore(f"the history cannot be used at the moment: {_LOCKED}")
+            return
+        try:
+            with _telling(self._file):
+                self._writer.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+                try:
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    self._writer.execute("ROLLBACK")
+                finally:
+                    self._writer.execute(f"PRAGMA busy_timeout = {round(1000 * WAIT)}")
+        finally:
+            self._writing.release()
 
     def all(self, sql: str, *values: Value) -> Sequence[sqlite3.Row]:
         """Return rows; in the middle of a change, as it has left them so far."""

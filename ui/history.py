@@ -55,6 +55,10 @@ class History:
     def close(self) -> None:
         self._base.close()
 
+    def check_writable(self, seconds: float) -> None:
+        """Raise `Unavailable` where nothing could be written down within about so many seconds."""
+        self._base.check_writable(seconds)
+
     def recover(self) -> int:
         """Put jobs that a stopped server was at back into the queue; return how many are waiting."""
         self._base.run("UPDATE jobs SET state = ? WHERE state = ?", State.WAITING, State.RUNNING)

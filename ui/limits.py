@@ -34,7 +34,7 @@ class Limits:
     memory: int = 0  # bytes that a UNet call or decoding may take beside the model; 0: whatever there is
     prompt: int = 10_000  # characters
     picture: int = 32 << 20  # bytes of a picture to begin with, as it is sent
-    inline: int = 64 << 20  # characters of the pictures and masks that the requests of one job hold
+    inline: int = 64 << 20  # characters of the requests of one job, with the pictures and masks that they hold
     upload: int = 1 << 30  # bytes of one file
     folders: bool = True  # whether a page may have folders of this machine scanned
 
@@ -75,12 +75,14 @@ def check_held(requests: Sequence[RenderRequest], limits: Limits) -> None:
     """Refuse a job of more pictures than this server takes, or whose requests hold more; nothing is read for that."""
     if not 1 <= len(requests) <= limits.pictures:
         raise TooMuch(f"a job has 1 to {limits.pictures} pictures here, not {len(requests)}")
-    held = sum(_held(one) for one in requests)
-    if held > limits.inline:
-        raise TooMuch(
-            f"the pictures and masks that this job's requests hold have {held:,} characters together; "
-            f"this server takes {limits.inline:,} per job: give smaller ones, or ask for fewer pictures"
-        )
+    held = 0
+    for one in requests:
+        held += len(one.model_dump_json())  # all of it: whatever a request has, the history keeps for each picture
+        if held > limits.inline:
+            raise TooMuch(
+                f"this job's requests have at least {held:,} characters together, with the pictures and masks that "
+                f"they hold; this server takes {limits.inline:,} per job: give smaller ones, or ask for fewer pictures"
+            )
 
 
 def check_amount(requests: Sequence[RenderRequest], limits: Limits) -> None:
@@ -135,10 +137,3 @@ def _checked(one: Resolved, limits: Limits) -> Cost:
             f"{most:,.0f} at a time: ask for {lower(one)}"
         )
     return cost
-
-
-def _held(one: RenderRequest) -> int:
-    """Return the characters of the pictures and masks that a request holds."""
-    start = [] if one.start is None else [one.start.image, one.start.mask]
-    masks = [use.region.mask for use in one.adapters if use.region is not None]
-    return sum(len(text) for text in (*start, *masks) if text is not None)

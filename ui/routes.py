@@ -62,7 +62,7 @@ def _page(app: FastAPI, service: Service) -> None:
 
     @app.get("/medley/health", include_in_schema=False)
     def health() -> Response:
-        found = service.worker.health()
+        found = service.health()
         told = {"ready": found.works, "worker": found.state, "error": found.error, "when": found.when}
         return JSONResponse(told, 200 if found.works else 503, {"cache-control": "no-store"})
 

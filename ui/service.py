@@ -26,19 +26,21 @@ from pipelines.progress import Cancel, OnStep
 from pipelines.resolve import Resolved
 from pipelines.tagged import with_tags
 from ui import discreet, held, uploads, words
-from ui.errors import NotAllowed, NotThere, TooBusy
+from ui.errors import NotAllowed, NotThere, TooBusy, Unavailable
 from ui.held import Held
 from ui.history import Asked, History, Job
 from ui.limits import Allowed, Limits, check_amount, check_held, check_memory, check_names, check_work
 from ui.live import Live
 from ui.owner import Owner
 from ui.shelf import Shelf
-from ui.worker import Worker, goes_of
+from ui.worker import Health, Worker, goes_of
 
 if TYPE_CHECKING:
     from pipelines.images import Rendering
 
 log = logging.getLogger(__name__)
+
+_LOOK = 0.5  # seconds in which it must be seen whether the history can be written
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,17 @@ class Service:
     def outline(self, request: RenderRequest) -> Outline:
         """Return what a picture's method does with each LoRA in each step, without loading a model."""
         return outlined(self._resolved([request])[0])
+
+    def health(self) -> Health:
+        """Return whether jobs are being done, and could be written down now; what hinders it, by its message."""
+        found = self.worker.health()
+        if not found.works:
+            return found
+        try:
+            self.history.check_writable(_LOOK)
+        except Unavailable as error:
+            return replace(found, state="hindered", error=discreet.said(error), when=time.time())
+        return found
 
     def submit(self, asked: Asked) -> Job:
         """Accept a job. Once this returns, the job is on the disk and will be done, whatever happens to the server."""

@@ -68,6 +68,11 @@ def test_requests_are_values() -> None:
         ({"adapters": [{"name": "a", "weight": float("nan")}]}, r"adapters\.0\.weight"),
         ({"adapters": [{"name": "a", "wait": 1}]}, r"adapters\.0\.wait"),
         ({"adapters": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}, "named more often: a"),
+        ({"adapters": [{"name": str(n)} for n in range(257)]}, "adapters: .* at most 256 items .*not 257"),
+        ({"adapters": [{"name": "a" * 4097}]}, r"adapters\.0\.name: .* at most 4096 characters"),
+        ({"adapters": [{"name": "a", "words": ["w" * 1001]}]}, r"adapters\.0\.words\.0: .* at most 1000 characters"),
+        ({"adapters": [{"name": "a", "words": ["w"] * 101}]}, r"adapters\.0\.words: .* at most 100 items .*not 101"),
+        ({f"unknown{n}": n for n in range(1000)}, "unknown key 'unknown19'.*; and 980 mistakes more$"),
         ({"adapters": [{"name": ""}]}, r"adapters\.0\.name"),
         ({"num_inference_steps": 0}, "num_inference_steps"),
         ({"seed": -2}, "seed"),
@@ -75,11 +80,27 @@ def test_requests_are_values() -> None:
         ({"text_encoder_adapters": "some"}, "text_encoder_adapters.*'none', 'first', 'all' or 'per_lora'"),
         ({"parameters": {"x": object}}, "parameters"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_mistakes(data: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRequest, match=message):
         parse_request(data)
+
+
+def test_as_many_loras_as_a_request_may_name_are_compared_once_each() -> None:
+    compared: list[str] = []
+
+    class Counted(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    uses = tuple(AdapterUse.model_construct(name=Counted(n)) for n in range(256))
+    assert len(RenderRequest(adapters=uses).adapters) == 256
+    assert len(compared) < 10 * 256
 
 
 def test_describing_methods_and_pricing_is_light() -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.errors import BadRequest
-from pipelines.wildcards import expand
+from composer.request import AdapterUse, Region, RenderRequest
+from pipelines.wildcards import drawn, expand
 
 
 @pytest.fixture
@@ -45,7 +46,9 @@ def test_a_prompt_without_choices_stays_as_it_is(prompt: str) -> None:
     [
         ("__clothes/hut__", "'clothes/hat'"),
         ("a {b", "character 3"),
-        ("{" * 500 + "a|b" + "}" * 500, "nested more than 20 deep"),
+        ("{" * 150 + "a|b" + "}" * 150, "nested more than 20 deep"),
+        ("{a|b}" * 2000, "the prompt: 2,000 choices; at most 200 are drawn"),
+        ("{a|b}" * 150 + "__clothes/hat__" * 51, "the prompt: 201 choices; at most 200 are drawn"),
         ("{9::a|b}" * 3000, "24,000 characters; with choices, at most 20,000 are read"),
         ("{a|\ufdd0}", "keeps out of texts"),
         ("${x} {a|b}", "cannot be made"),
@@ -55,6 +58,21 @@ def test_what_cannot_be_read_is_an_error(prompt: str, told: str, folder: Path) -
     with pytest.raises(BadRequest) as raised:
         expand(prompt, 0, folder)
     assert told in str(raised.value)
+
+
+def test_as_many_choices_as_may_be_are_drawn() -> None:
+    assert set(expand("{a|b}" * 200, 0, None)) == {"a", "b"}
+
+
+def test_the_choices_of_all_prompts_of_a_request_count_together() -> None:
+    placed = AdapterUse(name="zorp", region=Region(box=(0, 0, 1, 1), prompt="{a|b}" * 100))
+    request = RenderRequest(prompt="{a|b}" * 50, negative_prompt="{a|b}" * 50, adapters=(placed,))
+    assert drawn(request, None, lambda _: False).choices == "text"
+    more = request.model_copy(update={"undesired": "{a|b}"})
+    with pytest.raises(BadRequest, match="the request's prompts together: 201 choices; at most 200 are drawn"):
+        drawn(more, None, lambda _: False)
+    for as_text in ({"choices": "text"}, {"prompt_syntax": "plain"}):
+        assert drawn(more.model_copy(update=as_text), None, lambda _: False).prompt == more.prompt
 
 
 def test_a_wildcard_needs_its_folder(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from pipelines.pricing import Cost
 from pipelines.progress import Cancel
 from ui import words
 from ui import worker as worker_module
+from ui.calls import Calls
 from ui.errors import TooMuch
 from ui.history import Asked
-from ui.limits import Limits, check_memory, of_machine
+from ui.limits import Limits, check_held, check_memory, of_machine
 from ui.service import Service
 from ui.tabs import compare
 
@@ -152,3 +153,26 @@ def test_compared_pictures_tell_their_own_seconds(make: Callable[[Limits], Servi
         f"{merge.seconds:.2f} s, its part of {together}",
         f"{composite.seconds:.2f} s, its part of {together}",
     ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "a" * 2000},
+        {"adapters": [{"name": "zorp", "words": ["zorp", *("w" * 500 for _ in range(4))]}]},
+        {"parameters": {"note": "x" * 2000}},
+        {"adapters": [{"name": "zorp", "region": {"box": [0, 0, 1, 1], "prompt": "p" * 2000}}]},
+    ],
+    ids=["prompt", "words", "parameters", "region"],
+)
+def test_all_text_of_a_request_counts_once_for_each_picture(
+    fields: dict[str, Any], make: Callable[[Limits], Service]
+) -> None:
+    service = make(Limits(inline=20_000))
+    request = ask(**fields)
+    size = len(request.model_dump_json())
+    assert 2000 < size < 4000
+    check_held([request] * (20_000 // size), service.limits)
+    with pytest.raises(TooMuch, match="characters together.*this server takes 20,000 per job"):
+        Calls(service).submit(request.model_dump(), 11)
+    assert service.history.jobs() == []

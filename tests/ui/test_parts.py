@@ -208,9 +208,10 @@ def test_no_file_is_opened_because_a_picture_says_so(tiny: Engine, tmp_path: Pat
 
 def test_pictures_that_requests_hold_have_a_limit() -> None:
     held = RenderRequest(prompt="a", start=Start(image=DOT), width=64, height=64, num_inference_steps=1)
-    check_amount([held] * 2, Limits(inline=2 * len(DOT)))
-    with pytest.raises(TooMuch, match="characters together"):
-        check_amount([held] * 3, Limits(inline=2 * len(DOT)))
+    size = len(held.model_dump_json())
+    check_amount([held] * 2, Limits(inline=2 * size))
+    with pytest.raises(TooMuch, match=f"at least {3 * size:,} characters together"):
+        check_amount([held] * 4, Limits(inline=3 * size - 1))
 
 
 _SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

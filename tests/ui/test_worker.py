@@ -5,8 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from composer.request import RenderRequest
 from pipelines.engine import Engine
@@ -14,9 +17,11 @@ from pipelines.images import Rendering
 from pipelines.jobs.states import State
 from pipelines.progress import Cancel, OnStep
 from tests.ui.waiting import until
-from ui import base
+from ui import base, routes
+from ui import service as service_module
 from ui.errors import Unavailable
 from ui.history import FILE, Asked, History, Job
+from ui.service import Service
 from ui.worker import Worker
 
 REQUEST = RenderRequest(prompt="a meadow", num_inference_steps=1)
@@ -245,3 +250,64 @@ def test_a_full_disk_is_waited_out(history: History, started: Start, monkeypatch
     full.clear()
     until(lambda: over(history, job))
     assert history.state(job.id)[0] is State.DONE
+
+
+def test_health_looks_whether_the_history_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "_LOOK", 0.01)
+    service = Service(Engine(), tmp_path)
+    app = FastAPI()
+    routes.add(app, service)
+    other = Lock(tmp_path)
+    try:
+        with TestClient(app) as client:
+            assert client.get("/medley/health").json()["worker"] == "not started"
+            service.start()
+            until(lambda: client.get("/medley/health").status_code == 200)
+            other.take()  # while nothing is to be done, so that no job comes upon it
+            answer = client.get("/medley/health")
+            assert (answer.status_code, answer.json()["ready"], answer.json()["worker"]) == (503, False, "hindered")
+            assert answer.json()["error"] == "the history cannot be used at the moment: database is locked"
+            other.release()
+            answer = client.get("/medley/health")
+            assert (answer.status_code, answer.json()["ready"], answer.json()["worker"]) == (200, True, "idle")
+    finally:
+        other.release()
+        service.stop()
+
+
+def test_a_change_of_our_own_is_no_obstacle_and_one_that_waits_for_others_is(
+    history: History, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "WAIT", 30.0)
+    own = base.Base(history.folder / FILE)
+    told: list[str] = []
+    inside, leave = Event(), Event()
+
+    def change() -> None:
+        with own.change():
+            inside.set()
+            leave.wait(30)
+
+    def look() -> None:
+        try:
+            own.check_writable(0.01)
+        except Unavailable as error:
+            told.append(str(error))
+
+    changing = Thread(target=change)
+    changing.start()
+    inside.wait(30)
+    look()
+    assert told == []
+    leave.set()
+    changing.join()
+    lock.take()
+    waiting = Thread(target=lambda: own.run("DELETE FROM ballots"))
+    waiting.start()
+    look()
+    assert told == ["the history cannot be used at the moment: database is locked"]
+    lock.release()
+    waiting.join()
+    look()
+    assert len(told) == 1
+    own.close()

@@ -55,6 +55,7 @@ def test_the_detectors_see_concepts(bench: Bench) -> None:
     assert len(found.concepts) == len(CONCEPTS)
 
 
+@pytest.mark.slow
 def test_the_base_model_shows_what_is_named(bench: Bench) -> None:
     found = base.run(bench, 12)
     assert found.overall >= 0.75
@@ -70,6 +71,7 @@ def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     assert bench.path("loras.png").exists()
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_the_same_noise(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "SIZES", (2,))
     found = compose.run(bench, sets=2, seeds=1)

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -51,7 +52,8 @@ class Attacker:
                 given["Content-Length"] = str(len(body))
             for name, value in given.items():
                 connection.putheader(name, value)
-            connection.endheaders(body, encode_chunked="Transfer-Encoding" in given)
+            with suppress(BrokenPipeError, ConnectionResetError):  # of a body that is refused before it has all come
+                connection.endheaders(body, encode_chunked="Transfer-Encoding" in given)
             answer = connection.getresponse()
             return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:

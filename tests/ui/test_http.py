@@ -145,6 +145,7 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
         one.stop()
 
 
+@pytest.mark.slow
 def test_only_who_knows_the_password_comes_in_and_a_killed_server_loses_nothing(guarded: Server) -> None:
     for path in ("", "medley/page.js", "gradio_api/info"):
         with pytest.raises(urllib.error.HTTPError, match="401"):

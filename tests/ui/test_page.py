@@ -99,6 +99,7 @@ def test_a_running_picture_is_cancelled_with_the_keyboard(open_page: Visit) -> N
     finished(page)
 
 
+@pytest.mark.slow
 def test_two_visitors_at_once_get_what_they_asked_for(open_page: Visit, server: Server, tmp_path: Path) -> None:
     """Each picture is, byte for byte, the one that the command line makes of the same request."""
     pages = {names: open_page() for names in (("zorp", "striped_vest", "trident"), ("momo", "neon"))}
@@ -116,6 +117,7 @@ def test_two_visitors_at_once_get_what_they_asked_for(open_page: Visit, server: 
         assert downloaded(page, server) == made.read_bytes()
 
 
+@pytest.mark.slow
 def test_twenty_quick_presses_are_twenty_pictures(open_page: Visit, server: Server) -> None:
     page = open_page()
     page.fill("#prompt textarea", "twenty balls")
@@ -129,6 +131,7 @@ def test_twenty_quick_presses_are_twenty_pictures(open_page: Visit, server: Serv
     expect(page.locator("#history figure")).to_have_count(20)
 
 
+@pytest.mark.slow
 def test_methods_are_compared_and_loras_explained(open_page: Visit) -> None:
     page = open_page()
     choose(page, "zorp", "moon")
@@ -194,6 +197,7 @@ def test_names_and_prompts_are_never_markup(open_page: Visit) -> None:
 _LATE = pytest.mark.slow  # .ci/run runs these too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "dark"),
     [(1440, True), (390, False), pytest.param(1440, False, marks=_LATE), pytest.param(390, True, marks=_LATE)],

@@ -129,5 +129,7 @@ def test_a_report_renews_the_document(
     assert main(["eval", "report", str(old.out), "--docs", str(tmp_path / "docs")]) == 0
     assert f"made by code {OLD}" in capsys.readouterr().err
     text = (tmp_path / "docs" / "benchmark.md").read_text()
-    assert f"| mine | {OLD} | naive, merge | 12 |" in text and "**Notice" not in text
+    assert f"| mine | {OLD} | naive, merge | 12 |" in text
+    notices = [line for line in text.splitlines() if "**Notice" in line]
+    assert len(notices) == 1 and "nothing is measured by a CLIP" in notices[0]  # and none of the code
     assert json.loads((old.out / "measured" / "codes.json").read_text()).popitem()[1] == OLD

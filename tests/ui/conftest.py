@@ -27,7 +27,7 @@ _SESSION = re.compile(r"session_hash=(\w+)")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-expect.set_options(timeout=60_000)  # on a machine at rest everything comes within a second or two
+expect.set_options(timeout=300_000)  # on a machine at rest everything comes within a second or two
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def visiting(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(300_000)
         page.on("console", lambda one: note(f"{one.text} {one.location}") if one.type == "error" else None)
         page.on("pageerror", lambda error: note(str(error)))
         page.on("request", lambda one: None if own(one.url, address) else wrong.append(f"went elsewhere: {one.url}"))

@@ -33,7 +33,7 @@ def pick(page: Page, field: str, option: str) -> None:
 
 
 def finished(page: Page, part: str = "#live", state: str = "done") -> None:
-    expect(page.locator(f"{part} .m-status")).to_have_attribute("data-state", state, timeout=60_000)
+    expect(page.locator(f"{part} .m-status")).to_have_attribute("data-state", state, timeout=300_000)
 
 
 def go_to(page: Page, tab: str) -> None:

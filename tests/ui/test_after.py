@@ -113,7 +113,7 @@ def test_a_picture_goes_on_into_other_tabs_and_formats(open_page: Visit, server:
 def test_what_is_full_of_results_is_readable_for_everybody(open_page: Visit) -> None:
     """Each tab with its results in it, at both widths, light and dark."""
     for width, dark in ((1440, False), (390, True)):
-        page = open_page(width=width, dark=dark)
+        page = open_page(width=width, dark=dark, bypass_csp=True)
         page.add_script_tag(content=AXE_FILE_PATH.read_text("utf-8"))
         page.click("#example")
         set_steps(page, 2)
@@ -191,7 +191,7 @@ def mortal(tmp_path: Path) -> Iterator[Server]:
 def test_a_server_that_is_killed_comes_back_with_history_and_queue(mortal: Server, browser: Browser) -> None:
     """The page that was open goes on by itself; a reload finds everything."""
     page = browser.new_context().new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(300_000)
     page.goto(mortal.address)
     choose(page, "zorp")
     set_steps(page, 2)

@@ -16,7 +16,8 @@ from eval.errors import BadRun, NoResults
 from lora_zoo.errors import ZooError
 from lora_zoo.foreign import documents, files
 from lora_zoo.foreign.documents import Bounds
-from pipelines import images, sheet
+from lora_zoo.storage import atomic
+from pipelines import sheet
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -114,4 +115,4 @@ def copy(source: Path, folder: Path) -> None:
 
 def _write(data: bytes, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    images.write_atomically(data, path)
+    atomic.write(data, path)

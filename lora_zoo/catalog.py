@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from lora_zoo import fields, formats
 from lora_zoo.errors import BadFile, UnknownLora
 from lora_zoo.foreign import files
+from lora_zoo.storage import atomic
 
 if TYPE_CHECKING:
     from lora_zoo.adapter import Adapter, Layout
@@ -133,14 +133,7 @@ def write_catalog(entries: Iterable[Entry], path: Path = DEFAULT) -> None:
     listed = tuple(entries)
     _refuse_duplicates(listed, str(path))
     text = json.dumps({"loras": [dataclasses.asdict(entry) for entry in listed]}, indent=1, ensure_ascii=False)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-        os.chmod(temporary, 0o644)  # mkstemp's files are private; a catalogue is part of the project
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    atomic.write_text(f"{text}\n", path)
 
 
 def models() -> tuple[Model, ...]:

@@ -6,13 +6,12 @@ Those of the LoRAs that come with the project lie beside the catalogue; those of
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from lora_zoo import fields
 from lora_zoo.foreign import files
+from lora_zoo.storage import atomic
 
 HOME = Path(__file__).parent / "profiles.json"
 Profile = tuple[float, ...]
@@ -31,14 +30,7 @@ def load(path: Path = HOME) -> dict[str, Profile]:
 def save(profiles: Mapping[str, Profile], path: Path = HOME) -> None:
     """Write profiles whole or not at all, one to a line."""
     lines = ",\n".join(f"  {json.dumps(digest)}: {json.dumps(profiles[digest])}" for digest in sorted(profiles))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f'{{\n "profiles": {{\n{lines}\n }}\n}}\n')
-        os.chmod(temporary, 0o644)  # mkstemp's files are private; this one is part of the project
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    atomic.write_text(f'{{\n "profiles": {{\n{lines}\n }}\n}}\n', path)
 
 
 def parse(value: object, where: str) -> Profile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from lora_zoo.adapter import Vectors
 from lora_zoo.errors import BadFile, UnknownName
+from lora_zoo.storage import atomic
 
 Dialect = Literal["kohya", "diffusers", "peft"]
 
@@ -64,7 +64,7 @@ def write(  # noqa: PLR0913  what a file holds, and how it is spelled and stored
         _save(tensors, path, {"format": "pt", **metadata})
         return path
     path.mkdir(parents=True, exist_ok=True)
-    (path / "adapter_config.json").write_text(json.dumps(_peft_config(layers), indent=2, sort_keys=True) + "\n")
+    atomic.write_text(json.dumps(_peft_config(layers), indent=2, sort_keys=True) + "\n", path / "adapter_config.json")
     _save(tensors, path / "adapter_model.safetensors", {"format": "pt", **metadata})
     return path
 
@@ -88,9 +88,7 @@ def _stored(layers: Layers, dialect: Dialect, dtype: str, vectors: Vectors) -> d
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(safetensors.torch.save(tensors, metadata))
-    os.replace(partial, path)
+    atomic.write(safetensors.torch.save(tensors, metadata), path)
 
 
 def _kohya_stem(component: str, path: str, sdxl: bool) -> str:

@@ -50,12 +50,12 @@ def run(flags: CheckFlags, as_json: bool) -> int:
 
 
 def _plot(report: Report, path: Path) -> None:
+    from lora_zoo.storage import atomic
     from pipelines import heatmap, sheet
-    from pipelines.images import write_atomically
 
     if not report.conflicts:
         raise BadRequest("--plot: there is nothing to draw; it takes two LoRAs that can be used and share a layer")
-    write_atomically(sheet.png(heatmap.draw(report.conflicts)), path)
+    atomic.write(sheet.png(heatmap.draw(report.conflicts)), path)
 
 
 def _document(report: Report) -> dict[str, JsonValue]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image
 from pydantic import JsonValue
 
+from lora_zoo.storage import atomic
 from pipelines import cli_output
-from pipelines.images import Rendering, write_atomically
+from pipelines.images import Rendering
 
 _NO_NAME = re.compile(r"[^\w.]+")
 
@@ -27,6 +28,6 @@ def write(rendering: Rendering, folder: Path, stem: str) -> dict[str, JsonValue]
     for number, (name, found) in enumerate(rendering.findings.items(), start=1):
         path, buffer = folder / f"{stem}-{number}-{_NO_NAME.sub('-', name)}.png", BytesIO()
         found.resize(rendering.image.size, Image.Resampling.NEAREST).save(buffer, format="PNG")
-        write_atomically(buffer.getvalue(), path)
+        atomic.write(buffer.getvalue(), path)
         files[name] = str(path)
     return files

@@ -55,8 +55,8 @@ def _all(library: Library, model: str) -> tuple[str, ...]:
 
 
 def _plot(profiles: dict[str, tuple[float, ...]], path: Path) -> None:
+    from lora_zoo.storage import atomic
     from pipelines import curves, sheet
-    from pipelines.images import write_atomically
 
     title = "Mean log spectrum of each LoRA's pictures, over its greatest value"
-    write_atomically(sheet.png(curves.draw(title, "middle of the spectrum to its edge", profiles)), path)
+    atomic.write(sheet.png(curves.draw(title, "middle of the spectrum to its edge", profiles)), path)

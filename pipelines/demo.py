@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.request import AdapterUse, RenderRequest
+from lora_zoo.storage import atomic
 from pipelines import cli_output, images, places, sheet
 from pipelines.engine import Engine
 from pipelines.images import Rendering
@@ -59,7 +60,7 @@ def run(out: Path, scene: Scene, engine: Engine | None = None) -> Path:
         cli_output.line(f"{tiles[-1].title:<12} {tiles[-1].note:<40} {path}")
     sheet_path = out / "sheet.png"
     page = sheet.draw(f"{scene.prompt}  ·  {' + '.join(scene.loras)}  ·  seed {scene.seed}", tiles)
-    images.write_atomically(sheet.png(page), sheet_path)
+    atomic.write(sheet.png(page), sheet_path)
     cli_output.line(f"\nside by side: {sheet_path}")
     return sheet_path
 

@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from lora_zoo.errors import ZooError
 from lora_zoo.foreign import documents, files
 from lora_zoo.index.store import default_path
+from lora_zoo.storage import atomic
 from pipelines.pricing import Cost
 from pipelines.specs import ModelSpec
 
@@ -96,7 +96,8 @@ def learn(place: Place, cost: Cost, seconds: float, file: Path | None = None) ->
     known[place] = speeds[-_KEPT:]
     kept = [Measured(*one) for one in list(known.items())[-_MODELS:]]
     try:
-        _write(_FILE.dump_json(tuple(kept)), file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(_FILE.dump_json(tuple(kept)), file)
     except OSError as error:
         log.info("what this rendering took cannot be kept in %s: %s", file, error)
 
@@ -170,15 +171,3 @@ def _read(file: Path) -> tuple[Measured, ...]:
         log.info("what was measured before holds no speeds and begins anew")
         return ()
     return found
-
-
-def _write(data: bytes, file: Path) -> None:
-    """Write the file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as part:
-            part.write(data)
-        os.replace(temporary, file)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from composer.record import RenderRecord
 from composer.request import RenderRequest
 from composer.sharing import shared
 from lora_zoo.foreign import documents, files, pictures
+from lora_zoo.storage import atomic
 from pipelines.errors import BadMetadata, NoRecord
 from pipelines.metadata import a1111_text, carriers, readers
 from pipelines.metadata.carriers import FORMATS, OWN, PARAMETERS, Format
@@ -93,58 +92,8 @@ def check_room(request: RenderRequest, chosen: Format) -> None:
 def save(rendering: Rendering, path: Path) -> str:
     """Write the picture, in the format of its suffix, so that no reader ever sees half; return the file's sha256."""
     data = encode(rendering, format_named(path.suffix.removeprefix(".")))
-    write_atomically(data, path)
+    atomic.write(data, path)
     return hashlib.sha256(data).hexdigest()
-
-
-def write_atomically(data: bytes, path: Path) -> None:
-    """Write a file beside its place, force it to the disk, put it in place in one act, and force its name there too."""
-    _write(data, path, os.replace)
-
-
-def write_new(data: bytes, path: Path) -> None:
-    """Do the same where no file is; one that is there, or appears meanwhile, is a `FileExistsError`, and stays."""
-    _write(data, path, _place_new)
-
-
-def _place_new(temporary: str, path: Path) -> None:
-    try:
-        os.link(temporary, path)  # unlike a renaming, it never takes another file's place
-    except FileExistsError:
-        raise
-    except OSError:  # file systems without links: the name is claimed first, and is empty for a moment
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.replace(temporary, path)
-
-
-def _write(data: bytes, path: Path, place: Callable[[str, Path], None]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # a temporary file is private; a picture is not
-        place(temporary, path)
-        _sync(path.parent)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def sweep(path: Path) -> None:
-    """Take away what a process left that was killed while it wrote this file; nobody else may be writing it."""
-    for left in path.parent.glob(f".{path.name}.*.part"):
-        left.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """Force a folder's names to the disk; where the system cannot, its own journal must do."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def is_picture(path: Path) -> bool:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from lora_zoo.foreign import files
-from pipelines import images
+from lora_zoo.storage import atomic
 
 _COUNTER = ".numbers"
 _NUMBERED = re.compile(r"(\d{1,9})-.*\.(?:png|jpeg|webp|avif)")
@@ -32,7 +32,7 @@ class Numbered:
         while True:
             path = self._folder / f"{self._take(1):04d}-{rest}"
             try:
-                images.write_new(data, path)
+                atomic.write_new(data, path)
             except FileExistsError:
                 continue  # put here by something that does not count
             return path

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 from composer.request import RenderRequest, Start
 from lora_zoo.errors import BadFile
 from lora_zoo.foreign import files, pictures
-from pipelines import canvas, decoding, images
+from lora_zoo.storage import atomic
+from pipelines import canvas, decoding
 from ui import room
 from ui.errors import NotThere, TooMuch
 
@@ -95,7 +96,7 @@ class Held:
         elif room.held(self._folder) + len(data) > room.BOUNDS.held:
             raise TooMuch("this server has no room for more pictures to begin with; ask whoever runs it to make some")
         else:
-            images.write_atomically(data, path)
+            atomic.write(data, path)
         return f"{NAMED}{digest}"
 
 

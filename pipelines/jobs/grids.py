@@ -15,7 +15,8 @@ from lora_zoo.errors import ZooError
 from lora_zoo.foreign import documents, files, pictures
 from lora_zoo.foreign import text as characters
 from lora_zoo.foreign.documents import Bounds
-from pipelines import images, sheet
+from lora_zoo.storage import atomic
+from pipelines import sheet
 from pipelines.jobs.entries import Entry
 from pipelines.jobs.errors import BadLedger
 from pipelines.jobs.ledger import Ledger
@@ -76,8 +77,8 @@ def draw_missing(ledger: Ledger) -> None:
             data = sheet.png(draw(content, by_digest, ledger.folder))
             with ledger.held():  # others may have come as far
                 if not path.exists():
-                    images.sweep(path)
-                    images.write_atomically(data, path)
+                    atomic.sweep(path)
+                    atomic.write(data, path)
 
 
 def draw(content: Content, jobs: dict[str, Entry], folder: Path) -> Image.Image:

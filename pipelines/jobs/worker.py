@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_zoo.foreign import files
+from lora_zoo.storage import atomic
 from pipelines import images
 from pipelines.engine import Engine
 from pipelines.jobs import grids
@@ -127,8 +128,8 @@ def encoded(rendering: Rendering, suffix: str = "png") -> Encoded:
 
 def put(made: Encoded, path: Path) -> Picture:
     """Put a picture's bytes into their place, on the disk for good, and return what the ledger keeps of it."""
-    images.sweep(path)
-    images.write_atomically(made.data, path)
+    atomic.sweep(path)
+    atomic.write(made.data, path)
     return Picture(hashlib.sha256(made.data).hexdigest(), made.pixels_sha256, made.seconds)
 
 

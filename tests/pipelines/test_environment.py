@@ -17,7 +17,7 @@ import json, os, sys, logging
 from pipelines import environment
 done = environment.prepare()
 again = environment.prepare()
-print(json.dumps([done, again, os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules]))
+print(json.dumps([done, again, *map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")), "torch" in sys.modules]))
 """
 _NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
@@ -34,22 +34,23 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_threads_are_told_to_sleep_while_they_wait() -> None:
-    assert json.loads(run(_SAYS.format(before="")).stdout) == [True, True, "PASSIVE", False]
+def test_threads_are_told_to_spin_for_a_moment_and_then_to_sleep() -> None:
+    assert json.loads(run(_SAYS.format(before="")).stdout) == [True, True, "PASSIVE", "2000", False]
 
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_a_user_who_has_decided_is_not_overruled(name: str) -> None:
-    done, again, policy, _ = json.loads(run(_SAYS.format(before=""), **{name: "5"}).stdout)
+    done, again, policy, spins, _ = json.loads(run(_SAYS.format(before=""), **{name: "5"}).stdout)
     assert (done, again) == (True, True)
     assert policy == ("5" if name == "OMP_WAIT_POLICY" else None)
+    assert spins == ("5" if name == "GOMP_SPINCOUNT" else None)
 
 
 def test_what_comes_too_late_says_so() -> None:
     """A module of torch's name stands in for it: whether it is there is all that is looked at."""
     ended = run(_SAYS.format(before="sys.modules['torch'] = logging"))
-    assert json.loads(ended.stdout) == [False, True, "PASSIVE", True]
-    assert "torch was imported before" in ended.stderr and "OMP_WAIT_POLICY=PASSIVE" in ended.stderr
+    assert json.loads(ended.stdout) == [False, True, "PASSIVE", "2000", True]
+    assert "torch was imported before" in ended.stderr and "OMP_WAIT_POLICY=PASSIVE and GOMP" in ended.stderr
 
 
 _WAY_IN = """

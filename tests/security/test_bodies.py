@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,8 @@ def test_neither_takes_memory_that_stays(attacker: Attacker, server: Server) -> 
     buffer = io.BytesIO()
     Image.new("L", (8000, 8000)).save(buffer, "PNG")
     before = resident(server)
-    with pytest.raises(OSError):  # cut off
-        attacker.ask("POST", "/medley/api/cost", endless(), CHUNKED)
+    with suppress(OSError):  # cut off, if the answer is not read before that
+        assert attacker.ask("POST", "/medley/api/cost", endless(), CHUNKED).status == 413
     with ThreadPoolExecutor(8) as visitors:
         answers = list(visitors.map(lambda _: attacker.ask("POST", "/medley/held", buffer.getvalue()), range(8)))
     assert {answer.status for answer in answers} == {200}

@@ -85,8 +85,10 @@ def test_a_locked_history_is_told_and_waited_out(server: Server) -> None:
         told = health(server)[1]
         assert (told["ready"], told["worker"]) == (False, "hindered")
         assert told["error"] == "the history cannot be used at the moment: database is locked"
+        jobs = other.execute("SELECT count(*) FROM jobs").fetchone()
         status, answer = asked(server, "POST", "/medley/api/jobs", {"request": SMALL})
-        assert status == 503 and "nothing was accepted" in answer["detail"]
+        assert status == 503 and "database is locked" in answer["detail"]
+        assert other.execute("SELECT count(*) FROM jobs").fetchone() == jobs
         assert asked(server, "GET", "/medley/api/pictures")[0] == 200  # who reads need not wait
         other.execute("ROLLBACK")
     until(lambda: state(server, job) == "done")

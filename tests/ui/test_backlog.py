@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +10,7 @@ from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Queue
 from starlette.requests import Request
 
+from tests.ui.waiting import finished
 from ui.backlog import Backlog, Sessions
 from ui.walls.bodies import SIZE
 
@@ -53,7 +53,7 @@ def test_events_wait_as_long_as_there_is_room_for_their_bytes() -> None:
         asked = Asked(3 * MEGABYTE)
         return [(await asked.send(MEGABYTE))[0] for _ in range(5)]
 
-    assert asyncio.run(sent()) == [True] * 3 + [False] * 2
+    assert finished(sent()) == [True] * 3 + [False] * 2
 
 
 def test_small_events_count_too() -> None:
@@ -61,11 +61,11 @@ def test_small_events_count_too() -> None:
         asked = Asked(MEGABYTE)
         return sum([(await asked.send(10))[0] for _ in range(100)])
 
-    assert asyncio.run(sent()) == 16
+    assert finished(sent()) == 16
 
 
 def test_who_is_refused_is_told_to_come_back() -> None:
-    taken, told = asyncio.run(Asked(10).send(11))
+    taken, told = finished(Asked(10).send(11))
     assert not taken and "try again in a while" in told
 
 
@@ -79,7 +79,7 @@ def test_answers_that_nobody_fetches_give_way_the_oldest_first() -> None:
         left = [asked.queue.pending_messages_per_session[f"page{number}"].qsize() for number in range(2)]
         return taken, left, asked.backlog.size
 
-    taken, left, size = asyncio.run(sent())
+    taken, left, size = finished(sent())
     assert taken == [True, True, False]  # two were over, and one waits still
     assert left == [0, 0] and size == 3 * MEGABYTE
 
@@ -95,7 +95,7 @@ def test_answers_that_were_fetched_take_no_room() -> None:
             asked.queue.pending_event_ids_session["page"].discard(event)  # as gradio does when a page has it
         return found
 
-    assert asyncio.run(sent()) == [True] * 4
+    assert finished(sent()) == [True] * 4
 
 
 def test_of_a_page_no_value_is_kept() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from fastapi.testclient import TestClient
 from composer.errors import BadRequest
 from composer.request import RenderRequest
 from pipelines.engine import Engine
+from tests.ui.waiting import finished
 from ui import rest
 from ui.calls import Calls
 from ui.errors import NotAllowed
@@ -45,7 +45,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def call(service: Service, name: str, values: dict[str, Any]) -> Any:
     done = getattr(Calls(service), name)(**values)
-    return asyncio.run(done) if inspect.iscoroutine(done) else done
+    return finished(done) if inspect.iscoroutine(done) else done
 
 
 def test_all_calls_with_parameters_are_tried() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from composer.request import RenderRequest
 from pipelines.jobs.states import State
+from tests.ui.waiting import finished
 from ui import news
 from ui.history import Asked, History
 from ui.live import Live, Watcher
@@ -31,7 +32,7 @@ def test_a_watcher_looks_when_it_is_told_and_not_before(monkeypatch: pytest.Monk
             Thread(target=board.tell, args=("a" if number == 0 else None,)).start()
         return seen
 
-    assert asyncio.run(asyncio.wait_for(watch(), 60)) == [0, 1, 2]
+    assert finished(asyncio.wait_for(watch(), 60)) == [0, 1, 2]
     assert next(looks) == 3
 
 
@@ -44,7 +45,7 @@ def test_who_leaves_is_forgotten() -> None:
         assert list(board._listeners) == ["a"]
         await moments.aclose()
 
-    asyncio.run(watch())
+    finished(watch())
     assert not board._listeners
     board.tell("a")
     board.tell()

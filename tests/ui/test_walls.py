@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.ui.waiting import finished
 from ui.walls import bodies, password
 from ui.walls.asgi import App, Message, Receive, Scope, Send
 from ui.walls.bodies import Bodies, Sizes
@@ -58,7 +59,7 @@ async def answer(app: App, scope: Scope, pieces: Sequence[bytes | None] = (b"",)
 
 
 def one(app: App, scope: Scope, pieces: Sequence[bytes | None] = (b"",)) -> tuple[int, str]:
-    return asyncio.run(answer(app, scope, pieces))
+    return finished(answer(app, scope, pieces))
 
 
 def walled(room: Callable[[int], bool] = lambda size: True) -> App:
@@ -125,7 +126,7 @@ def test_large_documents_take_turns_and_few_are_on_their_way() -> None:
         calls = [answer(app, asked("POST", "/medley/api/jobs"), [b"x" * 2000, b"y"]) for _ in range(6)]
         return list(await asyncio.gather(*calls))
 
-    told = asyncio.run(together())
+    told = finished(together())
     assert max(most) == 1
     assert [status for status, _ in told] == [200] * 4 + [503] * 2  # each may still be of 5,000 bytes, of 20,000
 
@@ -142,7 +143,7 @@ def test_an_upload_needs_room_for_all_that_are_under_way() -> None:
         first = asked("POST", "/gradio_api/upload", content_length="4000")
         return list(await asyncio.gather(answer(app, first, [b"x" * 4000]), answer(app, asked("POST", first["path"]))))
 
-    told = asyncio.run(together())
+    told = finished(together())
     assert sorted(sizes) == [4000, 13_000]
     assert [status for status, _ in told] == [200, 507]
 
@@ -224,5 +225,5 @@ def test_a_socket_from_another_site_is_closed() -> None:
         return {"type": "websocket.connect"}
 
     scope: dict[str, Any] = {**asked(host="localhost", origin="http://evil.example"), "type": "websocket"}
-    asyncio.run(Hosts(echo, "127.0.0.1")(scope, receive, send))
+    finished(Hosts(echo, "127.0.0.1")(scope, receive, send))
     assert [one["type"] for one in sent] == ["websocket.close"]

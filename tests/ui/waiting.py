@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 def until(true: Callable[[], bool], seconds: float = 100.0) -> None:
@@ -12,3 +17,13 @@ def until(true: Callable[[], bool], seconds: float = 100.0) -> None:
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.005)
+
+
+def finished(coroutine: Coroutine[object, object, Result]) -> Result:
+    """Return what a coroutine returns, run by a thread of its own.
+
+    `asyncio.run` in the test's own thread would fail wherever an earlier test opened a browser: playwright leaves its
+    loop running there.
+    """
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, coroutine).result()  # noqa: TID251  the one place

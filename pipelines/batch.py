@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 
 import torch
@@ -285,10 +285,15 @@ def _progress(model: LoadedModel, one: Live, position: int, place: tuple[int, Li
     )
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in _VERSIONS_OF}
+
+
 def _record(model: LoadedModel, one: Live, picture: Decoded, room: Room, seconds: float) -> RenderRecord:
     return RenderRecord(
         **one.resolved.request.model_dump(),
-        versions={"medley": revision(), **{package: version(package) for package in _VERSIONS_OF}},
+        versions={"medley": revision(), **_versions()},
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         rows_per_call=one.tally.rows_per_call,

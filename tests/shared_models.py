@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -57,6 +58,10 @@ def process() -> State:
     }
 
 
+#: What was found after the last test that used a model: what the next one finds before it.
+_known: WeakKeyDictionary[LoadedModel, State] = WeakKeyDictionary()
+
+
 def differences(before: State, after: State) -> list[str]:
     """Return the names of what is not as it was."""
     return [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
@@ -65,9 +70,10 @@ def differences(before: State, after: State) -> list[str]:
 @contextmanager
 def unchanged(models: dict[str, LoadedModel]) -> Iterator[None]:
     """Check that models and the process are left as they were found."""
-    before = {name: state(model) for name, model in models.items()}
+    before = {name: _known.get(model) or state(model) for name, model in models.items()}
     around = process()
     yield
     for name, model in models.items():
-        assert (left := differences(before[name], state(model))) == [], f"the shared model {name!r} is changed: {left}"
+        after = _known[model] = state(model)
+        assert (left := differences(before[name], after)) == [], f"the shared model {name!r} is changed: {left}"
     assert differences(around, process()) == []

@@ -70,12 +70,14 @@ def check(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     said.err.encode("utf-8")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_worst_values_of_every_option(option: str, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for value in WORST:
         check([*command, f"{option}={value}"], capsys)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "other",
     [

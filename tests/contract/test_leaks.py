@@ -72,6 +72,7 @@ def test_a_rendering_leaves_the_base_model(
     assert engine.render(ask(str(small_folder))).image == base
 
 
+@pytest.mark.sampled(26)
 @pytest.mark.parametrize("index", range(STEPS))
 @pytest.mark.parametrize("name", METHODS)
 def test_a_raising_step_leaves_the_base_model(
@@ -82,6 +83,7 @@ def test_a_raising_step_leaves_the_base_model(
     assert engine.render(ask(str(small_folder))).image == base
 
 
+@pytest.mark.sampled(26)
 @pytest.mark.parametrize("index", range(STEPS))
 @pytest.mark.parametrize("name", METHODS)
 def test_a_raising_unet_leaves_the_base_model(
@@ -102,6 +104,7 @@ def test_a_raising_unet_leaves_the_base_model(
     assert engine.render(ask(str(small_folder))).image == base
 
 
+@pytest.mark.sampled(26)
 @pytest.mark.parametrize("index", range(STEPS))
 @pytest.mark.parametrize("name", METHODS)
 def test_cancelling_stops_within_a_step(
@@ -182,6 +185,7 @@ def close(a: object, b: object, tolerance: float) -> bool:
     return float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max()) <= tolerance
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("max_rows", [2, 7, 64])
 def test_alone_or_in_any_company(max_rows: int, engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     requests = mixed(str(small_folder))

@@ -11,6 +11,7 @@ from pipelines.engine import Engine
 from tests.requests import final_latents, for_method
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", registry.names())
 def test_a_size_that_the_unet_cannot_halve_evenly(name: str, engine: Engine, small_folder: Path) -> None:
     request = for_method(name, str(small_folder), width=18, height=22)

@@ -81,6 +81,7 @@ def test_a_suite_that_is_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest
     assert "a pipe, not a regular file" in refused(capsys, *typed)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["run.json", "measured/cost.json", "measured/clipscore.json", "measured/codes.json"])
 def test_damaged_results_are_told(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / name

@@ -50,12 +50,14 @@ def same(ours: Image.Image, theirs: Image.Image) -> bool:
     return a.shape == b.shape and int(abs(a - b).max()) <= 1 and float(b.std()) > 1.0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheduler", schedulers.names())
 def test_base_pictures(scheduler: str, engine: Engine, small_folder: Path) -> None:
     request = ask(str(small_folder), scheduler=scheduler, num_inference_steps=6, negative_prompt="a mat")
     assert same(engine.render(request).image, picture(stock(small_folder, scheduler), request, 16))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "fields",
     [{}, {"guidance_scale": 1.0}, {"guidance_rescale": 0.7}, {"prompt": "a cat " * 60, "prompt_syntax": "plain"}],
@@ -87,6 +89,7 @@ def test_sd2_in_a_folder(tmp_path: Path) -> None:
     assert same(ours.image, picture(pipe, request, 64))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_same_files(count: int, sd15: LoadedModel, sd15_folder: Path, tmp_path: Path) -> None:
     kinds = [Kind(4, 1.0, components=BOTH), Kind(2, 1.0, CONVOLUTIONS, BOTH), Kind(6, 1.0, CONVOLUTIONS)]

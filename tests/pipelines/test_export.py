@@ -60,6 +60,7 @@ def write(engine: Engine, request: RenderRequest, rank: int | None, path: Path) 
     return export(engine, MergeOrder(request, rank), path)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", EXACT)
 def test_a_file_holds_what_was_merged(
     method: str, engine: Engine, small: LoadedModel, small_folder: Path, tmp_path: Path
@@ -74,6 +75,7 @@ def test_a_file_holds_what_was_merged(
     assert made.energy_kept == pytest.approx(1.0) or method == "svd"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("rank", [None, 2])
 @pytest.mark.parametrize("method", WHOLE)
 def test_what_is_of_no_rank_is_cut(

@@ -66,6 +66,7 @@ def fronts(unet: nn.Module) -> list[str]:
     return [path for path, part in unet.named_modules() if "forward" in vars(part)]
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("size", [(8, 8), (8, 16), (6, 10), (9, 13)], ids=str)
 @pytest.mark.parametrize("layers", [0, 1, 2])
 def test_the_same_input_gives_the_same_output(unet: nn.Module, layers: int, size: tuple[int, int]) -> None:

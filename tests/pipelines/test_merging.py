@@ -71,6 +71,7 @@ def test_what_was_dropped_is_made_again(small: LoadedModel) -> None:
     assert store.merged(merge, members) == digest and merge.calls == 2
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_picture_is_that_of_the_merged_adapter(name: str, small: LoadedModel, small_folder: Path) -> None:
     """With other weights for the text encoder it is merged on its own, with those."""
@@ -104,6 +105,7 @@ def test_exact_merges_draw_what_merge_draws(engine: Engine, small_folder: Path) 
     assert not close(plain, final_latents(engine, [pruned])[0], 1e-3)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_one_pass_a_step(name: str, engine: Engine, small_folder: Path) -> None:
     """T29: weight merges cost what one LoRA costs, whatever their number."""

@@ -66,6 +66,7 @@ def theirs(kind: Any, folder: Path, scheduler: str, request: RenderRequest, **mo
     return pipe(request.prompt, guidance_scale=request.guidance_scale, **asked).images
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheduler", schedulers.names())
 def test_img2img_is_that_of_diffusers(scheduler: str, sd15_engine: Engine, sd15_folder: Path) -> None:
     start = Start(image=GIVEN, strength=0.6)
@@ -84,6 +85,7 @@ def test_img2img_is_that_of_diffusers(scheduler: str, sd15_engine: Engine, sd15_
     assert (record.unet_passes, sd15_engine.dry_run(request).unet_passes) == (3, 3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("strength", [0.6, 1.0])
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m"])
 def test_inpainting_is_that_of_diffusers(
@@ -97,6 +99,7 @@ def test_inpainting_is_that_of_diffusers(
     assert close(final_latents(sd15_engine, [request])[0], wanted)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_what_the_mask_keeps(name: str, engine: Engine, small_folder: Path) -> None:
     given, mask = picture(16), half(16)
@@ -112,6 +115,7 @@ def test_every_method_keeps_what_the_mask_keeps(name: str, engine: Engine, small
     assert other.record.pixels_sha256 != rendering.record.pixels_sha256
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_second_pass(name: str, engine: Engine, small_folder: Path) -> None:
     hires = Hires(scale=1.5, strength=0.7, num_inference_steps=4, upscaler="latent")

@@ -69,6 +69,7 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     ]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("name", "pattern"), _patterns(), ids=[name for name, _ in _patterns()])
 def test_time_grows_with_the_length_only(name: str, pattern: re.Pattern[str]) -> None:
     whole = name.rpartition(".")[2] in _WHOLE

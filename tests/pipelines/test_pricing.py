@@ -51,6 +51,7 @@ def modules(widths: Widths) -> dict[str, Any]:
         return cast(dict[str, Any], checkpoints.modules(widths))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("widths", "sizes"),
     [
@@ -109,6 +110,7 @@ def eager() -> Engine:
     return engine
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fields", "low", "high"),
     [

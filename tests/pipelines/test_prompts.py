@@ -132,9 +132,9 @@ def test_long_and_short_prompts_in_one_batch_are_as_alone(engine: Engine, small_
         request(text, model=str(small_folder), negative_prompt=negative)
         for text, negative in ((LONG, ""), ("a cat", ""), ("cat", LONG), ("[a:cat:2] on AND on :0.5", "at"))
     ]
-    together = [rendering.record.pixels_sha256 for rendering in engine.render_many(both)]
-    alone = [engine.render(one).record.pixels_sha256 for one in both]
-    assert together == alone
+    for asked, together in zip(both, engine.render_many(both), strict=True):
+        alone = numpy.asarray(engine.render(asked).image, dtype=int)
+        assert numpy.abs(alone - np.asarray(together.image)).max() <= 1  # sums of more rows may be rounded otherwise
 
 
 def test_a_long_prompt_is_told_with_whose_trigger_is_late(engine: Engine, small_folder: Path) -> None:

@@ -54,6 +54,7 @@ def sparse_file(shapes: dict[str, tuple[int, ...]], path: Path) -> Path:
     return path
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("widths", [TRUE_SD, TRUE_XL], ids=["sd15", "sdxl"])
 def test_every_key_of_a_published_file_is_accounted_for(widths: Widths, tmp_path: Path) -> None:
     with init_empty_weights(include_buffers=False):

@@ -44,6 +44,7 @@ def by_formula(adapter: Adapter, model: LoadedModel, digest: str) -> Adapter:
     return Adapter(adapter.name, digest, layers)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", METHODS)
 def test_blocks_are_the_deltas_times_their_weights(
     name: str, engine: Engine, small: LoadedModel, small_folder: Path
@@ -70,6 +71,7 @@ def latents_by_step(engine: Engine, request: RenderRequest) -> list[Tensor]:
     return seen
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", METHODS)
 def test_before_its_start_a_lora_has_no_weight(name: str, engine: Engine, small_folder: Path) -> None:
     request = for_method(name, str(small_folder), scheduler="ddim")

@@ -10,6 +10,8 @@ import pytest
 from tests.security.attacker import Attacker
 from tests.server import Server, free_port
 
+_SERVERS = {"server", "guarded", "told"}  # fixtures that start one
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -39,5 +41,5 @@ def secret(tmp_path: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what attacks a real server: `.ci/run` runs this folder in a step of its own."""
     for item in items:
-        if "tests/security" in item.path.as_posix() and "server" in getattr(item, "fixturenames", ()):
+        if "tests/security" in item.path.as_posix() and _SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -229,6 +229,7 @@ def load(folder: Path) -> LoadedModel:
     return model
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_hostile_model_is_refused_in_words(case: str, folder: Path) -> None:
@@ -238,6 +239,7 @@ def test_a_hostile_model_is_refused_in_words(case: str, folder: Path) -> None:
     assert 0 < len(str(caught.value)) < 2000
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", UNHEARD)
 def test_what_a_model_asks_of_others_is_not_heard(case: str, folder: Path) -> None:

@@ -90,6 +90,7 @@ NESTED = {**JOB, "loras": ["zorp"], "parameters": {"interval": 1}}
 LINE = f'--prompt "{PROMPT} <lora:zorp:1>" --negative_prompt "text" --seed {SEED} --steps {STEPS}'
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "text"),
     [("jobs.jsonl", json.dumps(NESTED)), ("jobs.yaml", json.dumps([NESTED])), ("jobs.csv", _table())],

@@ -47,6 +47,7 @@ def call(server: Server, name: str, *values: Any, **headers: str) -> Any:
     return json.loads(data)[0]
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_the_client_of_gradio_renders(client: Client) -> None:
     request = {**SMALL, "adapters": [{"name": "zorp", "weight": 0.7}], "seed": 3}
     done = client.predict(request, 2, api_name="/render")

@@ -86,6 +86,7 @@ def test_a_stranger_makes_a_picture_and_finds_it_again(
     expect(another.locator("#remarks")).to_contain_text("Restored")
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_a_running_picture_is_cancelled_with_the_keyboard(open_page: Visit) -> None:
     page = open_page()
     page.fill("#prompt textarea", "a meadow")
@@ -240,6 +241,7 @@ def test_a_thumbnail_is_a_small_picture(server: Server) -> None:
         assert Image.open(io.BytesIO(answer.read())).size == (128, 128)
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_a_box_is_drawn_for_a_method_that_looks_at_it(open_page: Visit, server: Server, tmp_path: Path) -> None:
     page = open_page()
     choose(page, "zorp", "krag")

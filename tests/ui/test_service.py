@@ -201,6 +201,7 @@ def test_what_a_method_saw_is_kept(make: Callable[[], Service]) -> None:
     assert kept.findings and words.record(kept).count("<figure>") == len(kept.findings)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("method", ["clora", "freefuse"])
 def test_what_a_method_sees_is_shown_while_it_renders(method: str, make: Callable[[], Service]) -> None:
     service = make()
@@ -223,6 +224,7 @@ def test_what_a_method_sees_is_shown_while_it_renders(method: str, make: Callabl
     assert (len({one["mask of zorp"] for one in seen}) > 1) == (method == "clora")  # which masks each step anew
 
 
+@pytest.mark.slow  # .ci/run runs it
 def test_turns_that_the_prompt_decides_are_known_once_it_was_read(make: Callable[[], Service]) -> None:
     service = make()
     service.start()

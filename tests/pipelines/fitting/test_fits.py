@@ -55,6 +55,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
     return float((found - wanted).abs().max()) <= tolerance
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", FITS)
 def test_every_layer_at_the_sum_of_its_ranks_and_the_base_untouched(name: str, small: LoadedModel) -> None:
     some = members(small, 0, 1, 2)
@@ -72,6 +73,7 @@ def test_every_layer_at_the_sum_of_its_ranks_and_the_base_untouched(name: str, s
     assert not any(module._forward_pre_hooks for module in small.unet.modules())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", FITS)
 def test_the_same_again(name: str, small: LoadedModel) -> None:
     some = members(small, 0, 4)

@@ -105,6 +105,7 @@ def _rooms(count: int) -> list[int]:
     return sorted(Random("rooms").sample(range(2, 150), count))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("at", [*_instants(1), _PER_PICTURE * 7 + 1])  # the last writes half of a file
 def test_a_full_disk_loses_nothing(at: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path) -> None:
     check(at, tmp_path, engine, small_folder, whole)

@@ -79,6 +79,7 @@ def _acts(count: int) -> list[int]:
     return sorted(rng.sample(range(3, 4 * _JOBS), count))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("act", _acts(6))
 def test_a_kill_loses_nothing(act: int, tmp_path: Path, engine: Engine, small_folder: Path, whole: Path) -> None:
     assert check_kill(tmp_path, engine, small_folder, whole, dies_at_act(act, tmp_path, engine))

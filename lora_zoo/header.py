@@ -160,6 +160,8 @@ def _tensor(value: object, where: str, budget: Budget) -> TensorInfo:
 def _check_names(names: Iterable[str], path: Path) -> None:
     """Refuse names that look like others or like nothing: a key is a name, and says what it says."""
     for name in names:
+        if name.isascii() and name.isprintable():
+            continue
         if unicodedata.normalize("NFC", name) != name or any(unicodedata.category(c)[0] == "C" for c in name):
             raise BadFile(f"{path}: the key {name[:80]!a} is not in normal form or has control characters")
 

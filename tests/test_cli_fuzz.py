@@ -70,7 +70,7 @@ def check(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     said.err.encode("utf-8")
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_worst_values_of_every_option(option: str, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for value in WORST:

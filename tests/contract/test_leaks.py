@@ -185,7 +185,7 @@ def close(a: object, b: object, tolerance: float) -> bool:
     return float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max()) <= tolerance
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("max_rows", [2, 7, 64])
 def test_alone_or_in_any_company(max_rows: int, engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     requests = mixed(str(small_folder))

@@ -62,7 +62,7 @@ def old(asked: RunFlags, made: Path) -> RunFlags:
     return asked
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_pictures_of_one_code_need_no_word(asked: RunFlags, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(asked, as_json=False)
     assert "code" not in capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_some_suites_of_the_benchmark_are_run(tmp_path: Path, monkeypatch: pytes
     assert not benchmark(asked) and ran == ["duet", "compos"]  # the first that was stopped ends it
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_a_report_renews_the_document(
     old: RunFlags, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ def pixels(folder: Path) -> dict[tuple[str, int, int], str | None]:
     return {(one.request.method, len(one.request.adapters), one.request.seed): one.pixels_sha256 for one in entries}
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_a_method_added_later_renders_nothing_else(flags: RunFlags) -> None:
     assert run(flags, as_json=False)
     first = {file: file.stat().st_mtime_ns for file in (flags.out / running.PICTURES).glob("*.png")}

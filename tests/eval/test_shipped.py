@@ -55,7 +55,7 @@ def test_the_detectors_see_concepts(bench: Bench) -> None:
     assert len(found.concepts) == len(CONCEPTS)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_base_model_shows_what_is_named(bench: Bench) -> None:
     found = base.run(bench, 12)
     assert found.overall >= 0.75
@@ -63,7 +63,7 @@ def test_the_base_model_shows_what_is_named(bench: Bench) -> None:
     assert "base.png" in report.run(bench.out, bench.out / "docs").read_text()
 
 
-@pytest.mark.slow  # .ci/run runs it too
+@pytest.mark.thorough
 def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     found = loras.run(bench, 1)
     assert [one.name for one in found.loras] == [one.name for one in CONCEPTS]
@@ -71,7 +71,7 @@ def test_every_lora_of_the_zoo_is_judged(bench: Bench) -> None:
     assert bench.path("loras.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_methods_are_compared_on_the_same_noise(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "SIZES", (2,))
     found = compose.run(bench, sets=2, seeds=1)

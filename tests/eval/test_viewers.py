@@ -154,7 +154,7 @@ def test_a_folder_keeps_its_clip_until_another_is_named(flags: RunFlags, other: 
     assert "CLIPScore (embedded CLIP)" in (flags.out / "report.html").read_text()
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_runs_by_different_clips_are_told_apart(
     flags: RunFlags, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ from pipelines.text import Context
 from tests import checkpoints
 from tests.checkpoints import TRUE_SD, TRUE_XL, Widths
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 META = torch.device("meta")
 TIME_IDS = (1024, 1024, 0, 0, 1024, 1024)
 

@@ -61,7 +61,7 @@ print(kept, held >> 20, memory.give_back(), memory._free() >> 20, memory.give_ba
 """
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's allocator that is told")
 def test_freed_memory_between_what_is_in_use_is_given_back() -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}

@@ -134,7 +134,7 @@ def test_long_and_short_prompts_in_one_batch_are_as_alone(engine: Engine, small_
     ]
     for asked, together in zip(both, engine.render_many(both), strict=True):
         alone = numpy.asarray(engine.render(asked).image, dtype=int)
-        assert numpy.abs(alone - np.asarray(together.image)).max() <= 1  # sums of more rows may be rounded otherwise
+        assert numpy.abs(alone - numpy.asarray(together.image)).max() <= 1  # sums of more rows may be rounded otherwise
 
 
 def test_a_long_prompt_is_told_with_whose_trigger_is_late(engine: Engine, small_folder: Path) -> None:

@@ -42,4 +42,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what attacks a real server: `.ci/run` runs this folder in a step of its own."""
     for item in items:
         if "tests/security" in item.path.as_posix() and _SERVERS & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.thorough)

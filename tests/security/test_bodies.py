@@ -37,7 +37,7 @@ def test_a_body_where_none_is_expected_is_not_taken(attacker: Attacker, path: st
     assert answer.status == 413
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read as Linux tells it")
 def test_neither_takes_memory_that_stays(attacker: Attacker, server: Server) -> None:

@@ -144,7 +144,7 @@ def test_a_second_server_is_refused_with_the_address_of_the_first(server: Server
     assert health(server)[0] == 200
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_a_server_that_was_killed_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
     first = Server(tmp_path, free_port())
     first.start()

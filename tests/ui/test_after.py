@@ -15,7 +15,7 @@ from pipelines import images
 from tests.server import Server, free_port
 from tests.ui.steps import choose, finished, go_to, pick_method, set_steps
 
-pytestmark = pytest.mark.slow  # .ci/run runs it
+pytestmark = pytest.mark.thorough
 
 Visit = Callable[..., Page]
 #: Collects what the live part and the plan under it show.

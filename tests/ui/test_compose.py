@@ -20,7 +20,7 @@ from composer.request import RenderRequest
 from tests.server import Server
 from tests.ui.steps import choose, finished, pick_method, record_in, set_steps
 
-pytestmark = pytest.mark.slow  # .ci/run runs it
+pytestmark = pytest.mark.thorough
 
 Visit = Callable[..., Page]
 #: Collects every step that is marked in the plan of the job under way.
@@ -221,7 +221,7 @@ def test_a_picture_made_is_begun_with(open_page: Visit, server: Server, tmp_path
     assert RenderRequest.model_fields["seed"].default == second.seed
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, True), pytest.param(1440, False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), pytest.param(1440, False, marks=pytest.mark.thorough)])
 def test_what_is_folded_away_is_readable_for_everybody(
     open_page: Visit, tmp_path: Path, width: int, dark: bool
 ) -> None:

@@ -33,7 +33,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> server.App:
     return server.build(service, server.Options(host_names=("testserver",)))  # as schemathesis calls it
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_no_request_is_answered_with_an_error_of_ours(

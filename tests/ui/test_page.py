@@ -86,7 +86,7 @@ def test_a_stranger_makes_a_picture_and_finds_it_again(
     expect(another.locator("#remarks")).to_contain_text("Restored")
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_a_running_picture_is_cancelled_with_the_keyboard(open_page: Visit) -> None:
     page = open_page()
     page.fill("#prompt textarea", "a meadow")
@@ -100,7 +100,7 @@ def test_a_running_picture_is_cancelled_with_the_keyboard(open_page: Visit) -> N
     finished(page)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_visitors_at_once_get_what_they_asked_for(open_page: Visit, server: Server, tmp_path: Path) -> None:
     """Each picture is, byte for byte, the one that the command line makes of the same request."""
     pages = {names: open_page() for names in (("zorp", "striped_vest", "trident"), ("momo", "neon"))}
@@ -118,7 +118,7 @@ def test_two_visitors_at_once_get_what_they_asked_for(open_page: Visit, server: 
         assert downloaded(page, server) == made.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_twenty_quick_presses_are_twenty_pictures(open_page: Visit, server: Server) -> None:
     page = open_page()
     page.fill("#prompt textarea", "twenty balls")
@@ -132,7 +132,7 @@ def test_twenty_quick_presses_are_twenty_pictures(open_page: Visit, server: Serv
     expect(page.locator("#history figure")).to_have_count(20)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_methods_are_compared_and_loras_explained(open_page: Visit) -> None:
     page = open_page()
     choose(page, "zorp", "moon")
@@ -161,6 +161,7 @@ def test_methods_are_compared_and_loras_explained(open_page: Visit) -> None:
     expect(page.locator("#explain_pictures figure")).to_have_count(7)
 
 
+@pytest.mark.thorough
 def test_a_zoo_grows_by_what_is_sound_only(open_page: Visit, tmp_path: Path) -> None:
     page = open_page()
     page.get_by_role("tab", name="Zoo").click()
@@ -195,10 +196,10 @@ def test_names_and_prompts_are_never_markup(open_page: Visit) -> None:
     expect(page.locator(".toast-body")).to_contain_text("n&b;one")
 
 
-_LATE = pytest.mark.slow  # .ci/run runs these too
+_LATE = pytest.mark.thorough
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("width", "dark"),
     [(1440, True), (390, False), pytest.param(1440, False, marks=_LATE), pytest.param(390, True, marks=_LATE)],
@@ -241,7 +242,7 @@ def test_a_thumbnail_is_a_small_picture(server: Server) -> None:
         assert Image.open(io.BytesIO(answer.read())).size == (128, 128)
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_a_box_is_drawn_for_a_method_that_looks_at_it(open_page: Visit, server: Server, tmp_path: Path) -> None:
     page = open_page()
     choose(page, "zorp", "krag")

@@ -17,7 +17,7 @@ from tests.ui.conftest import visiting
 from tests.ui.proxy import proxy
 from tests.ui.steps import choose, finished, go_to, set_steps
 
-pytestmark = pytest.mark.slow  # .ci/run runs it
+pytestmark = pytest.mark.thorough
 PREFIX = "/studio/medley"
 
 

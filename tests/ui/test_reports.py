@@ -19,7 +19,7 @@ from tests.ui.steps import go_to
 from ui import reports
 from ui.errors import NotThere
 
-pytestmark = pytest.mark.slow  # .ci/run runs it
+pytestmark = pytest.mark.thorough
 
 Visit = Callable[..., Page]
 WISH = Wish(suite="compos", mapped=None, sets=3, seeds=1, methods=("merge", "switch"), overrides=Overrides(), clip=None)

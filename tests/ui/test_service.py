@@ -224,7 +224,7 @@ def test_what_a_method_sees_is_shown_while_it_renders(method: str, make: Callabl
     assert (len({one["mask of zorp"] for one in seen}) > 1) == (method == "clora")  # which masks each step anew
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_turns_that_the_prompt_decides_are_known_once_it_was_read(make: Callable[[], Service]) -> None:
     service = make()
     service.start()

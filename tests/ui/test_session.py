@@ -10,12 +10,12 @@ from playwright.sync_api import Page, expect
 from tests.ui.steps import choose, finished, go_to, set_steps
 from ui.tabs import session
 
-pytestmark = pytest.mark.slow  # .ci/run runs it
+pytestmark = pytest.mark.thorough
 
 Visit = Callable[..., Page]
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_compare_and_explain_come_back_after_a_reload(open_page: Visit) -> None:
     page = open_page()
     choose(page, "zorp", "moon")

@@ -16,7 +16,7 @@ BOUND = 2_700  # MB: program, model, all caches full, and what the allocator may
 NOISE = 100  # MB between the averages of two quarters: freed memory is given back when there is enough of it
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(7200)
 def test_a_thousand_jobs_are_all_done_in_bounded_memory(tmp_path: Path) -> None:
     server = Server(tmp_path, free_port())

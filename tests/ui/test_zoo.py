@@ -18,7 +18,7 @@ from tests.server import Server
 from tests.ui import malformed
 from tests.ui.steps import choose, finished, go_to, pick, set_steps
 
-pytestmark = pytest.mark.slow  # .ci/run runs it
+pytestmark = pytest.mark.thorough
 Visit = Callable[..., Page]
 
 

@@ -39,7 +39,7 @@ def test_a_step_more_takes_one_more_pass_of_the_unet(engine: Engine, small: Load
     assert three > 3 * unet(small, 2)  # reading the prompt and decoding come on top
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_each_lora_of_a_composite_takes_a_pass(engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     one, two = (gflop(engine, small_folder, method="composite", adapters=uses(n)) for n in (1, 2))
     again = gflop(engine, small_folder, method="composite", adapters=uses(2))
@@ -47,7 +47,7 @@ def test_each_lora_of_a_composite_takes_a_pass(engine: Engine, small: LoadedMode
     assert again == two
 
 
-@pytest.mark.slow  # .ci/run runs it
+@pytest.mark.thorough
 def test_merging_is_counted_every_time(engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     none, one, two = (gflop(engine, small_folder, adapters=uses(n)) for n in (0, 1, 2))
     assert none < one < two == gflop(engine, small_folder, adapters=uses(2))

@@ -122,7 +122,7 @@ def test_lpips_without_its_weights_is_an_error(tools: Tools, monkeypatch: pytest
         of("lpips", [Shot(case, "x", shown(case))], tools)
 
 
-@pytest.mark.slow  # a network of 244 MB is made and written
+@pytest.mark.thorough  # a network of 244 MB is made and written
 def test_lpips_is_least_to_the_truth_itself(tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On weights by chance under torchmetrics' own: distances need no training to be distances."""
     pytest.importorskip("torchmetrics")

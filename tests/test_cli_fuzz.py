@@ -104,6 +104,7 @@ text = st.text(st.characters(blacklist_characters="\x00", blacklist_categories=(
 signs = st.text("zorp=:@,;-.0123456789[](){}<>|\\/_~$^*\"' ", max_size=24)
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=150,
     deadline=None,

@@ -72,7 +72,7 @@ def test_a_rendering_leaves_the_base_model(
     assert engine.render(ask(str(small_folder))).image == base
 
 
-@pytest.mark.sampled(26)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("index", range(STEPS))
 @pytest.mark.parametrize("name", METHODS)
 def test_a_raising_step_leaves_the_base_model(
@@ -83,7 +83,7 @@ def test_a_raising_step_leaves_the_base_model(
     assert engine.render(ask(str(small_folder))).image == base
 
 
-@pytest.mark.sampled(26)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("index", range(STEPS))
 @pytest.mark.parametrize("name", METHODS)
 def test_a_raising_unet_leaves_the_base_model(
@@ -104,7 +104,7 @@ def test_a_raising_unet_leaves_the_base_model(
     assert engine.render(ask(str(small_folder))).image == base
 
 
-@pytest.mark.sampled(26)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("index", range(STEPS))
 @pytest.mark.parametrize("name", METHODS)
 def test_cancelling_stops_within_a_step(

@@ -30,7 +30,7 @@ def rendered(engine: Engine, requests: list[RenderRequest]) -> tuple[list[Render
     return engine.render_many(requests, keep), [last[place] for place in range(len(requests))]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", registry.names())
 def test_one_pass_at_a_time(name: str, engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     requests = [for_method(name, str(small_folder), seed=seed) for seed in (7, 8)]

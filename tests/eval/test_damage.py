@@ -111,6 +111,7 @@ def test_a_wish_that_cannot_be_meant_is_told(
     assert message in refused(capsys, "eval", "report", str(folder))
 
 
+@pytest.mark.thorough
 def test_a_picture_that_is_not_there_or_leads_elsewhere_is_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_report_goes_where_it_can(folder: Path, capsys: pytest.CaptureFixture[
     assert "nothing to hold against" in refused(capsys, "eval", "study", str(folder), "--methods", "merge")
 
 
+@pytest.mark.thorough
 def test_one_set_is_reported_without_intervals(folder: Path) -> None:
     assert main(["eval", "report", str(folder), str(folder)]) == 0
     page = (folder / "report.html").read_text()
@@ -141,6 +143,7 @@ def test_one_set_is_reported_without_intervals(folder: Path) -> None:
     assert {one["p_least"] for one in contests if one["sets"] == 1} == {1.0}
 
 
+@pytest.mark.thorough
 def test_what_is_no_number_is_left_out_and_told(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

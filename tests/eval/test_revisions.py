@@ -70,6 +70,7 @@ def test_pictures_of_one_code_need_no_word(asked: RunFlags, capsys: pytest.Captu
     assert "Notice" not in page and f"<td>{revision()}</td><td>naive, merge</td><td>12</td>" in page
 
 
+@pytest.mark.thorough
 def test_a_method_added_by_other_code_is_told(old: RunFlags, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run(old, as_json=False)

@@ -182,6 +182,7 @@ def test_suites_and_metrics_are_listed(capsys: pytest.CaptureFixture[str]) -> No
     assert {one["better"] for one in measures} == {"higher", "lower"} and all(one["unit"] for one in measures)
 
 
+@pytest.mark.thorough
 def test_a_benchmark_keeps_the_words_around_its_figures(
     flags: RunFlags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

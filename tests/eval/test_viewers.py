@@ -169,6 +169,7 @@ def test_runs_by_different_clips_are_told_apart(
     )
 
 
+@pytest.mark.thorough
 def test_results_of_before_are_reported_without_a_clip_that_knows_nothing(flags: RunFlags) -> None:
     """A folder whose run.json names no CLIP, of a model that the embedded one does not know."""
     assert run(replace(flags, metrics=("cost",), clip=None, sets=1, methods="merge"), as_json=False)

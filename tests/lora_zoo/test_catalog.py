@@ -80,6 +80,7 @@ def test_a_file_other_than_the_promised_one_is_refused(catalog: Catalog, tmp_pat
         catalog.read(entry, LAYOUT)
 
 
+@pytest.mark.thorough
 def test_10000_flipped_bits_are_noticed(catalog: Catalog, tmp_path: Path) -> None:
     path, entry, rng = tmp_path / "vest.safetensors", catalog.get("vest"), random.Random(7)
     sound = path.read_bytes()

@@ -71,7 +71,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
     return float((found - wanted).abs().max()) <= tolerance
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("places", [(1,), (0, 1, 2), (0, 1, 2, 3, 4)], ids=str)
 def test_one_gate_equals_peft(bench: Bench, places: tuple[int, ...]) -> None:
     twin: Any = copy.deepcopy(bench.unet)
@@ -102,7 +102,7 @@ def test_one_gate_equals_merged_weights(bench: Bench, places: tuple[int, ...]) -
     assert close(bench.gated(inputs, [bench.gate(*places)] * 3), wanted)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "rows",
     [

@@ -60,6 +60,7 @@ def latents(model: LoadedModel, path: Path) -> Tensor:
     return final_latents(Engine(Shelf(), load=lambda spec: model), [request_for(path)])[0]
 
 
+@pytest.mark.thorough
 def test_an_sdxl_file_is_its_folder(xl_file: Path, xl: LoadedModel, xl_folder: Path) -> None:
     single = LoadedModel.load(specs.find(str(xl_file)), CPU)
     assert single.parameter_digest() == xl.parameter_digest()

@@ -19,7 +19,7 @@ from tests.requests import WEIGHTS, ask, final_latents, uses
 STEPS = 20
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["merge", "switch", "composite"])
 @pytest.mark.parametrize("name", ["small", "sd15"])
 def test_twenty_steps(name: str, method: str, request: pytest.FixtureRequest) -> None:

@@ -147,6 +147,7 @@ def test_strength_0_is_the_round_trip_through_the_autoencoder(
     assert rendering.record.unet_passes == sd15_engine.dry_run(request).unet_passes == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("upscaler", ["pixels", "latent"])
 def test_a_second_pass_is_img2img_on_the_picture_enlarged(
     upscaler: str, sd15_engine: Engine, sd15_folder: Path

@@ -51,7 +51,7 @@ def modules(widths: Widths) -> dict[str, Any]:
         return cast(dict[str, Any], checkpoints.modules(widths))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("widths", "sizes"),
     [
@@ -110,7 +110,7 @@ def eager() -> Engine:
     return engine
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("fields", "low", "high"),
     [

@@ -53,7 +53,7 @@ def engine(xl: LoadedModel) -> Engine:
     return Engine(ZooSource(), load=lambda spec: xl)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("fields", "sizes"),
     [
@@ -108,7 +108,7 @@ def test_a_record_repeats_the_picture(engine: Engine, xl_folder: Path) -> None:
     assert (first.record.prediction_type, first.record.original_size) == ("epsilon", (512, 384))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dialect", ["kohya", "diffusers"])
 def test_loras_for_both_text_encoders(
     dialect: writer.Dialect, xl: LoadedModel, xl_folder: Path, engine: Engine, tmp_path: Path

@@ -172,6 +172,7 @@ _PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=300)
 @given(st.lists(_PIECES, max_size=30).map("".join), st.integers(0, 9))
 def test_any_text_is_drawn_as_dynamicprompts_does_or_refused(text: str, seed: int) -> None:

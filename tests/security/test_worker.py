@@ -159,6 +159,7 @@ def test_a_server_that_was_killed_leaves_its_folder_to_the_next(tmp_path: Path) 
         second.stop(kill=True)  # it may be reading its model, which on a busy machine takes long
 
 
+@pytest.mark.thorough
 def test_a_damaged_history_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "history.sqlite").write_bytes(b"no database" * 1000)
     said = " ".join(refused(tmp_path).split())

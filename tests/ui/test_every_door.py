@@ -103,6 +103,7 @@ def test_files_of_jobs(name: str, text: str, wanted: str, folder: Path, tmp_path
     assert pixels(file) == wanted
 
 
+@pytest.mark.thorough
 def test_lines_of_a1111(folder: Path, tmp_path: Path) -> None:
     """They name no method and hold LoRAs as tags: the same as Python's door makes of that."""
     request = RenderRequest(

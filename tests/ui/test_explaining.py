@@ -184,6 +184,7 @@ def test_who_is_left_out_of_a_region_leaves_its_words_there(service: Service) ->
     ]
 
 
+@pytest.mark.thorough
 def test_a_picture_with_regions_is_explained(service: Service) -> None:
     service.start()
     for method in ("regional", "lora_composer"):

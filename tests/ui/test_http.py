@@ -23,6 +23,8 @@ from composer.request import AdapterUse, RenderRequest
 from pipelines.engine import Engine
 from tests.server import Server, free_port
 
+pytestmark = pytest.mark.thorough
+
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "http://127.0.0.1:7860"
 SMALL = {"prompt": "a meadow", "num_inference_steps": 2}
@@ -47,7 +49,6 @@ def call(server: Server, name: str, *values: Any, **headers: str) -> Any:
     return json.loads(data)[0]
 
 
-@pytest.mark.thorough
 def test_the_client_of_gradio_renders(client: Client) -> None:
     request = {**SMALL, "adapters": [{"name": "zorp", "weight": 0.7}], "seed": 3}
     done = client.predict(request, 2, api_name="/render")
@@ -146,7 +147,6 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
         one.stop()
 
 
-@pytest.mark.thorough
 def test_only_who_knows_the_password_comes_in_and_a_killed_server_loses_nothing(guarded: Server) -> None:
     for path in ("", "medley/page.js", "gradio_api/info"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -190,7 +190,6 @@ def resident(server: Server) -> int:
     return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS"))) << 10
 
 
-@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read as Linux tells it")
 def test_a_thousand_submits_take_no_memory_and_none_that_was_accepted_is_lost(fresh: Server) -> None:
     def send(seed: int) -> tuple[int, dict[str, Any]]:

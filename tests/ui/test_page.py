@@ -184,6 +184,7 @@ def test_a_zoo_grows_by_what_is_sound_only(open_page: Visit, tmp_path: Path) -> 
     expect(page.locator("#merge_report")).to_contain_text("energy kept")
 
 
+@pytest.mark.thorough
 def test_names_and_prompts_are_never_markup(open_page: Visit) -> None:
     page = open_page()
     page.fill("#prompt textarea", "<img src=x onerror=alert(1)> <b>bold</b>")
@@ -196,13 +197,10 @@ def test_names_and_prompts_are_never_markup(open_page: Visit) -> None:
     expect(page.locator(".toast-body")).to_contain_text("n&b;one")
 
 
-_LATE = pytest.mark.thorough
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("width", "dark"),
-    [(1440, True), (390, False), pytest.param(1440, False, marks=_LATE), pytest.param(390, True, marks=_LATE)],
+    [(1440, True), (390, False), (1440, False), (390, True)],
 )
 def test_every_tab_is_readable_for_everybody(open_page: Visit, width: int, dark: bool) -> None:
     page = open_page(width=width, dark=dark, bypass_csp=True)  # axe is a script of ours, put into the page
@@ -222,6 +220,7 @@ def test_every_tab_is_readable_for_everybody(open_page: Visit, width: int, dark:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.thorough
 def test_it_is_ready_soon_and_answers_while_it_works(open_page: Visit, server: Server) -> None:
     assert server.ready_after < 60  # a fraction of that on a machine at rest
     page = open_page()
@@ -236,6 +235,7 @@ def test_it_is_ready_soon_and_answers_while_it_works(open_page: Visit, server: S
     finished(page, state="cancelled")
 
 
+@pytest.mark.thorough
 def test_a_thumbnail_is_a_small_picture(server: Server) -> None:
     digest = Catalog.load().get("zorp").sha256
     with urllib.request.urlopen(f"{server.address}/medley/thumbnails/{digest}") as answer:

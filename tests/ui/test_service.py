@@ -201,7 +201,7 @@ def test_what_a_method_saw_is_kept(make: Callable[[], Service]) -> None:
     assert kept.findings and words.record(kept).count("<figure>") == len(kept.findings)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["clora", "freefuse"])
 def test_what_a_method_sees_is_shown_while_it_renders(method: str, make: Callable[[], Service]) -> None:
     service = make()

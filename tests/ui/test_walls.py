@@ -152,6 +152,7 @@ def key(text: str) -> str:
     return f"Basic {base64.b64encode(text.encode()).decode()}"
 
 
+@pytest.mark.thorough
 def test_guesses_wait_longer_and_longer_and_are_not_looked_at_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(password, "monotonic", lambda: now[0])

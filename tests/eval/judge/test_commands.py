@@ -34,6 +34,7 @@ def second_is_better(body: dict[str, Any]) -> tuple[int, str]:
     return 200, "\n".join((mark, *scores))
 
 
+@pytest.mark.thorough
 def test_the_price_is_told_before_anything_is_asked(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_an_answer_of_blanks_is_read_at_once(blanks: str) -> None:
         protocols.get("cmlora").read("\n".join([protocols.heading(asked), *parts]), asked)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("page", ["<html>A page</html>", '{"choices": 3}', '{"choices": [', '{"choices": [{}]}', "[]"])
 def test_a_server_that_speaks_otherwise_is_told(page: str, tmp_path: Path) -> None:
     for kind in ("application/json", "text/html"):

@@ -32,6 +32,7 @@ def unet(model: LoadedModel, rows: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
+@pytest.mark.thorough
 def test_a_step_more_takes_one_more_pass_of_the_unet(engine: Engine, small: LoadedModel, small_folder: Path) -> None:
     size = {"width": 8 * 2, "height": 8 * 2}
     three, four = (gflop(engine, small_folder, num_inference_steps=n, **size) for n in (3, 4))

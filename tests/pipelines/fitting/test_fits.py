@@ -137,6 +137,7 @@ def test_convolutions_are_solved_within_the_rows_of_the_members(small: LoadedMod
     assert len(same) < len(fusion)
 
 
+@pytest.mark.thorough
 def test_without_steps_training_gives_the_sum(small: LoadedModel) -> None:
     some = members(small, 0, 2)
     found = fitted("ziplora_trained", small, some, steps=0)

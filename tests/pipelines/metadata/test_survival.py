@@ -70,7 +70,7 @@ def what_is_done(hires: Hires | None) -> tuple[object, ...] | None:
     return hires.scale, hires.strength, hires.upscaler, int(hires.num_inference_steps * hires.strength)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=300, deadline=None, suppress_health_check=QUIET)
 @given(rendering=renderings())

@@ -135,10 +135,11 @@ def test_more_connections_than_the_server_has_are_told_to_come_back(tmp_path: Pa
         until(lambda: healthy(attacker))
 
 
-def test_uploads_that_wait_have_a_bound(hurried: Attacker) -> None:
-    """What was received and not used counts, however small the files are."""
-    assert hurried.upload("a.jsonl", bytes(200_000 + (2 << 20))).status == 413
-    (ticket,) = json.loads(hurried.upload("a.jsonl", b"{}").body)
-    assert ticket.endswith("/a.jsonl")
-    statuses = [hurried.upload(f"{name}.jsonl", str(name).encode() * 9).status for name in range(9)]
-    assert 507 in statuses and statuses == sorted(statuses)
+def test_uploads_that_wait_have_a_bound(tmp_path: Path) -> None:
+    """What was received and not used counts, however small the files are; the server is this test's, who fills it."""
+    with serving(tmp_path, SHORT) as attacker:
+        assert attacker.upload("a.jsonl", bytes(200_000 + (2 << 20))).status == 413
+        (ticket,) = json.loads(attacker.upload("a.jsonl", b"{}").body)
+        assert ticket.endswith("/a.jsonl")
+        statuses = [attacker.upload(f"{name}.jsonl", str(name).encode() * 9).status for name in range(9)]
+        assert 507 in statuses and statuses == sorted(statuses)

@@ -36,6 +36,14 @@ def check_joins(request: RenderRequest) -> None:
         raise BadRequest("prompts joined by AND, or weighted with it, need guidance; give a guidance scale above 1")
 
 
+def check_undesired(request: RenderRequest) -> None:
+    if request.undesired_strength != 1.0 and not request.undesired:
+        raise BadRequest(
+            f"an undesired strength of {request.undesired_strength:g} belongs to undesired words, and there are none: "
+            "say what the prompt is freed of, or leave the strength out"
+        )
+
+
 def check_size(request: RenderRequest, spec: ModelSpec) -> None:
     for side, value in (("width", request.width or 0), ("height", request.height or 0)):
         step = spec.latent_factor

@@ -156,6 +156,7 @@ def _check(filled: RenderRequest, spec: ModelSpec, method: MethodModel) -> None:
     checks.check_sizes_told(filled, spec)
     checks.check_regions(filled, method)
     checks.check_joins(filled)
+    checks.check_undesired(filled)
 
 
 def _begun(

@@ -42,6 +42,13 @@ class Page(gr.Blocks):
         self.backlog = Backlog(self._queue)
         return self
 
+    def awaits(self, name: str) -> bool:
+        """Return whether something is on its way to a page, or to who asked for one event, by its name."""
+        queue = self._queue
+        pending = queue.pending_event_ids_session.values()
+        known = name in queue.pending_messages_per_session or name in queue.event_ids_to_events
+        return known or any(name in events for events in list(pending))
+
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> list[Any]:
         """Refuse foreign files, and read the rest as gradio does."""
         checked = [self._checked(block, value) for block, value in zip(block_fn.inputs, inputs, strict=False)]

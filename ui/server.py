@@ -26,6 +26,7 @@ from ui.walls.headers import Headers
 from ui.walls.hosts import Hosts
 from ui.walls.password import Password
 from ui.walls.routes import Routes
+from ui.walls.streams import Streams
 from ui.walls.tickets import Tickets
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def build(service: Service, options: Options) -> App:
         css=(_STATIC / "page.css").read_text("utf-8"),
     )
     backlog.keep_no_values(app.routes[-1])  # where gradio was mounted
-    return _walled(Tickets(app, blocks.desk), service.limits, options, incoming)  # pyright: ignore[reportArgumentType]  # ASGI, in two spellings
+    inner = Streams(Tickets(app, blocks.desk), blocks.awaits)
+    return _walled(inner, service.limits, options, incoming)  # pyright: ignore[reportArgumentType]  # ASGI, in two spellings
 
 
 async def _sweep(service: Service, incoming: Incoming) -> None:

@@ -49,6 +49,7 @@ def idle(small: LoadedModel) -> Engine:
         ({"adapters": ({"name": "lora9"},)}, UnknownName, "unknown LoRA 'lora9'; did you mean"),
         ({"width": 19}, BadRequest, "width 19 is not a multiple of 2.*try 20"),
         ({"height": 1}, BadRequest, "height 1 is not a multiple of 2.*try 2"),
+        ({"undesired_strength": 0.5}, BadRequest, "0.5 belongs to undesired words, and there are none"),
         ({"model": "tinny"}, UnknownChoice, "unknown model 'tinny'; did you mean 'tiny'"),
         ({"model": "no/such/folder"}, BadModel, "no model folder 'no/such/folder'"),
     ],

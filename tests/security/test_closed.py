@@ -105,6 +105,12 @@ def test_what_is_closed_answers_that_nothing_is_there(attacker: Attacker, one: s
         assert answer.status == 404, spelling
 
 
+@pytest.mark.parametrize("path", ["queue/data?session_hash=none", "queue/data?session_hash=", "call/render/none"])
+def test_a_stream_that_nobody_asked_for_is_not_there(attacker: Attacker, path: str) -> None:
+    """Gradio begins an answer and fails, which leaves pages of traceback in the log for each request."""
+    assert attacker.ask("GET", f"/gradio_api/{path}").status == 404
+
+
 def test_the_page_may_run_its_own_scripts_only(attacker: Attacker, tmp_path: Path) -> None:
     first, second = attacker.ask("GET", "/"), attacker.ask("GET", "/")
     policy = dict(part.strip().split(" ", 1) for part in first.headers["content-security-policy"].split(";"))

@@ -1,4 +1,7 @@
-"""PEFT's OFT and BOFT: the inputs of a layer are rotated; a convolution's are its patches, kernel and all."""
+"""PEFT's OFT and BOFT: the inputs of a layer are rotated; a convolution's are its patches, kernel and all.
+
+In double precision: what a small rotation changes is a difference of nearly equal weights.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,17 @@ def oft_peft(layer: Layer) -> DenseDelta:
         or numbers.shape[0] != (1 if layer.oft.shared else count)
     ):
         raise Misfit(f"oft_R {list(numbers.shape)} does not fit {columns} inputs")
-    skew = torch.zeros(numbers.shape[0], size, size)
+    skew = torch.zeros(numbers.shape[0], size, size, dtype=torch.float64)
     above = torch.triu_indices(size, size, 1)
-    skew[:, above[0], above[1]] = numbers
+    skew[:, above[0], above[1]] = numbers.double()
     skew = skew - skew.mT
     if layer.oft.largest is not None:
         norms = skew.square().sum((1, 2), keepdim=True).sqrt()
         skew = skew * (layer.oft.largest / len(skew) ** 0.5 / norms).clamp(max=1.0)
     turns = _cayley(skew) if layer.oft.neumann_terms is None else _series(skew, layer.oft.neumann_terms)
-    base = layer.weight().reshape(layer.shape[0], count, size)
+    base = layer.weight().double().reshape(layer.shape[0], count, size)
     turned = torch.einsum("ock,ckn->ocn", base, turns.mT.expand(count, size, size))
-    return DenseDelta((turned - base).reshape(layer.shape))
+    return DenseDelta((turned - base).float().reshape(layer.shape))
 
 
 def boft_peft(layer: Layer) -> DenseDelta:
@@ -41,25 +44,25 @@ def boft_peft(layer: Layer) -> DenseDelta:
     fits = blocks.dim() == 4 and blocks.shape[2] == blocks.shape[3] and blocks.shape[1] * blocks.shape[2] == columns
     if not fits or stretch.numel() != layer.shape[0]:
         raise Misfit(f"boft_R {list(blocks.shape)}, boft_s {list(stretch.shape)} do not fit {list(layer.shape)}")
-    base = layer.weight().flatten(1)
+    base, blocks = layer.weight().double().flatten(1), blocks.double()
     turned = base.T
     for index, turns in enumerate(_cayley((blocks - blocks.mT) / 2)):
         places = _permutation(columns, blocks.shape[1] >> index, blocks.shape[2], len(blocks))
         mixed = (turns @ turned[places.argsort()].reshape(blocks.shape[1], blocks.shape[2], -1)).reshape(columns, -1)
         turned = mixed[places]
     delta = turned.T * stretch.reshape(-1, 1) - base
-    return DenseDelta(delta.reshape(layer.shape))
+    return DenseDelta(delta.float().reshape(layer.shape))
 
 
 def _cayley(skew: Tensor) -> Tensor:
-    eye = torch.eye(skew.shape[-1])
+    eye = torch.eye(skew.shape[-1], dtype=skew.dtype)
     return (eye - skew) @ (eye + skew).inverse()
 
 
 def _series(skew: Tensor, terms: int) -> Tensor:
     """Return PEFT's polynomial in place of (1 + Q)(1 - Q)^-1: 1 + 2Q + 2Q² + ... and a last power once."""
     highest = max(3, terms - 1) if terms > 2 else terms - 1
-    total, power = torch.eye(skew.shape[-1]).expand_as(skew), skew
+    total, power = torch.eye(skew.shape[-1], dtype=skew.dtype).expand_as(skew), skew
     for exponent in range(1, highest + 1):
         total = total + power * (1.0 if exponent == highest > 1 else 2.0)
         power = power @ skew

@@ -35,10 +35,10 @@ def decomposed(delta: Delta, magnitude: tuple[str, Tensor], layer: Layer) -> Den
         lengths = fit("magnitude", lengths, rows if axis == 0 else columns)
     else:
         raise Misfit(f"magnitudes {list(lengths.shape)} do not fit the rows or columns of a weight of {list(shape)}")
-    changed = base + delta.dense().reshape(shape)
+    changed = base.double() + delta.dense().reshape(shape)  # whose difference to the weight is small beside it
     others = [dim for dim in range(len(shape)) if dim != axis]
     norms = changed.square().sum(others, keepdim=True).sqrt()
-    return DenseDelta(changed * (lengths / norms) - base)
+    return DenseDelta((changed * (lengths / norms) - base).float())
 
 
 def glora(layer: Layer) -> DenseDelta:

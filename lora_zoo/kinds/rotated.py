@@ -12,21 +12,22 @@ from lora_zoo.kinds.common import Layer, Misfit
 def oft(layer: Layer) -> DenseDelta:
     """Rotate the rows of a weight, block by block, and stretch them if the file has a `rescale`.
 
-    Three dimensions of `oft_blocks` are OFT, four are BOFT: so many stages of blocks. The bias stays as it is.
+    Three dimensions of `oft_blocks` are OFT, four are BOFT: so many stages of blocks. The bias stays as it is. All of it
+    in double precision: what a small rotation changes is a difference of nearly equal weights.
     """
     blocks, shape = layer.parts["blocks"], layer.shape
     wide = blocks.dim() in (3, 4) and blocks.shape[-1] == blocks.shape[-2]
     if not wide or blocks.shape[-3] * blocks.shape[-1] != shape[0]:
         raise Misfit(f"blocks {list(blocks.shape)} do not fit a weight of {list(shape)}")
-    base = layer.weight()
-    turns = _rotations(blocks, layer.scale.alpha * shape[0])
+    base = layer.weight().double()
+    turns = _rotations(blocks.double(), layer.scale.alpha * shape[0])
     turned = _butterfly(base, turns) if blocks.dim() == 4 else _blockwise(base, turns.mT)
     rescale = layer.parts.get("rescale")
     if rescale is not None:
         if rescale.numel() != shape[0] or rescale.shape[0] != shape[0]:
             raise Misfit(f"rescale {list(rescale.shape)} does not fit a weight of {list(shape)}")
         turned = turned * rescale.reshape(-1, *[1] * (len(shape) - 1))
-    return DenseDelta(turned - base)
+    return DenseDelta((turned - base).float())
 
 
 def _rotations(blocks: Tensor, largest: float) -> Tensor:
@@ -35,7 +36,7 @@ def _rotations(blocks: Tensor, largest: float) -> Tensor:
     norm = float(skew.square().sum().sqrt())
     if 0 < largest < norm:
         skew = skew * (largest / norm)
-    eye = torch.eye(blocks.shape[-1])
+    eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype)
     return (eye + skew) @ (eye - skew).inverse()
 
 

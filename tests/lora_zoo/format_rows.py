@@ -230,7 +230,7 @@ def kohya_oft(one: Family, layers: Mapping[Target, nn.Linear | nn.Conv2d]) -> tu
     generator = torch.Generator().manual_seed(7)
     tensors, deltas = Tensors(), Deltas()
     for target, layer in layers.items():
-        base, alpha = layer.weight.detach().double(), 0.1
+        base, alpha = layer.weight.detach().double(), 0.01
         blocks = torch.randn(4, len(base) // 4, len(base) // 4, generator=generator)
         skew = blocks.double() - blocks.double().mT
         skew *= min(1.0, alpha * len(base) / float(skew.norm()))

@@ -12,8 +12,8 @@ from lora_zoo.kinds.common import Layer, Misfit
 def oft(layer: Layer) -> DenseDelta:
     """Rotate the rows of a weight, block by block, and stretch them if the file has a `rescale`.
 
-    Three dimensions of `oft_blocks` are OFT, four are BOFT: so many stages of blocks. The bias stays as it is. All of it
-    in double precision: what a small rotation changes is a difference of nearly equal weights.
+    Three dimensions of `oft_blocks` are OFT, four are BOFT: so many stages of blocks. The bias stays as it is.
+    Double precision: what a small rotation changes is a difference of nearly equal weights.
     """
     blocks, shape = layer.parts["blocks"], layer.shape
     wide = blocks.dim() in (3, 4) and blocks.shape[-1] == blocks.shape[-2]

@@ -15,7 +15,7 @@ from ui.history import Job, Kept
 from ui.series import Series
 from ui.service import Service, goes_of
 from ui.tabs import fields, vote
-from ui.tabs.common import LAST, MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
+from ui.tabs.common import EACH, MODEL, QUIET, address, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 from ui.tabs.session import Memory
 
@@ -106,7 +106,7 @@ def _results(service: Service, live: gr.HTML, grid: gr.HTML, slider: gr.HTML, de
         pictures = service.history.pictures(job.id)
         return (grid_of(service, job, pictures), {}, "") if pictures else (gr.skip(), gr.skip(), gr.skip())
 
-    live.done(finished, None, [grid, slider, details], **LAST)
+    live.done(finished, None, [grid, slider, details], **EACH)
 
     def pick(event: gr.EventData) -> tuple[JsonValue, str]:
         now = service.history.picture(picked(event))
@@ -118,7 +118,7 @@ def _results(service: Service, live: gr.HTML, grid: gr.HTML, slider: gr.HTML, de
             pair = {**sides, "captions": [_label(service, one) for one in both]}
         return pair, words.record(now)
 
-    grid.pick(told(pick), None, [slider, details], **LAST)
+    grid.pick(told(pick), None, [slider, details], **EACH)
 
 
 def _label(service: Service, kept: Kept) -> str:

@@ -23,7 +23,7 @@ from ui.history import Asked, Kept
 from ui.restore import restore
 from ui.service import Service
 from ui.tabs import drawn, fields
-from ui.tabs.common import LAST, MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
+from ui.tabs.common import EACH, MODEL, QUIET, cancel_first, download_link, hand_in, item, picked, selected, shown, told
 from ui.tabs.fields import EXAMPLE, Inputs, Panel, draft_of, values_of
 
 
@@ -186,12 +186,12 @@ def _render(service: Service, tab: Compose, panel: Panel) -> None:
         pictures = service.history.pictures(picked(event))
         return result(service, pictures) if pictures else (gr.skip(), gr.skip())
 
-    tab.live.done(finished, None, [tab.gallery, tab.details], **LAST)
+    tab.live.done(finished, None, [tab.gallery, tab.details], **EACH)
 
     def followed(event: gr.EventData) -> str:
         return drawn.job(service, picked(event))
 
-    tab.live.follow(followed, None, tab.plan, **LAST)
+    tab.live.follow(followed, None, tab.plan, **EACH)
 
 
 def result(service: Service, pictures: Sequence[Kept]) -> tuple[JsonValue, str]:
@@ -206,7 +206,7 @@ def _after(service: Service, tab: Compose, actions: dict[str, Any]) -> None:
     def pick(event: gr.EventData) -> str:
         return drawn.picture(service, service.history.picture(picked(event)))
 
-    tab.gallery.pick(told(pick), None, tab.details, **LAST)
+    tab.gallery.pick(told(pick), None, tab.details, **EACH)
     tab.gallery.change(download_link, tab.gallery, actions["save"], **QUIET)
 
     @told

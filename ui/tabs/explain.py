@@ -17,7 +17,7 @@ from ui.history import Job, Kept
 from ui.live import as_data
 from ui.scores import Part
 from ui.service import Service
-from ui.tabs.common import LAST, MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
+from ui.tabs.common import EACH, MODEL, QUIET, cancel_first, hand_in, item, picked, shown, told
 from ui.tabs.fields import Inputs, draft_of
 from ui.tabs.session import Memory
 
@@ -48,7 +48,7 @@ def build(service: Service, inputs: Inputs) -> Memory:
         return explained(service, service.history.job(job), service.history.pictures(job))
 
     results = (table, pictures)
-    live.done(finished, None, list(results), **LAST)
+    live.done(finished, None, list(results), **EACH)
     return Memory("explain", live, pictures, results, lambda job, kept: explained(service, job, kept))
 
 

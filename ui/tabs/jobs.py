@@ -16,7 +16,7 @@ from ui.forms import Draft
 from ui.history import Kept, Listed
 from ui.service import Service
 from ui.tabs import drawn
-from ui.tabs.common import LAST, MODEL, QUIET, download_link, item, picked, selected, shown, told
+from ui.tabs.common import EACH, MODEL, QUIET, download_link, item, picked, selected, shown, told
 from ui.tabs.fields import Inputs, values_of
 
 _MOST = 60
@@ -54,7 +54,7 @@ def build(service: Service, inputs: Inputs, tabs: gr.Tabs, tab: gr.Tab) -> None:
     def pick(event: gr.EventData) -> str:
         return drawn.picture(service, service.history.picture(picked(event)))
 
-    found.pick(pick, None, details, **LAST)
+    found.pick(pick, None, details, **EACH)
     tab.select(lambda: _reports(service), None, listed, **QUIET)
 
     @told
@@ -102,7 +102,7 @@ def _queue(
             acts[action](job)
         return _listed(service), gr.skip(), gr.skip()
 
-    table.pick(act, None, [table, *found], **QUIET)
+    table.pick(act, None, [table, *found], **EACH)
 
 
 def _upload(service: Service, table: gr.HTML, sent: gr.File) -> None:

@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 
 # One process for each core, up to four: each holds a few models of its own. The order is shuffled, and another one
 # for each SEED: no test may need another before it.
-# Bytecode is kept, whatever your environment says of it: the tests start about a hundred processes.
+# Bytecode is kept, whatever your environment says of it: the tests start many processes, which would each compile all sources.
 SEED ?= 1
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-dev

@@ -28,8 +28,8 @@ MODEL = "model"
 #: The page's own events: no part of the API, and shown by our own parts instead of gradio's spinners.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
-#: For what may be told again before the answer is there, such as a second picture that is pressed. Gradio would leave
-#: the second out, or ask again with what the first said; so each is asked, one after the other, in the order told.
+#: For events that carry data and may come again before the answer is there, such as a second picture that is pressed.
+#: In gradio's other modes the second was lost; so each is asked, one after the other, in the order they came.
 EACH: dict[str, Any] = {**QUIET, "trigger_mode": "multiple", "concurrency_limit": 1}
 
 
